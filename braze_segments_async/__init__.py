@@ -1,0 +1,76 @@
+"""Every segment of a Braze workspace, with its details: quickly, completely and safely.
+
+    from braze_segments_async import BrazeSegments
+
+    async with BrazeSegments("KEY", base_url="https://rest.iad-01.braze.com") as segments:
+        async for segment in segments.list():                 # GET /segments/list, page after page
+            print(segment.id, segment.name, segment.tags)
+        async for page in segments.list(sort_direction="desc").pages():
+            print(page.number, len(page.segments))
+        async for details in segments.all_details():          # the walk, and GET /segments/details for each
+            print(details.id, details.name, details.description)
+        one = await segments.details(segment_id)
+        sizes = await segments.data_series(segment_id, length=365)
+        print(segments.rate_limit)                            # RateLimit(limit=250000, remaining=249640, …)
+
+All times are seconds. Everything raised descends from `BrazeError`; see `braze_segments_async.errors`.
+"""
+
+from ._version import __version__
+from .client import BrazeSegments
+from .config import Limits
+from .errors import (
+    AuthenticationError,
+    BadRequestError,
+    BrazeError,
+    ClosedError,
+    ConfigError,
+    ExportError,
+    NotFoundError,
+    PaginationError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RedirectError,
+    ReplyError,
+    ServerError,
+    StatusError,
+    TimedOutError,
+    TransportError,
+)
+from .fanout import DetailsStream
+from .listing import SegmentListing
+from .models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SizePoint
+from .rate_limit import RateLimit
+from .retry import RetryEvent, RetryPolicy
+
+__all__ = [
+    "AuthenticationError",
+    "BadRequestError",
+    "BrazeError",
+    "BrazeSegments",
+    "ClosedError",
+    "ConfigError",
+    "DetailsStream",
+    "ExportError",
+    "Limits",
+    "NotFoundError",
+    "PaginationError",
+    "PermissionDeniedError",
+    "RateLimit",
+    "RateLimitedError",
+    "RedirectError",
+    "ReplyError",
+    "RetryEvent",
+    "RetryPolicy",
+    "Segment",
+    "SegmentDetails",
+    "SegmentFailure",
+    "SegmentListing",
+    "SegmentPage",
+    "ServerError",
+    "SizePoint",
+    "StatusError",
+    "TimedOutError",
+    "TransportError",
+    "__version__",
+]

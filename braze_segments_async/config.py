@@ -1,0 +1,175 @@
+"""The caller's arguments, checked when the call is made: a wrong one raises and nothing is sent."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from typing import Literal
+
+from attrs import frozen
+from yarl import URL
+
+from .errors import ConfigError
+from .text import plain
+
+__all__ = [
+    "Limits",
+    "check_base_url",
+    "check_choice",
+    "check_fraction",
+    "check_integer",
+    "check_key",
+    "check_seconds",
+    "check_segment_id",
+]
+
+SORT_DIRECTIONS = ("asc", "desc")
+CONSISTENCIES = ("fast", "safe", "strict")
+ON_ERROR = ("raise", "collect")
+SortDirection = Literal["asc", "desc"]
+Consistency = Literal["fast", "safe", "strict"]
+OnError = Literal["raise", "collect"]
+
+
+@frozen(kw_only=True)
+class Limits:
+    """Bounds that keep a bad day small.
+
+    Attributes:
+        connect: seconds to open a connection.
+        silence: seconds without a single byte of an answer.
+        body: bytes of one body, after decompression.
+        pages: pages of one walk; beyond it the walk raises, it does not end.
+        retry_quota: retry tokens of one client. A retry costs 14 of them (5 when rate-limited), a request
+            that succeeds at once gives 1 back, a retry that succeeds gives its cost back.
+    """
+
+    connect: float = 10.0
+    silence: float = 15.0
+    body: int = 16 * 2**20
+    pages: int = 10_000
+    retry_quota: int = 500
+
+    def __attrs_post_init__(self) -> None:
+        check_seconds("limits.connect", self.connect)
+        check_seconds("limits.silence", self.silence)
+        check_integer("limits.body", self.body, at_least=1)
+        check_integer("limits.pages", self.pages, at_least=1)
+        check_integer("limits.retry_quota", self.retry_quota, at_least=0)
+
+
+def check_integer(name: str, value: object, *, at_least: int) -> None:
+    """An integer, not a boolean, in range."""
+    if type(value) is not int:
+        raise ConfigError(f"{name} must be an integer of at least {at_least}, got {_kind(value)}")
+    if value < at_least:
+        raise ConfigError(f"{name} must be at least {at_least}, got {value}")
+
+
+def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
+    """A finite time in seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name} must be a number of seconds, got {_kind(value)}")
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        least = "0 or more" if zero else "more than 0"
+        raise ConfigError(f"{name} must be {least} seconds and finite, got {value}")
+
+
+def check_fraction(name: str, value: object) -> None:
+    """A share of the whole: 0 up to, not including, 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ConfigError(f"{name} must be a fraction of at least 0 and less than 1, got {_kind(value)}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """One of a few words."""
+    if value not in choices:
+        words = " or ".join(f'"{choice}"' for choice in choices)
+        raise ConfigError(f"{name} must be {words}, got {_kind(value)}")
+
+
+def check_segment_id(value: object) -> str:
+    """Opaque but for what cannot be sent: anything that is not text, nothing at all, a lone surrogate."""
+    if not isinstance(value, str):
+        raise ConfigError(f"segment_id must be text, got {_kind(value)}")
+    if not value:
+        raise ConfigError("segment_id is empty; ids come from list(), or from the dashboard's API Keys page")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigError("segment_id holds a lone surrogate, which cannot be sent as UTF-8")
+    return value
+
+
+def check_key(api_key: object) -> str:
+    """A REST API key as it goes into a header: visible ASCII. The message never shows any of it."""
+    if not isinstance(api_key, str):
+        raise ConfigError(f"api_key must be text, got {type(api_key).__name__}")
+    if not api_key.strip():
+        raise ConfigError("api_key is empty; create one in the dashboard under Settings > API Keys")
+    if re.match(r"bearer\b", api_key, re.IGNORECASE):
+        raise ConfigError("api_key must be the key alone, without `Bearer` in front")
+    for position, character in enumerate(api_key):
+        if not "!" <= character <= "~":
+            problem = (
+                "a line break" if character in "\r\n" else "white space" if character.isspace() else None
+            )
+            problem = problem or ("a control character" if character.isascii() else "not ASCII")
+            raise ConfigError(f"api_key: character {position + 1} of {len(api_key)} is {problem}")
+    return api_key
+
+
+def check_base_url(base_url: object) -> URL:
+    """The REST endpoint of the workspace's cluster (Braze: "API endpoints"), normalised.
+
+    A missing scheme becomes https and a trailing slash goes; a path in front, as of a gateway, stays.
+    """
+    if not isinstance(base_url, str | URL):
+        raise ConfigError(f"base_url must be text, got {_kind(base_url)}")
+    text = str(base_url).strip()
+    url = _parse_url(text if "://" in text else f"https://{text}") if text.isprintable() else None
+    if url is None or not url.host:
+        raise ConfigError(
+            f"base_url is not a url: {_hidden(text)}; one looks like https://rest.iad-01.braze.com"
+        )
+    if url.user is not None or url.password is not None:
+        raise ConfigError("base_url must not hold a user or password; the key goes into api_key")
+    if url.query_string or url.fragment or text.endswith(("?", "#")):
+        raise ConfigError("base_url must not have a query or a fragment")
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.host)):
+        raise ConfigError("base_url must be https (http is for loopback only): the key would travel in clear")
+    if url.host.startswith(("dashboard", "sdk.")):
+        raise ConfigError(
+            f"base_url: {plain(url.host)} is not the REST endpoint; that one is listed beside it"
+            ' in Braze\'s page "API endpoints", such as rest.iad-01.braze.com or rest.fra-01.braze.eu'
+        )
+    return url.with_path(url.path.rstrip("/"))
+
+
+def _parse_url(text: str) -> URL | None:
+    try:
+        url = URL(text)
+        url.port  # noqa: B018 - a port out of range shows only here
+    except ValueError:
+        return None
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _hidden(text: str) -> str:
+    """A wrong url, shown only if nothing in it can be a password."""
+    return "(not shown)" if "@" in text else repr(plain(text))
+
+
+def _kind(value: object) -> str:
+    """A wrong argument, shown only if it is short and harmless."""
+    if isinstance(value, str):
+        return repr(plain(value[:40]))
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)[:40]
+    return f"a {type(value).__name__}"

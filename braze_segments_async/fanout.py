@@ -1,0 +1,227 @@
+"""The fan-out: many requests, few in flight. Knows nothing of HTTP: it is handed items and `work(item)`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from attrs import define
+
+from .errors import AuthenticationError, BrazeError, ClosedError, PermissionDeniedError, RateLimitedError
+from .models import Segment, SegmentDetails, SegmentFailure
+from .tasks import stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable
+
+    from .config import OnError
+
+__all__ = ["DetailsStream", "FanOut"]
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+# What one request met, every other would meet too: even with on_error="collect" there is no going on.
+_FATAL = (AuthenticationError, PermissionDeniedError, RateLimitedError, ClosedError)
+
+
+@define(eq=False)
+class _Outcome(Generic[ItemT, ResultT]):
+    """How the work on one item ended; without an item, how the source of the items did."""
+
+    item: ItemT | None = None
+    result: ResultT | None = None
+    error: Exception | None = None
+
+
+class FanOut(Generic[ItemT, ResultT]):
+    """Works on every item of a source, a bounded number at a time, and yields the results.
+
+    A feeder takes items and starts a task for each while there is room. An item takes up room until the
+    consumer has taken its result, so that a slow consumer stops the feeder.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[ItemT] | AsyncIterable[ItemT],
+        work: Callable[[ItemT], Coroutine[Any, Any, ResultT]],
+        *,
+        concurrency: int,
+        ordered: bool = False,
+        on_error: OnError = "raise",
+        key: Callable[[ItemT], Hashable] | None = None,
+        running: set[FanOut[Any, Any]] | None = None,
+    ) -> None:
+        """Nothing is started before iteration.
+
+        Args:
+            items: taken one by one, each when there is room for it.
+            work: what to do with one; a `BrazeError` it raises is that item's failure.
+            concurrency: how many at a time.
+            ordered: results in the order of the items, else as they come.
+            on_error: "raise" ends the stream with the first failure; "collect" gathers them and goes on.
+            key: items of equal key are worked on once; `None` if the source has no repeats.
+            running: the owner's record of streams to close; this one is in it while it runs.
+        """
+        self._items = items
+        self._work = work
+        self._concurrency = concurrency
+        self._ordered = ordered
+        self._collect = on_error == "collect"
+        self._key = key
+        self._running = running if running is not None else set()
+        self._failed: list[tuple[ItemT, BrazeError]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._done: deque[_Outcome[ItemT, ResultT]] = deque()
+        self._early: dict[int, _Outcome[ItemT, ResultT]] = {}  # if ordered: those ahead of their turn
+        self._turn = 0
+        self._state = "new"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
+        """Result after result, until the source is used up. Leaving the loop ends the stream.
+
+        Raises:
+            ClosedError: the stream was iterated before, or the client was closed meanwhile.
+            BrazeError: the first failure, unless they are collected; or a failure of the source.
+        """
+        if self._state != "new":
+            raise ClosedError("a stream can be iterated once; call the method again for a new one")
+        self._state = "running"
+        self._running.add(self)
+        self._room = asyncio.Semaphore(self._concurrency)
+        self._changed = asyncio.Event()
+        self._spawn(self._feed())
+        try:
+            while True:
+                outcome = await self._take()
+                if outcome is None:
+                    break
+                if outcome.error is None:
+                    yield cast("ResultT", outcome.result)
+                elif self._can_go_on(outcome):
+                    self._failed.append((cast("ItemT", outcome.item), cast("BrazeError", outcome.error)))
+                else:
+                    raise outcome.error
+        finally:
+            # The generator is closed by the loop, or when it is dropped: then asyncio closes it.
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Cancel what is in flight and wait until it is over. The second time it does nothing."""
+        self._state = "closed"
+        self._running.discard(self)
+        self._early.clear()
+        self._done.clear()
+        if self._tasks:
+            self._changed.set()
+            await stop(self._tasks)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() and self._state == "running":
+            # Somebody else cancelled a task of ours: its item must not go missing without a word.
+            self._done.append(_Outcome(error=ClosedError("a task of this stream was cancelled from outside")))
+        if not self._tasks or task.cancelled():
+            self._changed.set()
+
+    async def _feed(self) -> None:
+        turn = 0
+        known: set[Hashable] = set()
+        source = _iterate(self._items)
+        try:
+            await self._room.acquire()
+            async for item in source:
+                if self._key is not None:
+                    key = self._key(item)
+                    if key in known:
+                        continue
+                    known.add(key)
+                self._spawn(self._run(turn, item))
+                turn += 1
+                await self._room.acquire()
+        except Exception as error:  # noqa: BLE001 - the source is the caller's: whatever it raises is passed on
+            self._deliver(turn, _Outcome(error=error))
+        finally:
+            await source.aclose()
+
+    async def _run(self, turn: int, item: ItemT) -> None:
+        try:
+            outcome = _Outcome(item, await self._work(item))
+        except Exception as error:  # noqa: BLE001 - a hook of the caller's may raise anything: passed on
+            outcome = _Outcome(item, error=error)
+        self._deliver(turn, outcome)
+
+    def _deliver(self, turn: int, outcome: _Outcome[ItemT, ResultT]) -> None:
+        if not self._ordered:
+            self._done.append(outcome)
+        else:
+            self._early[turn] = outcome
+            while self._turn in self._early:
+                self._done.append(self._early.pop(self._turn))
+                self._turn += 1
+        self._changed.set()
+
+    async def _take(self) -> _Outcome[ItemT, ResultT] | None:
+        """The next outcome; `None` once the source is used up and all tasks are over."""
+        while not self._done:
+            if self._state == "closed":
+                raise ClosedError("the stream was closed while it was read")
+            if not self._tasks:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        self._room.release()
+        return self._done.popleft()
+
+    def _can_go_on(self, outcome: _Outcome[ItemT, ResultT]) -> bool:
+        """Whether a failure is one item's own, and wanted as such."""
+        return (
+            self._collect
+            and outcome.item is not None
+            and isinstance(outcome.error, BrazeError)
+            and not isinstance(outcome.error, _FATAL)
+        )
+
+
+async def _iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
+    """One by one from either kind; an iterator made here is closed here, the caller's own is left alone."""
+    if not isinstance(items, AsyncIterable):
+        for item in items:
+            yield item
+        return
+    iterator = aiter(items)
+    try:
+        async for item in iterator:
+            yield item
+    finally:
+        if iterator is not items and isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()
+
+
+class DetailsStream(FanOut["str | Segment", SegmentDetails]):
+    """The details of many segments (`GET /segments/details`), as they come or in order.
+
+    Use it with `async for`; `async with` besides makes sure that nothing is left running the moment the
+    block is left. It can be iterated once.
+    """
+
+    @property
+    def failures(self) -> list[SegmentFailure]:
+        """The segments whose details could not be had so far, with `on_error="collect"`."""
+        return [
+            SegmentFailure(item.id if isinstance(item, Segment) else item, error)
+            for item, error in self._failed
+        ]

@@ -1,0 +1,88 @@
+"""The way of one request: a slot, the gate, the wire, the judgement, and again if that can help."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import BrazeError, ClosedError
+from .replies import judge
+
+if TYPE_CHECKING:
+    from .endpoints import Request
+    from .rate_limit import RateGate
+    from .retry import Retrier
+    from .transport import Secret, Transport
+
+__all__ = ["Pipeline"]
+
+T = TypeVar("T")
+
+
+class Pipeline:
+    """What every request of an open client goes through."""
+
+    def __init__(self, transport: Transport, gate: RateGate, retrier: Retrier, secret: Secret) -> None:
+        """See the class.
+
+        Args:
+            transport: opened.
+            gate: shared by all requests.
+            retrier: shared by all requests.
+            secret: the key, to be taken out of the service's texts.
+        """
+        self._transport = transport
+        self._gate = gate
+        self._retrier = retrier
+        self._secret = secret
+        self._calls: set[asyncio.Task[object]] = set()
+        self._aborted: set[asyncio.Task[object]] = set()
+
+    async def call(self, request: Request[T], slots: asyncio.Semaphore) -> T:
+        """Send a request, when there is a slot, and as often as it takes.
+
+        Raises:
+            ClosedError: the client was closed before the answer came.
+            BrazeError: any other that the request met.
+        """
+        self._transport.check()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - coroutines of ours are awaited in tasks
+        cancelling = task.cancelling()
+        self._calls.add(task)
+        try:
+            async with slots:
+                return await self._retrier.run(request, self._attempt)
+        except asyncio.CancelledError:
+            # The way asyncio.timeout() tells its own cancellation from the caller's.
+            if task not in self._aborted or task.uncancel() > cancelling:
+                raise
+        finally:
+            self._calls.discard(task)
+            self._aborted.discard(task)
+        raise ClosedError("the client was closed before the answer came").about(
+            str(request.endpoint), segment_id=request.segment_id, page=request.page
+        )
+
+    async def _attempt(self, request: Request[T]) -> T:
+        await self._gate.enter()
+        reply = None
+        try:
+            reply = await self._transport.send(request)
+            limited = reply.status == 429
+            return judge(request, reply, self._secret)
+        except BrazeError as error:
+            error.attempts = 1
+            raise
+        finally:
+            if reply is None:
+                self._gate.leave()
+            else:
+                self._gate.leave(reply.rate_limit, None if limited else reply.sent_at)
+
+    async def aclose(self) -> None:
+        """End the calls under way, with `ClosedError` to whoever awaits them, and close the transport."""
+        for task in self._calls - {asyncio.current_task()}:
+            self._aborted.add(task)
+            task.cancel()
+        await self._transport.aclose()

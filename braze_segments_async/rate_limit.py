@@ -1,0 +1,261 @@
+"""The rate limit: what a reply's headers say of it, and the one gate that every request of a client passes.
+
+Braze allows 250,000 requests an hour to a workspace by default and shares them between about sixty
+endpoints, message sending among them (Braze: "API limits"). Windows end on the clock hour, so after a 429
+waiting for the named moment is what helps; backoff alone earns more of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from .errors import RateLimitedError
+from .log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+__all__ = ["RateGate", "RateLimit", "parse_rate_limit", "parse_retry_after", "sent_at", "too_long"]
+
+_RELATIVE_BELOW = 1e9  # X-RateLimit-Reset: smaller than any epoch of this century, so seconds from now
+_MILLISECONDS_ABOVE = 1e11  # ... larger than any epoch in seconds for three thousand years
+
+
+@frozen
+class RateLimit:
+    """The workspace's hourly allowance, as the latest reply told it (Braze: "API limits").
+
+    Attributes:
+        limit: requests allowed in the window; 250,000 an hour unless Braze agreed otherwise.
+        remaining: requests left in it, for everything that uses the workspace.
+        resets_at: when the window ends, by Braze's clock; aware, UTC.
+    """
+
+    limit: int | None
+    remaining: int | None
+    resets_at: datetime | None
+
+
+def sent_at(headers: Mapping[str, str], now: float) -> float:
+    """When the service sent a reply, by its own clock: `Date`, in whole seconds.
+
+    Args:
+        headers: the reply's, whose lookup ignores letter case.
+        now: the local clock, used where there is no `Date`: seconds of the epoch.
+    """
+    date = _http_date(headers.get("Date"))
+    return now if date is None else date
+
+
+def parse_rate_limit(headers: Mapping[str, str], sent: float) -> RateLimit | None:
+    """Read `X-RateLimit-*`; what is absent, empty or nonsense is `None`, and `None` for all if all are.
+
+    Args:
+        headers: the reply's.
+        sent: what `sent_at` says of them.
+    """
+    limit = _count(headers.get("X-RateLimit-Limit"))
+    remaining = _count(headers.get("X-RateLimit-Remaining"))
+    resets_at = _reset(headers.get("X-RateLimit-Reset"), sent)
+    if limit is None and remaining is None and resets_at is None:
+        return None
+    return RateLimit(limit, remaining, resets_at)
+
+
+def parse_retry_after(headers: Mapping[str, str], sent: float, *, reset: bool = True) -> float | None:
+    """How many seconds the reply asks to wait; the first header that makes sense, else `None`.
+
+    A moment is measured against the reply's own clock, so that a wrong local one does no harm.
+
+    Args:
+        headers: the reply's.
+        sent: what `sent_at` says of them.
+        reset: whether `X-RateLimit-Reset` counts; it does after a 429 only, since every reply has it.
+    """
+    retry_after = headers.get("Retry-After")
+    moment = _http_date(retry_after)
+    resets_at = _reset(headers.get("X-RateLimit-Reset"), sent) if reset else None
+    waits = (
+        _seconds(headers.get("X-RateLimit-Retry-After")),
+        _seconds(retry_after),
+        None if moment is None else moment - sent,
+        None if resets_at is None else resets_at.timestamp() - sent,
+    )
+    return next((wait for wait in waits if wait is not None and wait > 0), None)
+
+
+def _seconds(value: str | None) -> float | None:
+    """A finite number, in ASCII; else `None`."""
+    if not value or not value.isascii():
+        return None
+    with suppress(ValueError):
+        number = float(value)
+        if math.isfinite(number):
+            return number
+    return None
+
+
+@lru_cache(maxsize=32)  # a window's headers repeat: the limit always, the rest often
+def _count(value: str | None) -> int | None:
+    number = _seconds(value)
+    return int(number) if number is not None and 0 <= number < _MILLISECONDS_ABOVE else None
+
+
+@lru_cache(maxsize=8)
+def _http_date(value: str | None) -> float | None:
+    """A `Date` as seconds of the epoch. It has whole seconds, so many replies share one."""
+    if not value:
+        return None
+    with suppress(ValueError, OverflowError, TypeError):
+        moment = parsedate_to_datetime(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
+
+
+@lru_cache(maxsize=8)
+def _reset(value: str | None, sent: float) -> datetime | None:
+    """`X-RateLimit-Reset` as a moment: documented as epoch seconds; seen as relative and as milliseconds."""
+    number = _seconds(value)
+    if number is None or number < 0:
+        return None
+    if number < _RELATIVE_BELOW:
+        number += sent
+    elif number > _MILLISECONDS_ABOVE:
+        number /= 1000
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(number, UTC)
+    return None
+
+
+class RateGate:
+    """The one gate before every request of a client: closed for all when the service says wait.
+
+    It closes after a 429, and before one: when what remains of the allowance, less the requests still in
+    flight, is down to the reserve. It opens at the moment the service named.
+    """
+
+    def __init__(
+        self,
+        *,
+        reserve: float,
+        max_wait: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """See the class.
+
+        Args:
+            reserve: the share of the allowance that is left to others.
+            max_wait: seconds; a longer wait raises at once.
+            clock: monotonic seconds.
+            sleep: for tests.
+            uniform: for tests.
+        """
+        self.latest: RateLimit | None = None
+        self._reserve = reserve
+        self._max_wait = max_wait
+        self._clock = clock
+        self._sleep = sleep
+        self._uniform = uniform
+        self._in_flight = 0
+        self._left: int | None = None  # of the window, as told; None while nothing was told
+        self._kept = 0  # requests of the window that are left to others
+        self._window_ends = 0.0
+        self._opens = 0.0
+        self._resets_at: datetime | None = None
+        self._changed = asyncio.Event()
+
+    async def enter(self) -> None:
+        """Wait until a request may be sent, and count it as in flight; `leave` must follow.
+
+        Raises:
+            RateLimitedError: the wait would be longer than the maximum.
+        """
+        while True:
+            now = self._clock()
+            if now < self._opens:
+                await self._wait(self._opens - now)
+            elif self._left is None or self._left - self._in_flight > self._kept:
+                break
+            elif now >= self._window_ends:
+                self._left = None  # a new window, about which nothing was told yet
+            elif self._in_flight:
+                # What is in flight may be counted in `_left` already: its replies will tell.
+                self._changed.clear()
+                await self._changed.wait()
+            else:
+                resets_at = self.latest.resets_at if self.latest else None
+                self.close(self._window_ends - now, "the allowance is down to the reserve", resets_at)
+        self._in_flight += 1
+
+    def leave(self, told: RateLimit | None = None, sent: float | None = None) -> None:
+        """A request is over.
+
+        Args:
+            told: what its reply said of the allowance, if there was one.
+            sent: when the reply was sent, by the service's clock; `None` if the reply was a 429, which
+                names its own wait (see `close`).
+        """
+        self._in_flight -= 1
+        if told is not None:
+            self.latest = told
+            if sent is not None and told.remaining is not None and told.resets_at is not None:
+                self._learn(told.remaining, told.limit, told.resets_at.timestamp() - sent)
+        self._changed.set()
+
+    def close(self, seconds: float, why: str, resets_at: datetime | None) -> None:
+        """Let nothing pass for so long; a gate that is closed for longer stays so."""
+        self._left = None  # until the next reply says how the next window stands
+        opens = self._clock() + seconds
+        if opens > self._opens:
+            self._opens, self._resets_at = opens, resets_at
+            logger.info("paused for %.1f s: %s", seconds, why)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a request would have to wait for a named moment."""
+        return self._clock() < self._opens
+
+    def _learn(self, remaining: int, limit: int | None, resets_in: float) -> None:
+        if resets_in <= 0:
+            return
+        ends = self._clock() + resets_in
+        # Replies overtake each other: within one window the smallest count is the latest. `Date` has whole
+        # seconds, so the end of one window may seem to move by one.
+        if self._left is not None and abs(ends - self._window_ends) <= 1.0:
+            remaining = min(remaining, self._left)
+            ends = max(ends, self._window_ends)
+        self._left, self._window_ends = remaining, ends
+        if limit is not None:
+            self._kept = int(limit * self._reserve)
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds > self._max_wait:
+            raise self._too_long(seconds)
+        # Never earlier than named, and not all at once: neither our own requests nor other clients'.
+        await self._sleep(seconds + self._uniform(0.0, min(1.0, seconds / 10)))
+
+    def _too_long(self, seconds: float) -> RateLimitedError:
+        error = RateLimitedError(too_long(seconds, self._resets_at, self._max_wait), status=429)
+        error.rate_limit, error.resets_at, error.retry_after = self.latest, self._resets_at, seconds
+        return error
+
+
+def too_long(seconds: float, resets_at: datetime | None, max_wait: float) -> str:
+    """Why a rate limit is raised and not waited for; how long, until when, and what to do."""
+    until = f" (until {resets_at:%Y-%m-%d %H:%M:%S} UTC)" if resets_at else ""
+    return (
+        f"the workspace's rate limit allows the next request in {seconds:,.0f} s{until}, longer than "
+        f"max_rate_limit_wait ({max_wait:g} s): try again then, or raise it"
+    )

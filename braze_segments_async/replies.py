@@ -1,0 +1,149 @@
+"""A reply, and the judgement of one: a value, or the right error. Nothing here waits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import field, frozen
+
+from .codec import parse_json
+from .errors import (
+    AuthenticationError,
+    BadRequestError,
+    BrazeError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RedirectError,
+    ReplyError,
+    ServerError,
+    StatusError,
+)
+from .rate_limit import RateLimit, parse_retry_after
+from .text import plain, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .endpoints import Request
+
+__all__ = ["Reply", "judge"]
+
+T = TypeVar("T")
+
+# Worth another attempt, all of them.
+_UNAVAILABLE = {
+    202: "queued: Braze is in maintenance, try again later",
+    408: "the service gave up waiting for the request",
+    500: "the service failed",
+    502: "the service is not available",
+    503: "the service is not available",
+    504: "the service did not answer its proxy in time",
+}
+# Not worth another attempt: what is wrong, and the remedy.
+_REFUSED: dict[int, tuple[type[StatusError], str]] = {
+    400: (BadRequestError, "the parameters are not accepted; most often there is no such segment{said}"),
+    401: (
+        AuthenticationError,
+        (
+            "the API key is not accepted: check the key, that base_url is the REST endpoint of its cluster, "
+            "and that it has the permission {permission}"
+        ),
+    ),
+    403: (PermissionDeniedError, "the API key needs the permission {permission}{said}"),
+    404: (NotFoundError, "no such path here: check that base_url is Braze's REST endpoint{said}"),
+}
+
+
+@frozen(eq=False)
+class Reply:
+    """What came back, whole.
+
+    Attributes:
+        status: the HTTP status.
+        headers: lookup ignores letter case.
+        body: the bytes, decompressed; not shown in the repr.
+        rate_limit: what the headers say of the allowance.
+        sent_at: when the service sent it, by its own clock: seconds of the epoch.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    rate_limit: RateLimit | None
+    sent_at: float
+
+
+def judge(request: Request[T], reply: Reply, secret: str) -> T:
+    """The value a success reply holds.
+
+    Args:
+        request: what was asked.
+        reply: what was answered.
+        secret: the key, taken out of every text of the service that goes into a message.
+
+    Raises:
+        BrazeError: of the kind the reply deserves, without the place and the count of attempts.
+    """
+    if reply.status != 200:
+        raise _error_of(request, reply, secret)
+    body = parse_json(reply.body)
+    if type(body) is not dict:
+        raise ReplyError("expected an object at the root of the body", path="$", retryable=True)
+    message = body.get("message")
+    if message != "success":
+        if not isinstance(message, str):
+            raise ReplyError("no `message` that says success", path="$.message", retryable=True)
+        raise ReplyError(f"Braze says {_quote(message, secret)}", path="$.message")
+    return request.decode(body)
+
+
+def _error_of(request: Request[Any], reply: Reply, secret: str) -> BrazeError:
+    status = reply.status
+    if status in _UNAVAILABLE or status >= 500:
+        return _unavailable(reply, _UNAVAILABLE.get(status), _because(reply, secret))
+    if status == 429:
+        return _rate_limited(reply)
+    if 300 <= status < 400:
+        return RedirectError(
+            "a redirect, not followed so that the key stays here: check base_url", status=status
+        )
+    if status < 300:
+        return ReplyError(f"status {status} is a success, but not one Braze documents", retryable=True)
+    kind, reason = _REFUSED.get(status, (StatusError, "the request is refused{said}"))
+    # What a 401 says is left out: Braze has been seen to echo the key there.
+    said = "" if status == 401 else _because(reply, secret)
+    return kind(reason.format(permission=request.endpoint.permission, said=said), status=status)
+
+
+def _rate_limited(reply: Reply) -> RateLimitedError:
+    error = RateLimitedError("the workspace's rate limit is used up", status=429, retryable=True)
+    error.rate_limit = reply.rate_limit
+    error.retry_after = parse_retry_after(reply.headers, reply.sent_at)
+    if error.retry_after is not None:
+        error.resets_at = datetime.fromtimestamp(reply.sent_at + error.retry_after, UTC)
+    return error
+
+
+def _unavailable(reply: Reply, temporary: str | None, said: str) -> StatusError:
+    if reply.status == 408:
+        return StatusError(f"{temporary}{said}", status=408, retryable=True)
+    problem = temporary or "the service cannot do this"
+    error = ServerError(f"{problem}{said}", status=reply.status, retryable=temporary is not None)
+    error.retry_after = parse_retry_after(reply.headers, reply.sent_at, reset=False)
+    return error
+
+
+def _because(reply: Reply, secret: str) -> str:
+    """The `message` of Braze's error envelope; a proxy's page is not Braze's word and is left out."""
+    try:
+        body = parse_json(reply.body)
+    except ReplyError:
+        return ""
+    message = body.get("message") if isinstance(body, dict) else None
+    return f" (Braze says {_quote(message, secret)})" if isinstance(message, str) and message else ""
+
+
+def _quote(message: str, secret: str) -> str:
+    return f'"{plain(redact(message, secret))}"'

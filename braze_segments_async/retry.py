@@ -1,0 +1,265 @@
+"""When a request is sent again, and when: a pure decision, and the loop that runs it.
+
+The only importer of tenacity. A retry repeats one request, never a walk; the first attempt of a request
+costs nothing of this machinery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from attrs import define, frozen
+from tenacity import AsyncRetrying, RetryCallState
+
+from .config import check_integer, check_seconds
+from .errors import BrazeError, RateLimitedError, ReplyError, ServerError
+from .log import logger
+from .rate_limit import too_long
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .endpoints import Request
+    from .rate_limit import RateGate
+
+__all__ = ["Retrier", "RetryEvent", "RetryPolicy", "RetryQuota", "wait_before_retry"]
+
+T = TypeVar("T")
+
+_COST = 14
+_COST_RATE_LIMITED = 5
+_UNDECODABLE_ATTEMPTS = 2
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How a failed request is repeated; the defaults suit Braze's default rate limit.
+
+    Retried are connection errors, time-outs, cut bodies, 408, 429, 500, 502, 503, 504, Braze's 202 "queued",
+    and once a body that does not decode. After a failure the wait is random between 0 and
+    `min(backoff_cap, backoff * 2**n)`, n counting from 0; where the service names a wait, that is kept to.
+
+    Attributes:
+        attempts: how often one request is sent, at most.
+        backoff: seconds.
+        backoff_cap: seconds.
+        max_rate_limit_wait: seconds; a longer wait than this is not waited for, nor shortened, but raised.
+            Braze's windows end on the clock hour, so 3,900 waits for any of them.
+    """
+
+    attempts: int = 5
+    backoff: float = 0.5
+    backoff_cap: float = 20.0
+    max_rate_limit_wait: float = 120.0
+
+    def __attrs_post_init__(self) -> None:
+        check_integer("retry.attempts", self.attempts, at_least=1)
+        check_seconds("retry.backoff", self.backoff, zero=True)
+        check_seconds("retry.backoff_cap", self.backoff_cap, zero=True)
+        check_seconds("retry.max_rate_limit_wait", self.max_rate_limit_wait, zero=True)
+
+
+@frozen
+class RetryEvent:
+    """What `on_retry` is told: a request failed and will be sent again.
+
+    Attributes:
+        endpoint: such as `"GET /segments/list"`.
+        segment_id: the segment it is about, if any.
+        page: the list page it is about, if any.
+        attempt: which attempt failed, counted from 1.
+        wait: seconds until the next, at least.
+        error: what happened.
+    """
+
+    endpoint: str
+    segment_id: str | None
+    page: int | None
+    attempt: int
+    wait: float
+    error: BrazeError
+
+
+def wait_before_retry(
+    policy: RetryPolicy, error: BaseException, attempt: int, uniform: Callable[[float, float], float]
+) -> float | None:
+    """How many seconds to wait before sending a request again; `None` to give up.
+
+    Args:
+        policy: the bounds.
+        error: what the attempt ended with.
+        attempt: which attempt it was, counted from 1.
+        uniform: draws the jitter.
+    """
+    if not isinstance(error, BrazeError) or not error.retryable:
+        return None
+    attempts = policy.attempts
+    if isinstance(error, ReplyError):
+        attempts = min(attempts, _UNDECODABLE_ATTEMPTS)
+    if attempt >= attempts:
+        return None
+    told = error.retry_after if isinstance(error, RateLimitedError | ServerError) else None
+    if told is not None:
+        return told if told <= policy.max_rate_limit_wait else None
+    # 2.0**1024 would overflow; the cap is reached long before.
+    return uniform(0.0, min(policy.backoff_cap, policy.backoff * 2.0 ** min(attempt - 1, 60)))
+
+
+class RetryQuota:
+    """How much retrying one client may do: an outage is not multiplied by the fan-out."""
+
+    def __init__(self, tokens: int) -> None:
+        """See the class.
+
+        Args:
+            tokens: what there is of them, at the start and at most.
+        """
+        self._full = tokens
+        self._tokens = tokens
+
+    def take(self, tokens: int) -> bool:
+        """Pay for a retry, if there is enough."""
+        if tokens > self._tokens:
+            return False
+        self._tokens -= tokens
+        return True
+
+    def give_back(self, tokens: int) -> None:
+        """A request went well."""
+        if self._tokens < self._full:
+            self._tokens = min(self._full, self._tokens + tokens)
+
+
+@define
+class _Retries(Generic[T]):
+    """The state of one request that failed at least once."""
+
+    request: Request[T]
+    send: Callable[[Request[T]], Awaitable[T]]
+    first: BrazeError | None
+    started: float
+    attempts: int = 0
+    wait: float = 0.0
+    spent: int = 0
+
+    async def attempt(self) -> T:
+        """The next attempt; the first one was made already, and only its failure is repeated here."""
+        if self.first is not None:
+            error, self.first = self.first, None
+            raise error
+        return await self.send(self.request)
+
+    def count(self, error: BrazeError) -> None:
+        """Complete an error with what only the whole request knows."""
+        self.attempts += error.attempts
+        error.attempts = self.attempts
+        error.elapsed = time.monotonic() - self.started
+        error.about(str(self.request.endpoint), segment_id=self.request.segment_id, page=self.request.page)
+
+
+class Retrier:
+    """Sends a request, and again as the policy, the quota and the gate allow."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        quota: RetryQuota,
+        gate: RateGate,
+        on_retry: Callable[[RetryEvent], object] | None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """See the class.
+
+        Args:
+            policy: the caller's bounds.
+            quota: shared by all requests of a client.
+            gate: closed for all after a 429.
+            on_retry: called before each wait.
+            sleep: for tests.
+            uniform: for tests.
+        """
+        self._policy = policy
+        self._quota = quota
+        self._gate = gate
+        self._on_retry = on_retry
+        self._sleep = sleep
+        self._uniform = uniform
+
+    async def run(self, request: Request[T], send: Callable[[Request[T]], Awaitable[T]]) -> T:
+        """Send a request until it succeeds or there is no point in going on.
+
+        Args:
+            request: what to send.
+            send: one attempt; the error it raises counts the attempt in `error.attempts` if it was sent.
+
+        Raises:
+            BrazeError: of the last attempt; says which request, how many attempts and how long.
+        """
+        started = time.monotonic()
+        try:
+            value = await send(request)
+        except BrazeError as error:
+            first = error
+        else:
+            self._quota.give_back(1)
+            return value
+        # Outside the except block: what the later attempts raise shall not carry the first one along.
+        retries = _Retries(request, send, first, started)
+        retrying = AsyncRetrying(
+            retry=lambda state: self._decide(retries, state),
+            wait=lambda _: retries.wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        value = await retrying(retries.attempt)
+        self._quota.give_back(retries.spent)
+        return value
+
+    def _decide(self, retries: _Retries[T], state: RetryCallState) -> bool:
+        """Whether to go on; if so, the wait is set, the quota has paid and the caller was told."""
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, BrazeError):
+            return False  # success, cancellation, or an exception of the caller's own hook
+        retries.count(error)
+        wait = wait_before_retry(self._policy, error, state.attempt_number, self._uniform)
+        if isinstance(error, RateLimitedError) and error.retryable:
+            return self._pause(retries, error, wait)
+        if wait is None or not self._pay(retries, error, _COST):
+            return False
+        self._tell(retries, error, wait)
+        retries.wait = wait
+        return True
+
+    def _pause(self, retries: _Retries[T], error: RateLimitedError, wait: float | None) -> bool:
+        """A 429: close the gate for everybody, whether or not this request goes on."""
+        # The 429s of one burst are one event: the first closes the gate, and pays.
+        cost = 0 if self._gate.closed else _COST_RATE_LIMITED
+        told = error.retry_after if wait is None else wait
+        if told is not None:
+            self._gate.close(told, "429", error.resets_at)
+            if told > self._policy.max_rate_limit_wait:
+                error.reason = too_long(told, error.resets_at, self._policy.max_rate_limit_wait)
+        if wait is None or not self._pay(retries, error, cost):
+            return False
+        self._tell(retries, error, wait)
+        retries.wait = 0.0  # it waits at the gate, with all others and no longer than they
+        return True
+
+    def _pay(self, retries: _Retries[T], error: BrazeError, cost: int) -> bool:
+        if not self._quota.take(cost):
+            error.reason += "; not retried, since the client's retry quota is used up"
+            return False
+        retries.spent += cost
+        return True
+
+    def _tell(self, retries: _Retries[T], error: BrazeError, wait: float) -> None:
+        logger.info("retrying in %.2f s: %s", wait, error)
+        if self._on_retry is not None:
+            about = retries.request
+            endpoint = str(about.endpoint)
+            self._on_retry(RetryEvent(endpoint, about.segment_id, about.page, retries.attempts, wait, error))

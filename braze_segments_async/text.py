@@ -1,0 +1,34 @@
+"""Foreign text made fit for a message: ids, server texts, values of a body."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from urllib.parse import quote
+
+__all__ = ["plain", "redact"]
+
+_LONGEST = 200
+_SHORTEST_HALF = 4  # shorter ones would be found in any text
+
+
+def plain(text: str) -> str:
+    """Escape what could move a terminal's cursor, reorder a line or break a log record; cut what is long."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def redact(text: str, secret: str) -> str:
+    """Take the key out of a text the service sent: a 401 of Braze's has been seen to echo it.
+
+    Whole, as a half, percent-encoded or in base64, in any letter case.
+    """
+    half = len(secret) // 2
+    forms = [secret, quote(secret, safe=""), b64encode(secret.encode()).decode().rstrip("=")]
+    if half >= _SHORTEST_HALF:
+        forms += [secret[:half], secret[half:]]
+    pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+    return re.sub(pattern, "[API key]", text, flags=re.IGNORECASE)

@@ -1,0 +1,221 @@
+"""The wire: owns the session, sends one request, reads the whole body. aiohttp lives here."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from ._version import __version__
+from .errors import BrazeError, ClosedError, ReplyError, TimedOutError, TransportError
+from .rate_limit import parse_rate_limit, sent_at
+from .replies import Reply
+from .text import plain
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+    from .config import Limits
+    from .endpoints import Request
+
+__all__ = ["Secret", "Transport"]
+
+_USER_AGENT = (
+    f"braze-segments-async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
+)
+
+
+class Secret(str):
+    """Text that does not show itself: a traceback with locals, or a header's repr, prints `'***'`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Transport:
+    """One client's way to Braze, tied to the event loop it was opened in."""
+
+    def __init__(
+        self,
+        base_url: URL,
+        api_key: Secret,
+        *,
+        timeout: float,
+        limits: Limits,
+        session: aiohttp.ClientSession | None,
+    ) -> None:
+        """See the class; nothing is opened yet.
+
+        Args:
+            base_url: checked and normalised.
+            api_key: goes into the Authorization header, and nowhere else.
+            timeout: seconds for one attempt, body included.
+            limits: the other bounds.
+            session: the caller's own, which is never closed here; `None` to own one.
+        """
+        self._base_url = base_url
+        self._limits = limits
+        self._total = timeout
+        self._headers = {
+            "Authorization": Secret(f"Bearer {api_key}"),
+            "User-Agent": _USER_AGENT,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",  # what _inflate can bound
+        }
+        self._given = session
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._options: dict[str, Any] = {}
+        self._urls: dict[str, URL] = {}
+
+    def open(self) -> None:
+        """Make the session, inside the running loop."""
+        self._loop = asyncio.get_running_loop()
+        limits = self._limits
+        timeout = aiohttp.ClientTimeout(
+            total=self._total, sock_connect=limits.connect, sock_read=limits.silence
+        )
+        own: dict[str, Any] = {"headers": self._headers, "timeout": timeout, "auto_decompress": False}
+        if self._given is not None:
+            self._session, self._options = self._given, own
+            return
+        self._session = aiohttp.ClientSession(
+            **own,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            # The client's semaphore bounds the connections; waiting for one here would eat into the time-out.
+            connector=aiohttp.TCPConnector(limit=0),
+        )
+
+    async def aclose(self) -> None:
+        """Close the session, if it is ours."""
+        session, self._session = self._session, None
+        if session is not None and session is not self._given:
+            await session.close()
+
+    def check(self) -> None:
+        """Refuse another event loop, and a session that was closed.
+
+        Raises:
+            ClosedError: in either case.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClosedError("this client was opened in another event loop; open one in each loop")
+        if self._session is None or self._session.closed:
+            raise ClosedError(
+                "the session is closed; open a new client, with an open session if it is your own"
+            )
+
+    async def send(self, request: Request[Any]) -> Reply:
+        """Send one request, once, and read the whole answer.
+
+        aiohttp itself sends a GET a second time if the connection drops before an answer, as a kept-alive
+        one may at any moment; it has no switch for that.
+
+        Raises:
+            ClosedError: see `check`.
+            TransportError: no complete reply arrived.
+            ReplyError: the body is larger than the limit, or not what its encoding says.
+        """
+        self.check()
+        session = self._session
+        assert session is not None  # noqa: S101 - check() has looked
+        path = request.endpoint.path
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = self._base_url.with_path(self._base_url.path.rstrip("/") + path)
+        try:
+            async with session.request(
+                request.endpoint.method,
+                url,
+                params=request.params,
+                allow_redirects=False,
+                **self._options,
+            ) as response:
+                body = await self._read(response)
+                headers = response.headers
+                sent = sent_at(headers, time.time())
+                return Reply(response.status, headers, body, parse_rate_limit(headers, sent), sent)
+        except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError) as error:
+            if isinstance(error, BrazeError):
+                raise
+            problem = self._explain(error)
+        # Outside the except block: aiohttp's exceptions hold the Authorization header.
+        raise problem
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        cap = self._limits.body
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > cap:
+                response.close()
+                raise _too_large(cap)
+        encoding = response.headers.get("Content-Encoding", "")
+        return _inflate(body, encoding.strip().lower(), cap) if encoding else bytes(body)
+
+    def _explain(self, error: Exception) -> TransportError:
+        """Our error for aiohttp's: its kind is kept, its texts only where they cannot hold a header."""
+        if isinstance(error, TimeoutError):
+            return TimedOutError(self._late(error), retryable=True)
+        where = self._where()
+        if isinstance(error, aiohttp.ClientSSLError):
+            return TransportError(f"TLS with {where} failed ({_tls_reason(error)}); nothing was sent")
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
+            problem = f"the host of {where} is not found; check base_url"
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            reason = error.os_error.strerror or type(error.os_error).__name__
+            problem = f"cannot connect to {where} ({plain(reason)})"
+        elif isinstance(error, aiohttp.ClientPayloadError):
+            problem = f"the connection to {where} was lost in the middle of the body"
+        elif isinstance(error, aiohttp.ClientResponseError):
+            problem = f"what {where} sent is not HTTP"
+        else:
+            problem = f"the connection to {where} was lost ({type(error).__name__})"
+        return TransportError(problem, retryable=True)
+
+    def _late(self, error: TimeoutError) -> str:
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return f"no connection to {self._where()} within {self._limits.connect:g} s"
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return f"{self._limits.silence:g} s of silence from {self._where()}"
+        return f"not complete within {self._total:g} s"
+
+    def _where(self) -> str:
+        return f"{self._base_url.host}:{self._base_url.port}"
+
+
+def _tls_reason(error: aiohttp.ClientSSLError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return plain(str(error.certificate_error))
+    return plain(str(error.os_error))
+
+
+def _too_large(cap: int) -> ReplyError:
+    return ReplyError(f"the body is larger than limits.body ({cap:,} bytes); the connection was closed")
+
+
+def _inflate(body: bytearray, encoding: str, cap: int) -> bytes:
+    """Decompress, but never further than one byte past the limit."""
+    if encoding == "identity":
+        return bytes(body)
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise ReplyError(f"the body came in an encoding nobody asked for ({plain(encoding)})", retryable=True)
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, as its first bytes say
+    try:
+        whole = stream.decompress(body, cap + 1)
+    except zlib.error:
+        whole = None
+    if whole is None:
+        raise ReplyError(f"the body is not the {plain(encoding)} it is said to be", retryable=True)
+    if len(whole) > cap:
+        raise _too_large(cap)
+    if not stream.eof:
+        raise TransportError("the compressed body is cut short", retryable=True)
+    return whole
