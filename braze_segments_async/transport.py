@@ -142,10 +142,12 @@ class Transport:
                 headers = response.headers
                 sent = sent_at(headers, time.time())
                 return Reply(response.status, headers, body, parse_rate_limit(headers, sent), sent)
-        except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError) as error:
-            if isinstance(error, BrazeError):
-                raise
-            problem = self._explain(error)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            problem: BrazeError = self._explain(error)
+        except RuntimeError:
+            if not session.closed:
+                raise  # not aiohttp's: a hook of the caller's session
+            problem = ClosedError("the session was closed before the answer came")
         # Outside the except block: aiohttp's exceptions hold the Authorization header.
         raise problem
 

@@ -1,0 +1,252 @@
+"""The session manager: its life, its session, and what it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+import braze_segments_async
+from braze_segments_async import (
+    AuthenticationError,
+    BrazeSegments,
+    ClosedError,
+    ConfigError,
+    PermissionDeniedError,
+    RetryEvent,
+    RetryPolicy,
+)
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+async def test_usage(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ten lines every user starts from work as they stand, from the environment's two variables."""
+    monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
+    async with BrazeSegments.from_env() as segments:
+        listed = [(s.id, s.name, s.tags) async for s in segments.list()]
+        pages = [(p.number, len(p.segments)) async for p in segments.list(sort_direction="desc").pages()]
+        details = [d async for d in segments.all_details()]
+        one = await segments.details(listed[0][0])
+        sizes = await segments.data_series(one.id, length=365)
+        assert segments.rate_limit is not None
+        assert segments.rate_limit.limit == 250_000
+    assert [segment_id for segment_id, _, _ in listed] == sandbox.segment_ids
+    assert pages == [(0, 100), (1, 100), (2, 50)]
+    assert {d.id for d in details} == set(sandbox.segment_ids)
+    assert one.name == listed[0][1]
+    assert len(sizes) == 365
+    assert [p.time for p in sizes] == sorted({p.time for p in sizes})
+
+
+async def test_details_are_the_segments_own(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """The API identifier is the one asked for, list-only fields are carried over, the rest is the body's."""
+    rows = [segment async for segment in client.list()]
+    async for details in client.all_details(rows):
+        body = sandbox.details(details.id)
+        row = sandbox.segment(details.id)
+        assert details.name == body["name"]
+        assert details.description == body["description"]
+        assert details.tags == tuple(tag for tag in body["tags"] or () if tag is not None)
+        assert details.analytics_tracking_enabled == row.get("analytics_tracking_enabled")
+        assert details.extra == {"id": body["id"]}
+        assert details.created_at is not None
+        assert details.created_at.isoformat() == body["created_at"]
+    alone = await client.details(rows[0].id)
+    assert alone.analytics_tracking_enabled is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: anext(aiter(c.list())),
+        lambda c: c.details("an-id"),
+        lambda c: anext(aiter(c.all_details())),
+        lambda c: c.data_series("an-id"),
+    ],
+    ids=["list", "details", "all_details", "data_series"],
+)
+async def test_use_before_opening_and_after_closing(
+    sandbox: Sandbox, call: Callable[[BrazeSegments], Coroutine[None, None, object]]
+) -> None:
+    """A client that is not open says what to do, and nothing is sent."""
+    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
+    with pytest.raises(ClosedError, match="async with BrazeSegments"):
+        await call(client)
+    async with client:
+        pass
+    with pytest.raises(ClosedError, match="make a new one"):
+        await call(client)
+    assert sandbox.requests == []
+
+
+async def test_opened_once(sandbox: Sandbox) -> None:
+    """Opening twice, or again after closing, is refused; closing twice is fine, even before opening."""
+    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
+    async with client:
+        with pytest.raises(ClosedError, match="opened once"):
+            await client.__aenter__()
+        await client.aclose()
+        await client.aclose()
+    with pytest.raises(ClosedError):
+        await client.__aenter__()
+    never = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
+    await never.aclose()
+    with pytest.raises(ClosedError):
+        await never.__aenter__()
+
+
+def test_made_outside_a_loop_and_used_in_two() -> None:
+    """A client is made anywhere; it belongs to the loop it is opened in, and says so in another."""
+
+    async def use(client: BrazeSegments, segment_id: str) -> None:
+        with pytest.raises(ClosedError, match="another event loop"):
+            await client.details(segment_id)
+
+    async def main() -> None:
+        async with Sandbox(1) as sandbox:
+            async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
+                await asyncio.to_thread(asyncio.run, use(client, sandbox.segment_ids[0]))
+                assert sandbox.requests == []
+                await client.details(sandbox.segment_ids[0])
+
+    BrazeSegments("key", base_url="https://rest.iad-01.braze.com")
+    asyncio.run(main())
+
+
+async def test_own_session_is_closed_a_given_one_is_not(sandbox: Sandbox) -> None:
+    """The client closes the session it made; the caller's stays open, and its own settings are honoured."""
+    async with aiohttp.ClientSession(headers={"X-Mine": "1"}) as session:
+        async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session) as client:
+            assert len([d async for d in client.all_details()]) == 250
+        assert not session.closed
+        assert sandbox.requests[0].headers["X-Mine"] == "1"
+        assert sandbox.requests[0].headers["Authorization"] == f"Bearer {sandbox.api_key}"
+        assert "Authorization" not in session.headers
+    async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session) as client:
+        with pytest.raises(ClosedError, match="session is closed"):
+            await client.details(sandbox.segment_ids[0])
+
+
+async def test_user_agent(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """Braze's support can tell who asks: library, version and Python."""
+    await client.details(sandbox.segment_ids[0])
+    agent = sandbox.requests[0].headers["User-Agent"]
+    assert f"braze-segments-async/{braze_segments_async.__version__}" in agent
+    assert f"Python/{platform.python_version()}" in agent
+
+
+async def test_repr_shows_no_key(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """The client's repr tells where it goes and whether it is open, and nothing else."""
+    assert repr(client) == f"<BrazeSegments {sandbox.base_url} open>"
+
+
+async def test_wrong_key_and_missing_permission() -> None:
+    """A 401 hints at key and cluster, a 403 names the permission; each is one request."""
+    async with Sandbox(1, permissions=("segments.list",)) as sandbox:
+        async with BrazeSegments("wrong", base_url=sandbox.base_url) as client:
+            with pytest.raises(AuthenticationError, match="the REST endpoint of its cluster") as caught:
+                await client.details(sandbox.segment_ids[0])
+        assert "wrong" not in str(caught.value)
+        async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
+            with pytest.raises(PermissionDeniedError, match=r"the permission segments\.details"):
+                await client.details(sandbox.segment_ids[0])
+        assert len(sandbox.requests) == 2
+
+
+async def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing variable is named; an argument wins over the environment."""
+    monkeypatch.delenv("BRAZE_API_KEY", raising=False)
+    monkeypatch.delenv("BRAZE_BASE_URL", raising=False)
+    with pytest.raises(ConfigError, match="BRAZE_API_KEY is not set"):
+        BrazeSegments.from_env(base_url="https://rest.iad-01.braze.com")
+    monkeypatch.setenv("BRAZE_API_KEY", "key")
+    with pytest.raises(ConfigError, match="BRAZE_BASE_URL is not set"):
+        BrazeSegments.from_env()
+    client = BrazeSegments.from_env(base_url="rest.fra-01.braze.eu/", concurrency=3)
+    assert (client.base_url, client.concurrency) == ("https://rest.fra-01.braze.eu", 3)
+
+
+async def test_on_retry(sandbox: Sandbox) -> None:
+    """`on_retry` hears of each retry before it is made: which request, which attempt, how long, and why."""
+    heard: list[RetryEvent] = []
+    sandbox.inject(Answer(503), endpoint="details", ordinals=(1, 2))
+    policy = RetryPolicy(backoff=0.001)
+    async with BrazeSegments(
+        sandbox.api_key, base_url=sandbox.base_url, retry=policy, on_retry=heard.append
+    ) as client:
+        await client.details(sandbox.segment_ids[7])
+    assert [(e.endpoint, e.segment_id, e.attempt) for e in heard] == [
+        ("GET /segments/details", sandbox.segment_ids[7], 1),
+        ("GET /segments/details", sandbox.segment_ids[7], 2),
+    ]
+    assert all(0 <= event.wait <= 0.002 for event in heard)
+
+
+async def test_closing_ends_requests_under_way(sandbox: Sandbox) -> None:
+    """Whoever awaits an answer when the client is closed gets `ClosedError`, whatever they wait for."""
+    sandbox.inject(Answer(delay=60), endpoint="details")
+    sandbox.inject(Answer(429, headers={"X-RateLimit-Retry-After": "60"}), endpoint="data_series")
+    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=2)
+    async with client:
+        calls = [
+            asyncio.create_task(client.details(sandbox.segment_ids[0])),
+            asyncio.create_task(client.data_series(sandbox.segment_ids[1])),
+            asyncio.create_task(client.details(sandbox.segment_ids[2])),  # waits for a slot
+        ]
+        stream = aiter(client.all_details(sandbox.segment_ids, concurrency=3))
+        calls.append(asyncio.create_task(anext(stream)))
+        await asyncio.sleep(0.1)
+        assert (sandbox.count("details"), sandbox.count("data_series")) == (4, 1)
+    outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 1)
+    assert [type(outcome) for outcome in outcomes] == [ClosedError] * 4
+    assert all(task.cancelling() == 0 for task in calls)
+
+
+async def test_two_clients_and_task_groups(sandbox: Sandbox) -> None:
+    """Clients share nothing; calls of one client run side by side in a `TaskGroup`."""
+    async with (
+        BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as one,
+        BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as other,
+    ):
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(client.details(segment_id))
+                for segment_id in sandbox.segment_ids[:20]
+                for client in (one, other)
+            ]
+        assert len({task.result().id for task in tasks}) == 20
+        await one.aclose()
+        assert (await other.details(sandbox.segment_ids[0])).id == sandbox.segment_ids[0]
+
+
+async def test_thousands_of_single_calls_stay_in_bounds() -> None:
+    """Calls gathered by hand are bounded by the client's concurrency, and do not time out in the queue."""
+    async with (
+        Sandbox(600, latency=0.005) as sandbox,
+        BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=30, timeout=0.6) as client,
+    ):
+        await asyncio.gather(*(client.details(segment_id) for segment_id in sandbox.segment_ids))
+        assert sandbox.max_in_flight == 30
+
+
+def test_importing_opens_nothing() -> None:
+    """Importing the package brings no server, no command line and no event loop with it."""
+    code = (
+        "import sys, braze_segments_async;"
+        "unwanted = ('cyclopts', 'rich', 'aiohttp.web', 'braze_segments_async.sandbox');"
+        "print([name for name in unwanted if name in sys.modules])"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,175 @@
+"""The walk: with a fake `fetch` of a few lines for its rules, and on a real server for what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braze_segments_async import (
+    BrazeSegments,
+    ConfigError,
+    Limits,
+    PaginationError,
+    Segment,
+    SegmentListing,
+    ServerError,
+)
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _rows(*numbers: int) -> tuple[Segment, ...]:
+    return tuple(Segment(f"id-{number}", f"name {number}") for number in numbers)
+
+
+class _Pages:
+    """A `fetch` that answers from a list of pages, and remembers what was asked."""
+
+    def __init__(
+        self, *pages: tuple[Segment, ...], then: Callable[[int], tuple[Segment, ...]] | None = None
+    ) -> None:
+        self.pages = pages
+        self.then = then or (lambda _: ())
+        self.asked: list[int] = []
+
+    async def __call__(self, number: int, _: str) -> tuple[Segment, ...]:
+        self.asked.append(number)
+        await asyncio.sleep(0)
+        return self.pages[number] if number < len(self.pages) else self.then(number)
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 200, 250])
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+async def test_every_segment_in_n_over_100_plus_1_requests(count: int, direction: str) -> None:
+    """A list of n segments takes n // 100 + 1 requests, either way; none goes past the short page."""
+    async with (
+        Sandbox(count) as sandbox,
+        BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client,
+    ):
+        listing = client.list(sort_direction=direction)  # type: ignore[arg-type]
+        assert sandbox.requests == []
+        ids = [segment.id async for segment in listing]
+        assert ids == (sandbox.segment_ids if direction == "asc" else sandbox.segment_ids[::-1])
+        assert sandbox.count("list") == count // 100 + 1
+        assert [segment.id async for segment in listing] == ids  # again: a fresh walk
+        assert sandbox.count("list") == 2 * (count // 100 + 1)
+
+
+async def test_start_page(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """A walk may begin in the middle; the pages keep Braze's numbers."""
+    pages = [page async for page in client.list(start_page=1).pages()]
+    assert [(page.number, len(page.segments)) for page in pages] == [(1, 100), (2, 50)]
+    assert [s.id for page in pages for s in page.segments] == sandbox.segment_ids[100:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"start_page": -1}, "start_page must be at least 0, got -1"),
+        ({"start_page": True}, "start_page must be an integer of at least 0, got True"),
+        ({"sort_direction": "up"}, 'sort_direction must be "asc" or "desc", got \'up\''),
+        ({"consistency": "sure"}, 'consistency must be "fast" or "safe" or "strict"'),
+        ({"consistency": "strict", "start_page": 1}, "start_page must be 0 with"),
+    ],
+)
+async def test_arguments_are_checked_at_the_call(
+    client: BrazeSegments, arguments: dict[str, object], message: str
+) -> None:
+    """A wrong argument raises when `list` is called, not at the first item."""
+    with pytest.raises(ConfigError, match=message):
+        client.list(**arguments)  # type: ignore[arg-type]
+
+
+async def test_the_next_page_is_asked_for_while_the_caller_works() -> None:
+    """While page k is worked on, page k+1 is on its way, and no more than that."""
+    fetch = _Pages(_rows(*range(100)), _rows(*range(100, 200)), _rows(*range(200, 300)), _rows(300))
+    async with aclosing(SegmentListing(fetch).pages()) as pages:
+        await anext(pages)
+        await asyncio.sleep(0.01)
+        assert fetch.asked == [0, 1]
+        await anext(pages)
+        await asyncio.sleep(0.01)
+        assert fetch.asked == [0, 1, 2]
+
+
+async def test_repeats_are_yielded_once() -> None:
+    """A row that moved onto a later page, as after an un-archiving, is not yielded again."""
+    fetch = _Pages(_rows(*range(100)), _rows(*range(99, 199)), _rows(199))
+    assert [s.id async for s in SegmentListing(fetch)] == [f"id-{n}" for n in range(200)]
+
+
+async def test_101_rows_in_a_page() -> None:
+    """More rows than documented are all kept, and do not end the walk."""
+    fetch = _Pages(_rows(*range(101)), _rows(101, 102))
+    assert len([s async for s in SegmentListing(fetch)]) == 103
+
+
+@pytest.mark.parametrize("consistency", ["fast", "safe", "strict"])
+async def test_the_same_page_for_ever(consistency: str) -> None:
+    """A service that repeats a full page is found out within five requests, and it raises."""
+    fetch = _Pages(then=lambda _: _rows(*range(100)))
+    with pytest.raises(PaginationError, match="does not move forward") as caught:
+        [s async for s in SegmentListing(fetch, consistency=consistency)]  # type: ignore[arg-type]
+    assert len(fetch.asked) <= 5
+    assert caught.value.page == 2
+
+
+async def test_an_endless_list() -> None:
+    """A list with no end raises at `limits.pages`; what came was yielded, but never taken for the whole."""
+    fetch = _Pages(then=lambda page: _rows(*range(page * 100, page * 100 + 100)))
+    seen = []
+    with pytest.raises(PaginationError, match=r"limits.pages \(7 pages\)"):
+        async for segment in SegmentListing(fetch, max_pages=7):
+            seen.append(segment)  # noqa: PERF401 - what came before the error counts
+    assert len(fetch.asked) == 7
+    assert len(seen) == 600
+
+
+async def test_a_list_of_exactly_the_limit(sandbox: Sandbox) -> None:
+    """The limit is on full pages that go on: a list that ends on its last allowed page is complete."""
+    limits = Limits(pages=3)
+    async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, limits=limits) as client:
+        assert len([s async for s in client.list()]) == 250
+
+
+async def test_a_failing_page_raises_and_nothing_of_it_is_yielded(
+    client: BrazeSegments, sandbox: Sandbox
+) -> None:
+    """Only a short page ends a walk: a page that cannot be had raises, with its number."""
+    sandbox.inject(Answer(503), endpoint="list", page=2)
+    seen = []
+    with pytest.raises(ServerError) as caught:
+        async for segment in client.list():
+            seen.append(segment.id)  # noqa: PERF401
+    assert caught.value.page == 2
+    assert caught.value.attempts == 5
+    assert seen == sandbox.segment_ids[:200]
+
+
+async def test_leaving_early_leaves_nothing_behind(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """`break` in the loop cancels the page asked for ahead; the client goes on."""
+    sandbox.inject(Answer(delay=30), endpoint="list", page=1)
+    async for _ in client.list():
+        break
+    await asyncio.sleep(0.02)
+    assert len(asyncio.all_tasks()) < 6  # this one, and those of the server and its connections
+    assert (await client.details(sandbox.segment_ids[0])).id == sandbox.segment_ids[0]
+
+
+@given(count=st.integers(0, 420), duplicates=st.sets(st.integers(0, 400), max_size=5))
+def test_any_size_and_any_repeats(count: int, duplicates: set[int]) -> None:
+    """Whatever the size and whichever rows come twice, each id is yielded once, in order."""
+    numbers = [n for number in range(count) for n in [number] * (2 if number in duplicates else 1)]
+    pages = [_rows(*numbers[start : start + 100]) for start in range(0, len(numbers), 100)]
+
+    async def walk() -> list[str]:
+        return [s.id async for s in SegmentListing(_Pages(*pages))]
+
+    assert asyncio.run(walk()) == [f"id-{n}" for n in range(count)]
