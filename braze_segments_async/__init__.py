@@ -39,7 +39,7 @@ from .errors import (
 )
 from .fanout import DetailsStream
 from .listing import SegmentListing
-from .models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SizePoint
+from .models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SizePoint, Stats
 from .rate_limit import RateLimit
 from .retry import RetryEvent, RetryPolicy
 
@@ -69,6 +69,7 @@ __all__ = [
     "SegmentPage",
     "ServerError",
     "SizePoint",
+    "Stats",
     "StatusError",
     "TimedOutError",
     "TransportError",

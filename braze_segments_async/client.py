@@ -6,31 +6,20 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, Iterable
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from . import endpoints
-from .config import (
-    CONSISTENCIES,
-    ON_ERROR,
-    Consistency,
-    Limits,
-    OnError,
-    SortDirection,
-    check_base_url,
-    check_choice,
-    check_fraction,
-    check_integer,
-    check_key,
-    check_seconds,
-)
+from attrs import evolve
+
+from . import config, endpoints
+from .config import ON_ERROR, Consistency, Limits, OnError, SortDirection
 from .errors import ClosedError, ConfigError
 from .fanout import DetailsStream, FanOut
 from .listing import SegmentListing
-from .models import Segment, SegmentDetails, SizePoint
+from .models import Segment, SegmentDetails, SizePoint, Stats
 from .pipeline import Pipeline
 from .rate_limit import RateGate, RateLimit
 from .retry import Retrier, RetryEvent, RetryPolicy, RetryQuota
-from .transport import Secret, Transport
+from .text import Secret
 
 if TYPE_CHECKING:
     import builtins
@@ -40,22 +29,11 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-__all__ = ["BrazeSegments", "ClientOptions"]
+    from .options import ClientOptions
+
+__all__ = ["BrazeSegments"]
 
 T = TypeVar("T")
-
-
-class ClientOptions(TypedDict, total=False):
-    """The keyword arguments of `BrazeSegments`, for `from_env`."""
-
-    base_url: str
-    concurrency: int
-    timeout: float
-    retry: RetryPolicy
-    reserve: float
-    limits: Limits
-    session: aiohttp.ClientSession | None
-    on_retry: Callable[[RetryEvent], object] | None
 
 
 class BrazeSegments:
@@ -65,7 +43,6 @@ class BrazeSegments:
     holds the connections and knows how the rate limit stands.
 
     Attributes:
-        base_url: the REST endpoint in use.
         concurrency: requests in flight at once, at most, unless a stream asks for its own number.
     """
 
@@ -100,11 +77,11 @@ class BrazeSegments:
         Raises:
             ConfigError: an argument is wrong; the message names it.
         """
-        self._key = Secret(check_key(api_key))
-        self._url: URL = check_base_url(base_url)
-        check_integer("concurrency", concurrency, at_least=1)
-        check_seconds("timeout", timeout)
-        check_fraction("reserve", reserve)
+        self._key = Secret(config.check_key(api_key))
+        self._url: URL = config.check_base_url(base_url)
+        config.check_integer("concurrency", concurrency, at_least=1)
+        config.check_seconds("timeout", timeout)
+        config.check_fraction("reserve", reserve)
         self.concurrency = concurrency
         self._timeout = timeout
         self._retry = retry
@@ -125,14 +102,12 @@ class BrazeSegments:
         Raises:
             ConfigError: a variable is missing, or an argument is wrong.
         """
+        key = os.environ.get("BRAZE_API_KEY")
         options.setdefault("base_url", os.environ.get("BRAZE_BASE_URL", ""))
-        for name, value in {
-            "BRAZE_API_KEY": os.environ.get("BRAZE_API_KEY", ""),
-            "BRAZE_BASE_URL": options["base_url"],
-        }.items():
+        for name, value in (("BRAZE_API_KEY", key), ("BRAZE_BASE_URL", options["base_url"])):
             if not value:
                 raise ConfigError(f"the environment variable {name} is not set")
-        return cls(os.environ["BRAZE_API_KEY"], **options)
+        return cls(key or "", **options)
 
     def __repr__(self) -> str:
         return f"<BrazeSegments {self._url} {self._state}>"
@@ -147,17 +122,27 @@ class BrazeSegments:
         """The allowance as the latest reply told it; `None` before the first."""
         return None if self._state == "new" else self._gate.latest
 
+    @property
+    def stats(self) -> Stats:
+        """What this client has sent so far, and whether it waits: a snapshot, for progress and monitoring."""
+        if self._state == "new":
+            return Stats()
+        return evolve(self._gate.stats, retries=self._retrier.retries)
+
     async def __aenter__(self) -> Self:
         if self._state != "new":
             raise ClosedError("a client is opened once; make a new one")
+        # aiohttp takes most of the time the package takes to import, and --help does without it.
+        from .transport import Transport  # noqa: PLC0415
+
         transport = Transport(
             self._url, self._key, timeout=self._timeout, limits=self._limits, session=self._session
         )
         transport.open()
         self._gate = RateGate(reserve=self._reserve, max_wait=self._retry.max_rate_limit_wait)
         quota = RetryQuota(self._limits.retry_quota)
-        retrier = Retrier(self._retry, quota, self._gate, self._on_retry)
-        self._pipeline = Pipeline(transport, self._gate, retrier, self._key)
+        self._retrier = Retrier(self._retry, quota, self._gate, self._on_retry)
+        self._pipeline = Pipeline(transport, self._gate, self._retrier, self._key)
         self._slots = asyncio.Semaphore(self.concurrency)
         self._state = "open"
         return self
@@ -208,10 +193,7 @@ class BrazeSegments:
         consistency: Consistency,
         slots: asyncio.Semaphore | None,
     ) -> SegmentListing:
-        endpoints.check_list(sort_direction, start_page)
-        check_choice("consistency", consistency, CONSISTENCIES)
-        if consistency == "strict" and start_page:
-            raise ConfigError('start_page must be 0 with consistency="strict", which compares whole walks')
+        config.check_list(sort_direction, start_page, consistency)
 
         async def fetch(number: int, direction: SortDirection) -> tuple[Segment, ...]:
             return await self._call(endpoints.list_page(number, direction), slots)
@@ -261,16 +243,11 @@ class BrazeSegments:
             ConfigError: an argument is wrong. Requests are only sent, and other errors only raised, when the
                 stream is iterated.
         """
-        if isinstance(of, str | bytes):
-            raise ConfigError("of must be ids or segments; for the details of one, call details()")
-        if of is not None and not isinstance(of, Iterable | AsyncIterable):
-            raise ConfigError(
-                f"of must be ids or segments, sync or async iterable, got a {type(of).__name__}"
-            )
-        check_choice("on_error", on_error, ON_ERROR)
+        config.check_source(of)
+        config.check_choice("on_error", on_error, ON_ERROR)
         slots = None
         if concurrency is not None:
-            check_integer("concurrency", concurrency, at_least=1)
+            config.check_integer("concurrency", concurrency, at_least=1)
             slots = asyncio.Semaphore(concurrency)
         listing = self._listing("asc", 0, consistency, slots)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from collections.abc import AsyncIterable, Iterable
 from typing import Literal
 
 from attrs import frozen
@@ -20,8 +21,10 @@ __all__ = [
     "check_fraction",
     "check_integer",
     "check_key",
+    "check_list",
     "check_seconds",
     "check_segment_id",
+    "check_source",
 ]
 
 SORT_DIRECTIONS = ("asc", "desc")
@@ -87,6 +90,23 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         words = " or ".join(f'"{choice}"' for choice in choices)
         raise ConfigError(f"{name} must be {words}, got {_kind(value)}")
+
+
+def check_list(sort_direction: object, start_page: object, consistency: object) -> None:
+    """The arguments of a listing."""
+    check_choice("sort_direction", sort_direction, SORT_DIRECTIONS)
+    check_integer("start_page", start_page, at_least=0)
+    check_choice("consistency", consistency, CONSISTENCIES)
+    if consistency == "strict" and start_page:
+        raise ConfigError('start_page must be 0 with consistency="strict", which compares whole walks')
+
+
+def check_source(of: object) -> None:
+    """Many segments, or none; one id is not taken for its letters."""
+    if isinstance(of, str | bytes):
+        raise ConfigError("of must be ids or segments; for the details of one, call details()")
+    if of is not None and not isinstance(of, Iterable | AsyncIterable):
+        raise ConfigError(f"of must be ids or segments, sync or async iterable, got {_kind(of)}")
 
 
 def check_segment_id(value: object) -> str:

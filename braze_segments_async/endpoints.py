@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from attrs import frozen
 
 from .codec import decode_details, decode_list, decode_series
-from .config import SORT_DIRECTIONS, check_choice, check_integer, check_segment_id
+from .config import check_integer, check_segment_id
 from .errors import ConfigError
 from .models import Segment, SegmentDetails, SizePoint
 
@@ -71,12 +71,6 @@ def list_page(number: int, sort_direction: str) -> Request[tuple[Segment, ...]]:
     """`GET /segments/list`: one page."""
     params = {"page": str(number), "sort_direction": sort_direction}
     return Request(LIST, params, decode_list, page=number)
-
-
-def check_list(sort_direction: str, start_page: int) -> None:
-    """The arguments of a listing."""
-    check_choice("sort_direction", sort_direction, SORT_DIRECTIONS)
-    check_integer("start_page", start_page, at_least=0)
 
 
 def details(segment: str | Segment) -> Request[SegmentDetails]:

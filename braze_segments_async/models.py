@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from .errors import BrazeError  # noqa: TC001
 
-__all__ = ["Segment", "SegmentDetails", "SegmentFailure", "SegmentPage", "SizePoint"]
+__all__ = ["Segment", "SegmentDetails", "SegmentFailure", "SegmentPage", "SizePoint", "Stats"]
 
 
 @frozen
@@ -90,6 +90,25 @@ class SizePoint:
 
     time: date
     size: int | float
+
+
+@frozen(kw_only=True)
+class Stats:
+    """What a client has sent so far, and whether it waits.
+
+    Attributes:
+        requests: sent, retries included.
+        retries: how many of them repeated a failed one.
+        in_flight: sent, and not answered yet.
+        paused_until: when the next request may be sent, by the local clock (aware, UTC); `None` if now.
+        pause_reason: why none may be sent now; empty if one may.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    in_flight: int = 0
+    paused_until: datetime | None = None
+    pause_reason: str = ""
 
 
 class SegmentFailure(NamedTuple):

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .endpoints import Request
     from .rate_limit import RateGate
     from .retry import Retrier
-    from .transport import Secret, Transport
+    from .text import Secret
+    from .transport import Transport
 
 __all__ = ["Pipeline"]
 

@@ -12,7 +12,7 @@ import math
 import random
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from attrs import frozen
 
 from .errors import RateLimitedError
 from .log import logger
+from .models import Stats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -168,12 +169,13 @@ class RateGate:
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
-        self._in_flight = 0
+        self._in_flight = self._requests = 0
         self._left: int | None = None  # of the window, as told; None while nothing was told
         self._kept = 0  # requests of the window that are left to others
         self._window_ends = 0.0
         self._opens = 0.0
         self._resets_at: datetime | None = None
+        self._why = ""
         self._changed = asyncio.Event()
 
     async def enter(self) -> None:
@@ -198,6 +200,7 @@ class RateGate:
                 resets_at = self.latest.resets_at if self.latest else None
                 self.close(self._window_ends - now, "the allowance is down to the reserve", resets_at)
         self._in_flight += 1
+        self._requests += 1
 
     def leave(self, told: RateLimit | None = None, sent: float | None = None) -> None:
         """A request is over.
@@ -219,13 +222,24 @@ class RateGate:
         self._left = None  # until the next reply says how the next window stands
         opens = self._clock() + seconds
         if opens > self._opens:
-            self._opens, self._resets_at = opens, resets_at
+            self._opens, self._resets_at, self._why = opens, resets_at, why
             logger.info("paused for %.1f s: %s", seconds, why)
 
     @property
     def closed(self) -> bool:
         """Whether a request would have to wait for a named moment."""
         return self._clock() < self._opens
+
+    @property
+    def stats(self) -> Stats:
+        """What the gate knows of a client's requests."""
+        left = self._opens - self._clock()
+        return Stats(
+            requests=self._requests,
+            in_flight=self._in_flight,
+            paused_until=datetime.now(UTC) + timedelta(seconds=left) if left > 0 else None,
+            pause_reason=self._why if left > 0 else "",
+        )
 
     def _learn(self, remaining: int, limit: int | None, resets_in: float) -> None:
         if resets_in <= 0:

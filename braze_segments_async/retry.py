@@ -189,6 +189,7 @@ class Retrier:
         self._on_retry = on_retry
         self._sleep = sleep
         self._uniform = uniform
+        self.retries = 0
 
     async def run(self, request: Request[T], send: Callable[[Request[T]], Awaitable[T]]) -> T:
         """Send a request until it succeeds or there is no point in going on.
@@ -258,6 +259,7 @@ class Retrier:
         return True
 
     def _tell(self, retries: _Retries[T], error: BrazeError, wait: float) -> None:
+        self.retries += 1
         logger.info("retrying in %.2f s: %s", wait, error)
         if self._on_retry is not None:
             about = retries.request

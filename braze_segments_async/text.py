@@ -1,4 +1,4 @@
-"""Foreign text made fit for a message: ids, server texts, values of a body."""
+"""Text that must not show itself, and foreign text made fit for a message."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import re
 from base64 import b64encode
 from urllib.parse import quote
 
-__all__ = ["plain", "redact"]
+__all__ = ["Secret", "plain", "redact"]
 
 _LONGEST = 200
 _SHORTEST_HALF = 4  # shorter ones would be found in any text
+
+
+class Secret(str):
+    """Text that does not show itself: a traceback with locals, or a header's repr, prints `'***'`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 def plain(text: str) -> str:

@@ -14,7 +14,7 @@ from ._version import __version__
 from .errors import BrazeError, ClosedError, ReplyError, TimedOutError, TransportError
 from .rate_limit import parse_rate_limit, sent_at
 from .replies import Reply
-from .text import plain
+from .text import Secret, plain
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -22,20 +22,11 @@ if TYPE_CHECKING:
     from .config import Limits
     from .endpoints import Request
 
-__all__ = ["Secret", "Transport"]
+__all__ = ["Transport"]
 
 _USER_AGENT = (
     f"braze-segments-async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 )
-
-
-class Secret(str):
-    """Text that does not show itself: a traceback with locals, or a header's repr, prints `'***'`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class Transport:

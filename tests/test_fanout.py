@@ -100,7 +100,7 @@ async def test_repeats_and_nothing(client: BrazeSegments, sandbox: Sandbox) -> N
 
 @pytest.mark.parametrize(
     ("of", "message"),
-    [("one-id", "call details"), (7, "got a int"), (b"id", "call details")],
+    [("one-id", "call details"), (7, "got 7"), (b"id", "call details")],
 )
 async def test_what_is_no_source(client: BrazeSegments, of: object, message: str) -> None:
     """A single id is not taken for its letters."""
