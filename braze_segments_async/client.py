@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Iterable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -23,11 +22,10 @@ from .text import Secret
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable
+    from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
 
     import aiohttp
-    from yarl import URL
 
     from .options import ClientOptions
 
@@ -77,8 +75,10 @@ class BrazeSegments:
         Raises:
             ConfigError: an argument is wrong; the message names it.
         """
-        self._key = Secret(config.check_key(api_key))
-        self._url: URL = config.check_base_url(base_url)
+        # First of all: whatever is raised below may be printed with this frame's locals, and their reprs.
+        self._state = "new"
+        api_key = Secret(api_key) if isinstance(api_key, str) else api_key  # type: ignore[redundant-expr]
+        self._key, self._url = config.check_key(api_key), config.check_base_url(base_url)
         config.check_integer("concurrency", concurrency, at_least=1)
         config.check_seconds("timeout", timeout)
         config.check_fraction("reserve", reserve)
@@ -89,7 +89,6 @@ class BrazeSegments:
         self._limits = limits
         self._session = session
         self._on_retry = on_retry
-        self._state = "new"
         self._streams: set[FanOut[Any, Any]] = set()
 
     @classmethod
@@ -102,15 +101,15 @@ class BrazeSegments:
         Raises:
             ConfigError: a variable is missing, or an argument is wrong.
         """
-        key = os.environ.get("BRAZE_API_KEY")
+        key = Secret(os.environ.get("BRAZE_API_KEY", ""))
         options.setdefault("base_url", os.environ.get("BRAZE_BASE_URL", ""))
         for name, value in (("BRAZE_API_KEY", key), ("BRAZE_BASE_URL", options["base_url"])):
             if not value:
                 raise ConfigError(f"the environment variable {name} is not set")
-        return cls(key or "", **options)
+        return cls(key, **options)
 
     def __repr__(self) -> str:
-        return f"<BrazeSegments {self._url} {self._state}>"
+        return f"<BrazeSegments {getattr(self, '_url', '')} {self._state}>"
 
     @property
     def base_url(self) -> str:

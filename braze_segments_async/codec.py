@@ -68,7 +68,7 @@ def parse_json(body: bytes) -> Any:
             nesting included.
     """
     try:
-        return _json.decode(body.decode("utf-8-sig"))
+        return _json.decode(body.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 at byte {error.start}"
     except RecursionError:
@@ -169,7 +169,7 @@ for _type, _hook in _hooks.items():
 def _keep_extra(cls: type[Segment]) -> Callable[[Any, object], Segment]:
     """The hook of a model with `extra`: every key it has no field for goes there."""
     structure = make_dict_structure_fn(cls, _converter, id=override(struct_hook=_identifier))
-    known = {attribute.name for attribute in fields(cls)}
+    known = {attribute.name for attribute in fields(cls)} - {"extra"}
 
     def hook(value: Any, _: object = None) -> Segment:
         if type(value) is not dict:
@@ -180,6 +180,14 @@ def _keep_extra(cls: type[Segment]) -> Callable[[Any, object], Segment]:
     return hook
 
 
+def _point(value: Any, _: object = None) -> SizePoint:
+    if type(value) is not dict:
+        raise _Mismatch("an object", value)
+    return _structure_point(value, SizePoint)
+
+
+_structure_point = make_dict_structure_fn(SizePoint, _converter)
+_converter.register_structure_hook(SizePoint, _point)
 _converter.register_structure_hook(Segment, _keep_extra(Segment))
 _structure_details = make_dict_structure_fn(SegmentDetails, _converter)
 # What a details body says of these is either not the caller's (the internal id) or not documented there.

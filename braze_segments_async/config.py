@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
 from typing import Literal
 
 from attrs import frozen
 from yarl import URL
 
 from .errors import ConfigError
-from .text import plain
+from .text import Secret, plain
 
 __all__ = [
     "Limits",
@@ -27,6 +27,7 @@ __all__ = [
     "check_source",
 ]
 
+_LONGEST = 1e9  # seconds; finite, and some thirty years
 SORT_DIRECTIONS = ("asc", "desc")
 CONSISTENCIES = ("fast", "safe", "strict")
 ON_ERROR = ("raise", "collect")
@@ -67,16 +68,16 @@ def check_integer(name: str, value: object, *, at_least: int) -> None:
     if type(value) is not int:
         raise ConfigError(f"{name} must be an integer of at least {at_least}, got {_kind(value)}")
     if value < at_least:
-        raise ConfigError(f"{name} must be at least {at_least}, got {value}")
+        raise ConfigError(f"{name} must be at least {at_least}, got {_kind(value)}")
 
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     """A finite time in seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a number of seconds, got {_kind(value)}")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not 0 <= value <= _LONGEST or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
-        raise ConfigError(f"{name} must be {least} seconds and finite, got {value}")
+        raise ConfigError(f"{name} must be {least} seconds and finite, got {_kind(value)}")
 
 
 def check_fraction(name: str, value: object) -> None:
@@ -115,12 +116,13 @@ def check_segment_id(value: object) -> str:
         raise ConfigError(f"segment_id must be text, got {_kind(value)}")
     if not value:
         raise ConfigError("segment_id is empty; ids come from list(), or from the dashboard's API Keys page")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigError("segment_id holds a lone surrogate, which cannot be sent as UTF-8")
-    return value
+    with suppress(UnicodeEncodeError):
+        value.encode()
+        return value
+    raise ConfigError("segment_id holds a lone surrogate, which cannot be sent as UTF-8")
 
 
-def check_key(api_key: object) -> str:
+def check_key(api_key: object) -> Secret:
     """A REST API key as it goes into a header: visible ASCII. The message never shows any of it."""
     if not isinstance(api_key, str):
         raise ConfigError(f"api_key must be text, got {type(api_key).__name__}")
@@ -128,6 +130,8 @@ def check_key(api_key: object) -> str:
         raise ConfigError("api_key is empty; create one in the dashboard under Settings > API Keys")
     if re.match(r"bearer\b", api_key, re.IGNORECASE):
         raise ConfigError("api_key must be the key alone, without `Bearer` in front")
+    if "://" in api_key:
+        raise ConfigError("api_key is a url; api_key and base_url seem to be in each other's place")
     for position, character in enumerate(api_key):
         if not "!" <= character <= "~":
             problem = (
@@ -135,7 +139,7 @@ def check_key(api_key: object) -> str:
             )
             problem = problem or ("a control character" if character.isascii() else "not ASCII")
             raise ConfigError(f"api_key: character {position + 1} of {len(api_key)} is {problem}")
-    return api_key
+    return Secret(api_key)
 
 
 def check_base_url(base_url: object) -> URL:
@@ -146,8 +150,12 @@ def check_base_url(base_url: object) -> URL:
     if not isinstance(base_url, str | URL):
         raise ConfigError(f"base_url must be text, got {_kind(base_url)}")
     text = str(base_url).strip()
-    url = _parse_url(text if "://" in text else f"https://{text}") if text.isprintable() else None
-    if url is None or not url.host:
+    url = (
+        _parse_url(text if "://" in text else f"https://{text}")
+        if text.isprintable() and " " not in text
+        else None
+    )
+    if url is None or not url.host or " " in url.host:
         raise ConfigError(
             f"base_url is not a url: {_hidden(text)}; one looks like https://rest.iad-01.braze.com"
         )
@@ -169,7 +177,7 @@ def _parse_url(text: str) -> URL | None:
     try:
         url = URL(text)
         url.port  # noqa: B018 - a port out of range shows only here
-    except ValueError:
+    except (ValueError, IndexError):  # the latter for "[]" as a host
         return None
     return url
 
@@ -190,6 +198,8 @@ def _kind(value: object) -> str:
     """A wrong argument, shown only if it is short and harmless."""
     if isinstance(value, str):
         return repr(plain(value[:40]))
+    if isinstance(value, int) and abs(value) > _LONGEST:
+        return "a number far out of range"
     if value is None or isinstance(value, bool | int | float):
-        return repr(value)[:40]
+        return repr(value)
     return f"a {type(value).__name__}"

@@ -14,7 +14,7 @@
     │   ├── NotFoundError        404
     │   ├── RateLimitedError     429: .resets_at, .rate_limit
     │   ├── RedirectError        3xx, never followed
-    │   └── ServerError          5xx, and 202 "queued"
+    │   └── ServerError          5xx, 408, and 202 "queued"
     ├── ReplyError               a success status, but not what Braze documents: .path
     ├── PaginationError          the walk does not move forward, or never ends
     └── ExportError              a file could not be written or resumed
@@ -171,7 +171,7 @@ class RedirectError(StatusError):
 
 
 class ServerError(StatusError):
-    """5xx, or 202 "queued" as in Braze's maintenance: the service could not answer now.
+    """5xx, 408, or 202 "queued" as in Braze's maintenance: the service could not answer now.
 
     Attributes:
         retry_after: how many seconds the reply asked to wait, if it did.

@@ -70,16 +70,17 @@ class Pipeline:
         reply = None
         try:
             reply = await self._transport.send(request)
-            limited = reply.status == 429
             return judge(request, reply, self._secret)
         except BrazeError as error:
-            error.attempts = 1
-            raise
+            failure = error
         finally:
             if reply is None:
                 self._gate.leave()
             else:
-                self._gate.leave(reply.rate_limit, None if limited else reply.sent_at)
+                self._gate.leave(reply.rate_limit, None if reply.status == 429 else reply.sent_at)
+        failure.attempts = 1
+        # Without the frames below: their locals hold the body, and that may hold anything.
+        raise failure.with_traceback(None)
 
     async def aclose(self) -> None:
         """End the calls under way, with `ClosedError` to whoever awaits them, and close the transport."""

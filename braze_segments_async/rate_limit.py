@@ -26,10 +26,11 @@ from .models import Stats
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-__all__ = ["RateGate", "RateLimit", "parse_rate_limit", "parse_retry_after", "sent_at", "too_long"]
+__all__ = ["RateGate", "RateLimit", "moment", "parse_rate_limit", "parse_retry_after", "sent_at", "too_long"]
 
 _RELATIVE_BELOW = 1e9  # X-RateLimit-Reset: smaller than any epoch of this century, so seconds from now
 _MILLISECONDS_ABOVE = 1e11  # ... larger than any epoch in seconds for three thousand years
+_LONGEST = 366 * 86_400.0  # seconds; nobody means more than a year
 
 
 @frozen
@@ -84,26 +85,26 @@ def parse_retry_after(headers: Mapping[str, str], sent: float, *, reset: bool = 
         reset: whether `X-RateLimit-Reset` counts; it does after a 429 only, since every reply has it.
     """
     retry_after = headers.get("Retry-After")
-    moment = _http_date(retry_after)
+    until = _http_date(retry_after)
     resets_at = _reset(headers.get("X-RateLimit-Reset"), sent) if reset else None
     waits = (
         _seconds(headers.get("X-RateLimit-Retry-After")),
         _seconds(retry_after),
-        None if moment is None else moment - sent,
+        None if until is None else until - sent,
         None if resets_at is None else resets_at.timestamp() - sent,
     )
-    return next((wait for wait in waits if wait is not None and wait > 0), None)
+    return next((wait for wait in waits if wait is not None and 0 < wait <= _LONGEST), None)
 
 
 def _seconds(value: str | None) -> float | None:
     """A finite number, in ASCII; else `None`."""
     if not value or not value.isascii():
         return None
-    with suppress(ValueError):
+    try:
         number = float(value)
-        if math.isfinite(number):
-            return number
-    return None
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 @lru_cache(maxsize=32)  # a window's headers repeat: the limit always, the rest often
@@ -118,8 +119,8 @@ def _http_date(value: str | None) -> float | None:
     if not value:
         return None
     with suppress(ValueError, OverflowError, TypeError):
-        moment = parsedate_to_datetime(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     return None
 
 
@@ -133,8 +134,13 @@ def _reset(value: str | None, sent: float) -> datetime | None:
         number += sent
     elif number > _MILLISECONDS_ABOVE:
         number /= 1000
+    return moment(number)
+
+
+def moment(epoch: float) -> datetime | None:
+    """Seconds of the epoch as UTC; `None` beyond the calendar."""
     with suppress(ValueError, OverflowError, OSError):
-        return datetime.fromtimestamp(number, UTC)
+        return datetime.fromtimestamp(epoch, UTC)
     return None
 
 
@@ -172,9 +178,11 @@ class RateGate:
         self._in_flight = self._requests = 0
         self._left: int | None = None  # of the window, as told; None while nothing was told
         self._kept = 0  # requests of the window that are left to others
-        self._window_ends = 0.0
+        self._window: datetime | None = None  # the latest, by the moment it resets at
+        self._window_ends = 0.0  # the same moment, by our clock
         self._opens = 0.0
         self._resets_at: datetime | None = None
+        self._opens_at: datetime | None = None  # the same by the local clock, for people
         self._why = ""
         self._changed = asyncio.Event()
 
@@ -214,7 +222,7 @@ class RateGate:
         if told is not None:
             self.latest = told
             if sent is not None and told.remaining is not None and told.resets_at is not None:
-                self._learn(told.remaining, told.limit, told.resets_at.timestamp() - sent)
+                self._learn(told.remaining, told.limit, told.resets_at, sent)
         self._changed.set()
 
     def close(self, seconds: float, why: str, resets_at: datetime | None) -> None:
@@ -223,6 +231,7 @@ class RateGate:
         opens = self._clock() + seconds
         if opens > self._opens:
             self._opens, self._resets_at, self._why = opens, resets_at, why
+            self._opens_at = moment(time.time() + seconds)
             logger.info("paused for %.1f s: %s", seconds, why)
 
     @property
@@ -233,23 +242,29 @@ class RateGate:
     @property
     def stats(self) -> Stats:
         """What the gate knows of a client's requests."""
-        left = self._opens - self._clock()
         return Stats(
             requests=self._requests,
             in_flight=self._in_flight,
-            paused_until=datetime.now(UTC) + timedelta(seconds=left) if left > 0 else None,
-            pause_reason=self._why if left > 0 else "",
+            paused_until=self._opens_at if self.closed else None,
+            pause_reason=self._why if self.closed else "",
         )
 
-    def _learn(self, remaining: int, limit: int | None, resets_in: float) -> None:
-        if resets_in <= 0:
+    def _learn(self, remaining: int, limit: int | None, resets_at: datetime, sent: float) -> None:
+        resets_in = resets_at.timestamp() - sent
+        if not 0 < resets_in <= _LONGEST:
             return
-        ends = self._clock() + resets_in
-        # Replies overtake each other: within one window the smallest count is the latest. `Date` has whole
-        # seconds, so the end of one window may seem to move by one.
-        if self._left is not None and abs(ends - self._window_ends) <= 1.0:
-            remaining = min(remaining, self._left)
-            ends = max(ends, self._window_ends)
+        now = self._clock()
+        ends = now + resets_in
+        if self._window is not None and resets_at <= self._window:
+            # Replies overtake each other, and some are long on their way. The moment they name tells which
+            # window they are of; where it was told in relative seconds, it may be off by one.
+            if now >= self._window_ends or resets_at < self._window - timedelta(seconds=1):
+                return  # of a window that is over
+            ends = min(ends, self._window_ends)
+            if self._left is not None:
+                remaining = min(remaining, self._left)
+        else:
+            self._window = resets_at
         self._left, self._window_ends = remaining, ends
         if limit is not None:
             self._kept = int(limit * self._reserve)

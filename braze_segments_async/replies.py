@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
@@ -20,7 +19,7 @@ from .errors import (
     ServerError,
     StatusError,
 )
-from .rate_limit import RateLimit, parse_retry_after
+from .rate_limit import RateLimit, moment, parse_retry_after
 from .text import plain, redact
 
 if TYPE_CHECKING:
@@ -122,13 +121,11 @@ def _rate_limited(reply: Reply) -> RateLimitedError:
     error.rate_limit = reply.rate_limit
     error.retry_after = parse_retry_after(reply.headers, reply.sent_at)
     if error.retry_after is not None:
-        error.resets_at = datetime.fromtimestamp(reply.sent_at + error.retry_after, UTC)
+        error.resets_at = moment(reply.sent_at + error.retry_after)
     return error
 
 
-def _unavailable(reply: Reply, temporary: str | None, said: str) -> StatusError:
-    if reply.status == 408:
-        return StatusError(f"{temporary}{said}", status=408, retryable=True)
+def _unavailable(reply: Reply, temporary: str | None, said: str) -> ServerError:
     problem = temporary or "the service cannot do this"
     error = ServerError(f"{problem}{said}", status=reply.status, retryable=temporary is not None)
     error.retry_after = parse_retry_after(reply.headers, reply.sent_at, reset=False)

@@ -145,7 +145,7 @@ class Transport:
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         cap = self._limits.body
         body = bytearray()
-        async for chunk in response.content.iter_any():
+        while chunk := await response.content.readany():
             body += chunk
             if len(body) > cap:
                 response.close()
@@ -199,14 +199,14 @@ def _inflate(body: bytearray, encoding: str, cap: int) -> bytes:
     if encoding == "identity":
         return bytes(body)
     if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise ReplyError(f"the body came in an encoding nobody asked for ({plain(encoding)})", retryable=True)
+        raise ReplyError("the body came in an encoding nobody asked for", retryable=True)
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, as its first bytes say
     try:
         whole = stream.decompress(body, cap + 1)
     except zlib.error:
         whole = None
     if whole is None:
-        raise ReplyError(f"the body is not the {plain(encoding)} it is said to be", retryable=True)
+        raise ReplyError(f"the body is not the {encoding} it is said to be", retryable=True)
     if len(whole) > cap:
         raise _too_large(cap)
     if not stream.eof:

@@ -71,7 +71,7 @@ async def test_two_clients_that_do_not_know_of_each_other(made_up: _Time) -> Non
         async def everything(client: BrazeSegments) -> int:
             return len([d async for d in client.all_details(sandbox.segment_ids)])
 
-        assert await asyncio.gather(everything(one), everything(other)) == [400, 400]
+        assert list(await asyncio.gather(everything(one), everything(other))) == [400, 400]
         assert sandbox.count("details", 200) == 800
         assert 0 < sandbox.count("details", 429) <= 2 * 16 * len(sandbox.windows)
 
