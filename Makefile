@@ -1,10 +1,11 @@
 # `make demo` and `make test` are all a fresh machine needs.
 PYTHON ?= python3
+PYTEST_ARGS ?= -n auto
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types bench docs build clean
+.PHONY: demo test lint types bench docs recipes build clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -34,6 +35,10 @@ bench: $(VENV)/.installed
 
 docs: $(VENV)/.installed  ## the examples in README and docs, run
 	$(BIN)/python -m pytest tests/test_docs.py
+
+recipes: $(VENV)/.installed  ## the recipes, with the packages that only they need
+	$(BIN)/python -m pip install --quiet --group recipes
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_recipes.py
 
 build: $(VENV)/.installed
 	rm -rf dist

@@ -152,7 +152,7 @@ def catalogue_rows(pairs: Pairs) -> Iterator[str]:
         ("package / list, then details", ours, theirs),
     ):
         ratios = [one / other for one, other in zip(first, second, strict=True)]
-        yield (f"| {what} | {median(first):.2f} s | {median(second):.2f} s {spread(ratios)}")
+        yield f"| {what} | {median(first):.2f} s | {median(second):.2f} s {spread(ratios)}"
 
 
 def report(details: dict[int, Pairs], catalogues: Pairs, served_by: str) -> str:

@@ -84,8 +84,7 @@ class BrazeSegments:
         config.check_fraction("reserve", reserve)
         self.concurrency = concurrency
         self._timeout = timeout
-        self._retry = retry
-        self._reserve = reserve
+        self._retry, self._reserve = retry, reserve
         self._limits = limits
         self._session = session
         self._on_retry = on_retry

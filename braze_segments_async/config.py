@@ -191,7 +191,7 @@ def _is_loopback(host: str) -> bool:
 
 def _hidden(text: str) -> str:
     """A wrong url, shown only if nothing in it can be a password."""
-    return "(not shown)" if "@" in text else repr(plain(text))
+    return "(not shown)" if set(text) & set("@?#&=") else repr(plain(text))
 
 
 def _kind(value: object) -> str:

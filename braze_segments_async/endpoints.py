@@ -119,7 +119,7 @@ def _moment(ending_at: object) -> datetime | None:
     if ending_at is None:
         return None
     if isinstance(ending_at, datetime):
-        if ending_at.tzinfo is None:
+        if ending_at.utcoffset() is None:
             raise ConfigError("ending_at needs a time zone, such as datetime.now(timezone.utc); it is naive")
         return ending_at
     if isinstance(ending_at, date):

@@ -30,6 +30,7 @@ __all__ = ["RateGate", "RateLimit", "moment", "parse_rate_limit", "parse_retry_a
 
 _RELATIVE_BELOW = 1e9  # X-RateLimit-Reset: smaller than any epoch of this century, so seconds from now
 _MILLISECONDS_ABOVE = 1e11  # ... larger than any epoch in seconds for three thousand years
+_SECOND = timedelta(seconds=1)
 _LONGEST = 366 * 86_400.0  # seconds; nobody means more than a year
 
 
@@ -98,7 +99,7 @@ def parse_retry_after(headers: Mapping[str, str], sent: float, *, reset: bool = 
 
 def _seconds(value: str | None) -> float | None:
     """A finite number, in ASCII; else `None`."""
-    if not value or not value.isascii():
+    if not value or not value.isascii() or "_" in value:
         return None
     try:
         number = float(value)
@@ -178,7 +179,7 @@ class RateGate:
         self._in_flight = self._requests = 0
         self._left: int | None = None  # of the window, as told; None while nothing was told
         self._kept = 0  # requests of the window that are left to others
-        self._window: datetime | None = None  # the latest, by the moment it resets at
+        self._window = datetime.fromtimestamp(0, UTC)  # the latest, by the moment it resets at
         self._window_ends = 0.0  # the same moment, by our clock
         self._opens = 0.0
         self._resets_at: datetime | None = None
@@ -255,11 +256,13 @@ class RateGate:
             return
         now = self._clock()
         ends = now + resets_in
-        if self._window is not None and resets_at <= self._window:
-            # Replies overtake each other, and some are long on their way. The moment they name tells which
-            # window they are of; where it was told in relative seconds, it may be off by one.
-            if now >= self._window_ends or resets_at < self._window - timedelta(seconds=1):
-                return  # of a window that is over
+        # Replies overtake each other, and some are long on their way. The moment they name tells which window
+        # they are of; where it is told in relative seconds, it may be off by one.
+        ahead = resets_at - self._window
+        over = now >= self._window_ends
+        if ahead < -_SECOND or (over and ahead <= timedelta()):
+            return  # of a window that is over
+        if not over and ahead <= _SECOND:
             ends = min(ends, self._window_ends)
             if self._left is not None:
                 remaining = min(remaining, self._left)

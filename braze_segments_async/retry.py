@@ -230,6 +230,8 @@ class Retrier:
         wait = wait_before_retry(self._policy, error, state.attempt_number, self._uniform)
         if isinstance(error, RateLimitedError) and error.retryable:
             return self._pause(retries, error, wait)
+        if wait is None and isinstance(error, ServerError) and error.retry_after is not None:
+            error.reason += f"; it asks to wait {error.retry_after:,.0f} s"
         if wait is None or not self._pay(retries, error, _COST):
             return False
         self._tell(retries, error, wait)

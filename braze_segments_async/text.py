@@ -25,10 +25,10 @@ class Secret(str):
         return "'***'"
 
 
-def plain(text: str) -> str:
+def plain(text: str, *, longest: int | None = _LONGEST) -> str:
     """Escape what could move a terminal's cursor, reorder a line or break a log record; cut what is long."""
-    if len(text) > _LONGEST:
-        text = f"{text[:_LONGEST]}…"
+    if longest is not None and len(text) > longest:
+        text = f"{text[:longest]}…"
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -121,7 +121,7 @@ def test_parts_that_know_nothing_of_the_client(part: str) -> None:
     assert modules
     if part == "sandbox":
         assert not others
-    assert not others & {"__init__", "client", "pipeline", "transport", "listing", "fanout"}
+    assert not others & {"__init__", "client", "pipeline", "transport"}
     assert part == "sandbox" or "aiohttp" not in {name for module in modules for name in imported(module)}
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -60,6 +60,7 @@ def test_an_integer_is_an_integer_in_range(value: object, text: str) -> None:
         (float("nan"), "t must be more than 0 seconds and finite, got nan"),
         (float("inf"), "t must be more than 0 seconds and finite, got inf"),
         (False, "t must be a number of seconds, got False"),
+        (10**400, "t must be more than 0 seconds and finite, got a number far out of range"),
         ("30", "t must be a number of seconds, got '30'"),
     ],
 )
@@ -156,6 +157,7 @@ def test_a_segment_id_is_what_can_be_sent(value: object, text: str) -> None:
     [
         ("", "api_key is empty; create one in the dashboard under Settings > API Keys"),
         (" \n", "api_key is empty; create one in the dashboard under Settings > API Keys"),
+        (HOST, "api_key is a url; api_key and base_url seem to be in each other's place"),
         (None, "api_key must be text, got NoneType"),
         (SECRET.encode(), "api_key must be text, got bytes"),
         (f"Bearer {SECRET}", "api_key must be the key alone, without `Bearer` in front"),
@@ -275,7 +277,6 @@ URLS = st.lists(
 @example("https://\u2100.example")
 def test_any_url_is_taken_or_refused(text: str) -> None:
     """Any text: a url that is its own normal form, safe for the key, or a `ConfigError` of one line."""
-    assume("[]" not in text and not re.search(r"\s", text.strip()))  # see above
     with suppress(ConfigError):
         url = check_base_url(text)
         assert check_base_url(str(url)) == url or not text.isascii()  # some scripts take yarl two rounds
@@ -288,7 +289,6 @@ def test_any_url_is_taken_or_refused(text: str) -> None:
 @given(URLS, URLS)
 def test_a_password_in_a_url_is_never_shown(before: str, after: str) -> None:
     """However broken the url is."""
-    assume("[]" not in before + after)  # see above
     with suppress(ConfigError):
         check_base_url(f"{before}:{SECRET}@{after}")
         return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from braze_segments_async._version import __version__
+
+from . import read
+from .options import MAX_WAIT, Choices, Connection, MaxWait
 
 __all__ = ["app"]
 
@@ -17,46 +19,36 @@ app = App(
     version=__version__,
     help="Every segment of a Braze workspace, with its details.",
     help_format="plaintext",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=False),
 )
 
 
 @app.command
 def export(
     *,
-    output: Path | None = None,
+    choices: Choices = Choices(),  # noqa: B008 - frozen
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
-    sandbox: bool = False,
-    segments: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
-    base_url: str | None = None,
-    quiet: bool = False,
+    max_wait: MaxWait = MAX_WAIT,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> int:
-    """Write every segment with its details as NDJSON: one JSON object per line.
+    """Write every segment with its details to a file, or as lines to standard output.
 
-    The API key is taken from the environment variable BRAZE_API_KEY only.
-    It needs the permissions segments.list and segments.details.
+    A file is there once it is whole, and not before. What is interrupted goes on with --resume.
 
-    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was asked of Braze),
-    130 Ctrl-C, 143 SIGTERM.
+    The API key needs the permissions segments.list and segments.details.
+
+    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was asked of Braze), 3 some segments could not be had,
+    4 rate-limited beyond --max-wait, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
-        output: A new file, which is there once it is complete. Without it, lines go to standard output.
-        concurrency: Requests in flight at once, at most.
-        sandbox: Export an invented workspace on this machine; needs no key.
-        segments: Size of the invented workspace; 250 unless given.
-        base_url: REST endpoint of the workspace; by default BRAZE_BASE_URL.
-        quiet: No progress and no summary; errors are still told.
+        choices: What is written, and how.
+        concurrency: Requests in flight at once, at most; 16 unless given.
+        max_wait: Seconds to wait for the rate limit, at most; 3,900 unless given, as it resets each hour.
+        connection: The workspace.
     """
     from .work import run_export  # noqa: PLC0415 - see above
 
-    return run_export(
-        output=output,
-        concurrency=concurrency,
-        sandbox=sandbox,
-        segments=segments,
-        base_url=base_url,
-        quiet=quiet,
-    )
+    return run_export(choices, connection, concurrency=concurrency, max_wait=max_wait)
 
 
 @app.command(name="sandbox")
@@ -70,11 +62,19 @@ def serve(
     """Serve an invented workspace on this machine until Ctrl-C.
 
     Args:
-        port: Port on 127.0.0.1; 0 takes a free one.
-        segments: How many segments it has.
+        port: Port on 127.0.0.1, 8765 unless given; 0 takes a free one.
+        segments: How many segments it has; 250 unless given.
         seed: Another seed is another workspace.
         latency: Seconds before each answer.
     """
     from .work import run_sandbox  # noqa: PLC0415 - see above
 
     return run_sandbox(port=port, segments=segments, seed=seed, latency=latency)
+
+
+app.command(read.list_segments, name="list")
+app.command(read.details)
+app.command(read.sizes)
+app.command(read.check)
+app.command(read.diff)
+app.register_install_completion_command(help="Install completion of commands and options for this shell.")

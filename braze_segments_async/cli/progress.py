@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import sys
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
@@ -17,15 +18,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from braze_segments_async.log import logger
 from braze_segments_async.tasks import start, stop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from braze_segments_async.models import SegmentPage, Stats
+    from braze_segments_async.export import ExportProgress
+    from braze_segments_async.export.walk import Walk
+    from braze_segments_async.models import Stats
     from braze_segments_async.rate_limit import RateLimit
 
-__all__ = ["Watch", "say", "watching"]
+__all__ = ["Watch", "counted", "say", "watching"]
 
 _SPEED_OVER = 10.0  # seconds: long enough to be calm, short enough to forget a pause
 _LINE_EVERY = 5.0
@@ -55,30 +59,36 @@ class Watch:
         found: segments on them.
         listed: whether that is all of them.
         done: segments with details.
+        resumed: how many of them an earlier run had done.
+        resumable: whether what is interrupted can be resumed.
     """
 
-    def __init__(self, client: Watched, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: Watched, *, resumable: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Start the clock.
 
         Args:
             client: knows what was sent, whether it waits, and what is left of the allowance.
+            resumable: whether what is interrupted can be resumed.
             clock: monotonic seconds.
         """
-        self.pages = self.found = self.done = 0
+        self.pages = self.found = self.done = self.resumed = 0
         self.listed = False
         self._client = client
+        self.resumable = resumable
         self._clock = clock
         self._started = clock()
         self._marks = deque([(self._started, 0)])
 
-    def page(self, page: SegmentPage) -> None:
-        """A page of the list was read."""
-        self.pages += 1
-        self.found += len(page.segments)
+    def exported(self, progress: ExportProgress) -> None:
+        """Hear how far an export to a file is; for its `on_progress`."""
+        self.pages, self.found, self.listed = progress.pages, progress.listed, progress.total is not None
+        self.done, self.resumed = progress.done, progress.resumed
 
-    def details(self) -> None:
-        """The details of a segment were written."""
-        self.done += 1
+    def walked(self, walk: Walk) -> None:
+        """Hear how far the walk through the list is."""
+        self.pages, self.found, self.listed = walk.pages, walk.listed, walk.ended
 
     def paused(self) -> bool:
         """Whether nothing can happen just now."""
@@ -86,17 +96,17 @@ class Watch:
 
     def speed(self) -> float:
         """Details per second, lately; a pause does not count."""
-        now = self._clock()
+        now, done_here = self._clock(), self.done - self.resumed
         if self.paused():
             self._marks.clear()
-            self._marks.append((now, self.done))
+            self._marks.append((now, done_here))
         while len(self._marks) > 1 and now - self._marks[1][0] >= _SPEED_OVER:
             self._marks.popleft()
         then, done = self._marks[0]
         if now <= then:
             return 0.0
-        self._marks.append((now, self.done))
-        return (self.done - done) / (now - then)
+        self._marks.append((now, done_here))
+        return (done_here - done) / (now - then)
 
     def words(self) -> tuple[str, str]:
         """How far it is, with the time left once that can be said; and how it is going."""
@@ -106,38 +116,70 @@ class Watch:
             far += " so far"
         elif speed:
             far += f", {timedelta(seconds=math.ceil((self.found - self.done) / speed))} left"
-        going = [_count(self.pages, "page")]
         if stats.paused_until is not None:
-            return far, f"{going[0]} · paused until {stats.paused_until:%H:%M:%S} UTC: {stats.pause_reason}"
+            return far, f"paused until {_moment(stats.paused_until)}: {stats.pause_reason}"
+        going = [counted(self.pages, "page")]
         going.append(f"{speed:,.0f} details/s")
         if told is not None and told.remaining is not None:
-            until = f" until {told.resets_at:%H:%M} UTC" if told.resets_at else ""
-            going.append(f"{_count(told.remaining, 'request')} left{until}")
+            until = f" until {_moment(told.resets_at)}" if told.resets_at else ""
+            going.append(f"{counted(told.remaining, 'request')} left{until}")
         if stats.retries:
-            going.append(_count(stats.retries, "retry"))
+            going.append(counted(stats.retries, "retry"))
         return far, " · ".join(going)
+
+    def countdown(self) -> str:
+        """During a pause: how long it still takes."""
+        until = self._client.stats.paused_until
+        if until is None:
+            return ""
+        left = timedelta(seconds=max(0, math.ceil((until - datetime.now(UTC)).total_seconds())))
+        return f" · {left} to go"
 
     def summary(self) -> str:
         """What was done, afterwards."""
         seconds, stats = self._clock() - self._started, self._client.stats
         took = f"{seconds:.1f} s" if seconds < 60 else f"{timedelta(seconds=round(seconds))}"
         return (
-            f"{_count(self.done, 'segment')} with details in {took} "
-            f"({_count(stats.requests, 'request')}, {_count(stats.retries, 'retry')})"
+            f"{counted(self.done, 'segment')} with details in {took} "
+            f"({counted(stats.requests, 'request')}, {counted(stats.retries, 'retry')})"
         )
 
 
-def _count(number: int, what: str) -> str:
+def _moment(moment: datetime) -> str:
+    """In the reader's own time zone."""
+    return f"{moment.astimezone():%H:%M:%S %Z}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 page, 2 pages, 3 retries."""
     if number != 1:
         what = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{number:,} {what}"
 
 
 @asynccontextmanager
-async def watching(watch: Watch, *, bar: bool) -> AsyncIterator[None]:
-    """Show on standard error how far it is: as a bar where that can be drawn and is wanted, else as lines."""
+async def watching(
+    watch: Watch, *, bar: bool, quiet: bool = False, verbose: bool = False
+) -> AsyncIterator[None]:
+    """Show on standard error how far it is: as a bar where that can be drawn and is wanted, else as lines.
+
+    Args:
+        watch: counts.
+        bar: whether there may be one.
+        quiet: show nothing.
+        verbose: tell of each retry and pause, too, and draw no bar that those would tear apart.
+    """
+    if quiet:
+        yield
+        return
     console = Console(stderr=True)
-    if bar and sys.stderr is not None and sys.stderr.isatty() and not console.is_dumb_terminal:
+    if (
+        bar
+        and not verbose
+        and sys.stderr is not None
+        and sys.stderr.isatty()
+        and not console.is_dumb_terminal
+    ):
         with Live(
             get_renderable=lambda: _drawn(watch),
             console=console,
@@ -148,11 +190,22 @@ async def watching(watch: Watch, *, bar: bool) -> AsyncIterator[None]:
         ):
             yield
         return
-    lines = start(_lines(watch))
+    lines, told = start(_lines(watch)), _Told(logging.INFO)
+    if verbose:
+        logger.addHandler(told)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
+        logger.removeHandler(told)
         await stop([lines])
+
+
+class _Told(logging.Handler):
+    """The library's log as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def _drawn(watch: Watch) -> Group:
@@ -162,7 +215,10 @@ def _drawn(watch: Watch) -> Group:
     top.add_column(no_wrap=True)
     top.add_row(ProgressBar(total=watch.found if watch.listed else None, completed=watch.done), far)
     style = "yellow" if watch.paused() else "dim"
-    return Group(top, Text(going, style=style, no_wrap=True, overflow="ellipsis"))
+    lines = [Text(going + watch.countdown(), style=style, no_wrap=True, overflow="ellipsis")]
+    if watch.paused() and watch.resumable:
+        lines.append(Text("Ctrl-C is safe: --resume goes on from here", style="dim"))
+    return Group(top, *lines)
 
 
 async def _lines(watch: Watch) -> None:

@@ -1,0 +1,81 @@
+"""What `diff` does: two files in, the differences out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import asdict
+
+from braze_segments_async.errors import ConfigError
+from braze_segments_async.export.diff import compare, read_export, read_lines
+from braze_segments_async.export.ndjson import to_json
+from braze_segments_async.text import plain
+
+from .ids import standard_input
+from .output import to_stdout
+from .run import run, wrong
+from .show import harmless, in_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from braze_segments_async.export.diff import Change, Kind, Row
+
+__all__ = ["differences"]
+
+_STDIN = Path("-")
+_SIGNS: dict[Kind, str] = {"added": "+", "gone": "-"}
+
+
+def differences(old: Path, new: Path, *, json: bool) -> int:
+    """Do `braze-segments diff`; see there for the exit code this returns."""
+    if old == new == _STDIN:
+        return wrong("only one of the two can be standard input")
+    try:
+        # Read before the event loop starts, which would keep Ctrl-C from a read that waits.
+        changes = list(compare(_read(old), _read(new)))
+    except ConfigError as error:
+        return wrong(str(error))
+    return run(_show(changes, json=json))
+
+
+def _read(path: Path) -> Iterator[Row]:
+    return read_lines(standard_input(), "standard input") if path == _STDIN else read_export(path)
+
+
+async def _show(changes: list[Change], *, json: bool) -> int:
+    # The reader of a pipe may leave early: that changes nothing about what was found.
+    with suppress(BrokenPipeError):
+        for change in changes:
+            line = f"{to_json(asdict(change)) if json else change_text(change)}\n".encode()
+            await to_stdout(harmless(line) if json and in_terminal() else line)
+        if changes and not json:
+            await to_stdout(f"{summary(changes)}\n".encode())
+    return 1 if changes else 0
+
+
+def change_text(change: Change) -> str:
+    """A change as a line or, with texts to compare, three."""
+    sign = _SIGNS.get(change.kind, "~")
+    line = f"{sign} {change.kind:<7}  {plain(change.name)}  ({plain(change.id)})"
+    if change.before is None:
+        return line
+    if isinstance(change.before, tuple):
+        gone, came = (
+            set(change.before) - set(change.after or ()),
+            set(change.after or ()) - set(change.before),
+        )
+        moves = [f"-{tag}" for tag in sorted(gone)] + [f"+{tag}" for tag in sorted(came)]
+        return f"{line}\n    {plain(', '.join(moves), longest=None)}"
+    shown = [plain(str(text), longest=None) for text in (change.before, change.after)]
+    return f"{line}\n    - {shown[0]}\n    + {shown[1]}"
+
+
+def summary(changes: list[Change]) -> str:
+    """How many there are of each kind."""
+    counts = Counter(change.kind for change in changes)
+    words = {"filters": "filters changed", "tags": "tags changed", "note": "note changed"}
+    return ", ".join(f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items())

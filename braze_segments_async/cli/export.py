@@ -1,0 +1,114 @@
+"""`braze-segments export`: into a file that is whole or absent, or as lines to standard output."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING
+
+from braze_segments_async.export import (
+    IncompleteExportError,
+    csv_header,
+    export_segments,
+    to_csv_line,
+    to_json_line,
+)
+from braze_segments_async.export.walk import Walk
+from braze_segments_async.text import plain
+
+from .output import to_stdout
+from .progress import Watch, counted, say, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from braze_segments_async.client import BrazeSegments
+    from braze_segments_async.config import OnError
+    from braze_segments_async.export import ExportResult
+    from braze_segments_async.models import SegmentFailure
+
+    from .options import Choices
+
+__all__ = ["PARTIAL", "to_file", "to_lines"]
+
+PARTIAL = 3  # exit code: some segments could not be had
+_FAILURES_SHOWN = 5
+
+
+async def to_file(segments: BrazeSegments, output: Path, choices: Choices) -> int:
+    """Export into a file, watched; the exit code."""
+    shown = plain(str(output))
+    watch = Watch(segments, resumable=True)
+    try:
+        async with watching(watch, bar=True, quiet=choices.quiet, verbose=choices.verbose):
+            result = await export_segments(
+                segments,
+                output,
+                format=choices.format,
+                consistency=choices.consistency,
+                resume=choices.resume,
+                overwrite=choices.overwrite,
+                allow_partial=choices.allow_partial,
+                csv_safe=choices.csv_safe,
+                sizes=choices.sizes,
+                on_progress=watch.exported,
+            )
+    except IncompleteExportError as error:
+        _tell_failures(error.result.failures)
+        missing = counted(len(error.result.failures), "segment")
+        say(f"braze-segments: {shown} is not written: {missing} of {watch.found:,} could not be had.")
+        say("--resume tries them again; --resume --allow-partial writes the file without them.")
+        return PARTIAL
+    _tell_failures(result.failures)
+    if not choices.quiet:
+        say(f"{watch.summary()}{_notes(result)} → {shown}")
+    return PARTIAL if result.failures else 0
+
+
+async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
+    """Export to standard output, watched, oldest first; the exit code."""
+    choices.check_lines()
+    csv = choices.format == "csv"
+    watch = Watch(segments)
+    async with AsyncExitStack() as stack:
+        # Lines of output on the same terminal would tear the bar apart.
+        bar, quiet, verbose = not sys.stdout.isatty(), choices.quiet, choices.verbose
+        await stack.enter_async_context(watching(watch, bar=bar, quiet=quiet, verbose=verbose))
+        walk = Walk(segments.list(consistency=choices.consistency), (), lambda: watch.walked(walk))
+        found = await stack.enter_async_context(aclosing(walk.missing()))
+        on_error: OnError = "collect" if choices.allow_partial else "raise"
+        stream = segments.all_details(found, ordered=True, on_error=on_error)
+        await stack.enter_async_context(stream)
+        if csv:
+            await to_stdout(csv_header())
+        async for details in stream:
+            line = to_json_line(details)
+            await to_stdout(to_csv_line(line, safe=choices.csv_safe) if csv else line)
+            watch.done += 1
+    _tell_failures(stream.failures)
+    if not choices.quiet:
+        say(watch.summary())
+    return PARTIAL if stream.failures else 0
+
+
+def _tell_failures(failures: Sequence[SegmentFailure]) -> None:
+    for failure in failures[:_FAILURES_SHOWN]:
+        say(f"braze-segments: {failure.error}")
+    if len(failures) > _FAILURES_SHOWN:
+        say(f"… and {len(failures) - _FAILURES_SHOWN:,} more")
+
+
+def _notes(result: ExportResult) -> str:
+    """What is worth knowing besides: nothing of it is an error."""
+    notes = [
+        f"{number:,} {what}"
+        for number, what in (
+            (result.resumed, "resumed"),
+            (result.recovered, "recovered by the second reading"),
+            (result.archived, "archived meanwhile"),
+            (len(result.failures), "failed, listed in the file beside it"),
+        )
+        if number
+    ]
+    return f"; {', '.join(notes)}" if notes else ""

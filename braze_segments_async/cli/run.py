@@ -1,0 +1,74 @@
+"""Work, run to its end, and the exit code of each way it can end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from braze_segments_async.errors import BrazeError, ConfigError, RateLimitedError
+
+from .progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["run", "wrong"]
+
+_RATE_LIMITED = 4  # the next request would be allowed after --max-wait only
+_OPTIONS = {
+    "resume=True": "--resume",
+    "overwrite=True": "--overwrite",
+    "allow_partial=True": "--allow-partial",
+    "max_rate_limit_wait": "--max-wait",
+    "csv_safe": "--csv-safe",
+    "format=": "--format",
+    "base_url": "--base-url",
+}
+
+
+def run(work: Coroutine[Any, Any, int | None], interrupted: Callable[[], str] = str) -> int:
+    """Work to the end, or until Ctrl-C or SIGTERM; say what went wrong, and return the exit code.
+
+    Args:
+        work: returns the exit code; nothing means 0.
+        interrupted: what to say besides if it did not come to its end.
+    """
+
+    async def stoppable() -> int:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio.run made one
+        with suppress(NotImplementedError):  # Windows ends the process instead
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work or 0
+
+    try:
+        return asyncio.run(stoppable())
+    except ConfigError as error:
+        return wrong(str(error))
+    except BrokenPipeError:  # only standard output has a reader: it has read enough
+        return 0
+    except (BrazeError, OSError) as error:
+        code = _RATE_LIMITED if isinstance(error, RateLimitedError) else 1
+        say(f"braze-segments: {_in_options(str(error))}")
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        code = 128 + signal.SIGTERM
+    if hint := interrupted():
+        say(f"braze-segments: {hint}")
+    return code
+
+
+def wrong(problem: str) -> int:
+    """Say what was asked for wrongly; the exit code of that."""
+    say(f"braze-segments: {_in_options(problem)}")
+    return 2
+
+
+def _in_options(text: str) -> str:
+    """A message of the library in the words of the command line."""
+    for name, option in _OPTIONS.items():
+        text = text.replace(name, option)
+    return text

@@ -1,0 +1,138 @@
+"""What two exports differ in: segments added, gone, renamed; their filters, tags and notes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import frozen
+
+from braze_segments_async.errors import ConfigError
+from braze_segments_async.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+__all__ = ["Change", "Kind", "compare", "read_export", "read_lines"]
+
+Kind = Literal["added", "gone", "renamed", "filters", "tags", "note"]
+Row = Mapping[str, Any]
+
+_COMPARED: dict[str, Kind] = {
+    "name": "renamed",
+    "description": "filters",
+    "tags": "tags",
+    "text_description": "note",
+}
+
+
+@frozen
+class Change:
+    """One thing that differs. A segment with three of them is in three changes.
+
+    Attributes:
+        kind: "added", "gone", "renamed", "filters" (`description`), "tags" or "note" (`text_description`).
+        id: the segment.
+        name: what it is called now, or was when it went.
+        before: the old text or, sorted, the old tags; `None` if added or gone.
+        after: the new one.
+    """
+
+    kind: Kind
+    id: str
+    name: str
+    before: str | tuple[str, ...] | None = None
+    after: str | tuple[str, ...] | None = None
+
+
+def compare(old: Iterable[Row], new: Iterable[Row]) -> Iterator[Change]:
+    """The changes from one export to the other: in the order of the new one, then what is gone from the old.
+
+    What only one of two rows has is not compared, so that the output of `list`, which has no filters, is
+    good for this too.
+
+    Args:
+        old: as `read_export` gives it; held in memory, less what is not compared.
+        new: the same, read row by row.
+    """
+    before = {row["id"]: row for row in old}
+    for row in new:
+        was = before.pop(row["id"], None)
+        if was is None:
+            yield Change("added", row["id"], row["name"])
+            continue
+        for key, kind in _COMPARED.items():
+            if key in row and key in was and row[key] != was[key]:
+                yield Change(kind, row["id"], row["name"], was[key], row[key])
+    for row in before.values():
+        yield Change("gone", row["id"], row["name"])
+
+
+def read_export(path: Path) -> Iterator[Row]:
+    """The segments of an export: CSV by its suffix, else NDJSON.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no export; raised where that is met.
+    """
+    shown = plain(str(path))
+    try:
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as text:
+                yield from _rows(csv.DictReader(text, strict=True), shown)
+        else:
+            with path.open("rb") as lines:
+                yield from read_lines(lines, shown)
+    except OSError as error:
+        raise ConfigError(f"cannot read {shown}: {error.strerror or error}") from None
+
+
+def read_lines(lines: Iterable[bytes], shown: str) -> Iterator[Row]:
+    """The segments of an export in NDJSON.
+
+    Args:
+        lines: blank ones are skipped.
+        shown: what to call them in a message.
+
+    Raises:
+        ConfigError: a line is no segment; raised where that is met.
+    """
+    return _rows((json.loads(line) for line in lines if line.strip()), shown)
+
+
+def _rows(values: Iterable[Any], shown: str) -> Iterator[Row]:
+    seen: set[str] = set()
+    problem = "is not one of an export in NDJSON or CSV"
+    # Whatever a parser finds wrong: bad JSON, CSV or UTF-8, another shape, bottomless nesting.
+    with suppress(ValueError, TypeError, KeyError, RecursionError, csv.Error):
+        for value in values:
+            row = _row(value)
+            if row["id"] in seen:
+                problem = f"has the id of one before it, {plain(row['id'])}"
+                break
+            seen.add(row["id"])
+            yield row
+        else:
+            return
+    raise ConfigError(f"{shown}: segment {len(seen) + 1:,} {problem}")
+
+
+def _row(value: Any) -> Row:
+    row: dict[str, Any] = {"id": _text(value["id"]), "name": _text(value["name"])}
+    for key in ("description", "text_description"):
+        if key in value:
+            row[key] = _text(value[key] or "")  # CSV read by Python has one word for no text and no value
+    if "tags" in value:
+        tags = value["tags"] or []
+        tags = json.loads(tags) if isinstance(tags, str) else tags
+        row["tags"] = tuple(sorted(map(_text, tags)))  # their order means nothing
+    return row
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value

@@ -1,0 +1,103 @@
+"""The place of the export: what can be known about it before the first request."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from functools import partial
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from braze_segments_async.errors import ConfigError, ExportError
+from braze_segments_async.text import plain
+
+from .files import beside, file_errors, put
+from .lock import locked
+from .ndjson import write_ndjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+__all__ = ["Target", "claimed"]
+
+
+@frozen
+class Target:
+    """A path that this export alone may write to.
+
+    Attributes:
+        path: where the file goes.
+        replace: whether something that is there may go.
+    """
+
+    path: Path
+    replace: bool
+
+    @property
+    def journal(self) -> Path:
+        """Where finished segments are kept until the file is written."""
+        return journal_of(self.path)
+
+    def put(self, fill: Callable[[Path], None], failures: Iterable[bytes]) -> None:
+        """Put the file in place, what is missing in it beside it, and remove the journal.
+
+        Args:
+            fill: writes the file.
+            failures: lines of NDJSON about what is missing; none if it is complete.
+
+        Raises:
+            ExportError: it could not be written; everything is as it was.
+        """
+        missing, lines = beside(self.path, ".failures.ndjson"), list(failures)
+        with file_errors(self.path):
+            if lines:  # first: a partial file is never there without it
+                put(missing, partial(write_ndjson, lines=lines), replace=True)
+            put(self.path, fill, replace=self.replace)
+            if not lines:
+                missing.unlink(missing_ok=True)  # of an earlier export
+            self.journal.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[Target]:
+    """Keep other exports off a path, and refuse one that cannot or must not be written.
+
+    Raises:
+        ConfigError: something is there that only `resume` or `overwrite` may touch.
+        ExportError: there can be no such file, or another export is writing it.
+    """
+    shown = plain(str(path))
+    with file_errors(path):
+        if path.is_dir():
+            raise ExportError(f"{shown} is a directory; name a file in it")
+        if path.exists() and not path.is_file():
+            raise ExportError(f"{shown} is not a plain file, and cannot be replaced by one")
+    with locked(path):
+        begun = journal_of(path).exists()
+        if begun and not (resume or overwrite):
+            raise ConfigError(
+                f"an earlier export to {shown} was interrupted: resume=True continues it, "
+                "overwrite=True starts afresh"
+            )
+        # A journal was begun with leave to write here: what has appeared is what that run finished.
+        replace = overwrite or begun
+        if os.path.lexists(path) and not replace:
+            raise ConfigError(f"{shown} exists; name a new file, or overwrite=True replaces it")
+        _tidy(path)
+        yield Target(path, replace)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a process that was killed has left, but for the journal."""
+    with file_errors(path):
+        rmtree(beside(path, ".part.rows"), ignore_errors=True)
+        for suffix in (".part", ".failures.ndjson.part"):
+            beside(path, suffix).unlink(missing_ok=True)
+
+
+def journal_of(path: Path) -> Path:
+    """Where finished segments are kept until the file is written."""
+    return beside(path, ".journal")

@@ -1,0 +1,56 @@
+"""Blocking work beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["Stop", "in_thread"]
+
+T = TypeVar("T")
+
+
+class _StoppedError(Exception):
+    """The work was told to stop; never leaves this module."""
+
+
+class Stop:
+    """Told by the event loop, heard by the thread."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+
+    def tell(self) -> None:
+        """End the work at the next item."""
+        self._told.set()
+
+    def heard_between(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, until the work is to stop: then an exception that undoes it."""
+        for item in items:
+            if self._told.is_set():
+                raise _StoppedError
+            yield item
+
+
+async def in_thread(work: Callable[[Stop], T]) -> T:
+    """Do blocking work in a thread. Cancelled, tell it to stop, and wait until it has.
+
+    A thread cannot be cancelled: one left alone would still write files the caller believes are at rest.
+    """
+    stop = Stop()
+    task = asyncio.create_task(asyncio.to_thread(work, stop))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.tell()
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        with suppress(BaseException):
+            task.result()  # retrieved; the cancellation is what the caller is to see
+        raise

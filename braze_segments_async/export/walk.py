@@ -1,0 +1,89 @@
+"""The list, walked to its end as fast as it comes, and what of it is missing in the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from braze_segments_async.models import Segment
+from braze_segments_async.tasks import start, stop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
+
+    from braze_segments_async.listing import SegmentListing
+
+__all__ = ["Walk"]
+
+_Found = list[tuple[str, bool | None]]
+
+
+class Walk:
+    """One walk through the list.
+
+    It runs ahead of the details: only then can anybody say early how long they will take, and the shorter a
+    walk, the less the workspace changes under it. What waits for its details is kept small.
+
+    Attributes:
+        pages: how many so far.
+        listed: segments so far.
+        ended: whether that is all of them.
+        resumed: how many of them are in the journal.
+        gone: segments in the journal that were not listed so far; at the end they are archived.
+    """
+
+    def __init__(self, listing: SegmentListing, known: Iterable[str], on_page: Callable[[], None]) -> None:
+        """See the class.
+
+        Args:
+            listing: not walked yet.
+            known: the segments in the journal.
+            on_page: called after each page.
+        """
+        self._listing = listing
+        self._on_page = on_page
+        self._queue: asyncio.Queue[_Found | None] = asyncio.Queue()
+        self.pages = 0
+        self.listed = 0
+        self.ended = False
+        self.resumed = 0
+        self.gone = set(known)
+
+    @property
+    def recovered(self) -> int:
+        """Rows a plain walk would have lost."""
+        return self._listing.recovered
+
+    async def missing(self) -> AsyncGenerator[Segment, None]:
+        """The segments to ask for. They have the id and what only the list knows; details have the rest.
+
+        Raises:
+            BrazeError: the walk failed; raised as soon as it did, not after what it had found.
+        """
+        walking = start(self._walk())
+        walking.add_done_callback(lambda _: self._queue.put_nowait(None))
+        try:
+            while (found := await self._queue.get()) is not None:
+                for segment_id, tracking in found:
+                    if walking.done():
+                        walking.result()
+                    yield Segment(segment_id, "", tracking)
+            walking.result()
+        finally:
+            await stop([walking])
+
+    async def _walk(self) -> None:
+        async for page in self._listing.pages():
+            found: _Found = []
+            for segment in page.segments:
+                if segment.id in self.gone:
+                    self.gone.discard(segment.id)
+                    self.resumed += 1
+                else:
+                    found.append((segment.id, segment.analytics_tracking_enabled))
+            self.pages += 1
+            self.listed += len(page.segments)
+            self._queue.put_nowait(found)
+            self._on_page()
+        self.ended = True
+        self._on_page()

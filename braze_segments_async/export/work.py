@@ -1,0 +1,85 @@
+"""`export_segments`: every segment of a workspace into one file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from braze_segments_async.config import CONSISTENCIES, check_choice, check_integer
+from braze_segments_async.errors import ConfigError
+
+from .formats import Layout, format_of
+from .job import Job
+from .target import claimed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from braze_segments_async.client import BrazeSegments
+    from braze_segments_async.config import Consistency
+
+    from .formats import Format
+    from .results import ExportProgress, ExportResult
+
+__all__ = ["export_segments"]
+
+
+async def export_segments(
+    client: BrazeSegments,
+    destination: str | os.PathLike[str],
+    *,
+    format: Format | None = None,  # noqa: A002 - what users call it
+    consistency: Consistency = "safe",
+    concurrency: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_partial: bool = False,
+    csv_safe: bool = False,
+    sizes: int | None = None,
+    on_progress: Callable[[ExportProgress], object] | None = None,
+) -> ExportResult:
+    """Write every segment, with its details, to a file that is there when it is whole, and not before.
+
+    Args:
+        client: open.
+        destination: the file; a journal and a lock are beside it meanwhile.
+        format: "ndjson", "csv", "parquet" or "sqlite"; by default what the suffix stands for.
+        consistency: of the walk through the list; see `BrazeSegments.list`.
+        concurrency: details asked for at once, at most; by default the client's.
+        resume: go on from the journal of an interrupted export, if there is one.
+        overwrite: replace the file, and start afresh unless `resume` is given too.
+        allow_partial: write the file although some segments could not be had.
+        csv_safe: put an apostrophe before what a spreadsheet would take for a formula.
+        sizes: add the size history of each segment: so many days.
+        on_progress: called up to ten times a second, and at the end; must not block.
+
+    Raises:
+        ConfigError: a wrong argument, or something is there already; nothing was sent.
+        ExportError: the file cannot be written or resumed, or `IncompleteExportError`: segments are missing.
+        BrazeError: any other. All of them leave the file as it was, and keep the journal.
+    """
+    path = _path(destination)
+    layout = Layout(format=format_of(path, format), csv_safe=csv_safe, sizes=sizes)
+    _check(layout, consistency, concurrency)
+    with claimed(path, resume=resume, overwrite=overwrite) as target:
+        job = Job(client, target, layout, on_progress, consistency=consistency, concurrency=concurrency)
+        return await job.run(resume=resume, allow_partial=allow_partial)
+
+
+def _path(destination: object) -> Path:
+    if not isinstance(destination, str | os.PathLike):
+        raise ConfigError(f"destination must be a path, got a {type(destination).__name__}")
+    path = Path(destination)
+    if not path.name or "\0" in str(path):
+        raise ConfigError("destination must name a file")
+    return path
+
+
+def _check(layout: Layout, consistency: str, concurrency: int | None) -> None:
+    check_choice("consistency", consistency, CONSISTENCIES)
+    if concurrency is not None:
+        check_integer("concurrency", concurrency, at_least=1)
+    if layout.sizes is not None:
+        check_integer("sizes", layout.sizes, at_least=1)
+    layout.check()

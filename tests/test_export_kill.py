@@ -1,0 +1,110 @@
+"""`kill -9` at any moment, then resume: the same bytes, and only what is missing is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from export_helpers import FORMATS, Exporter, asked, beside, content, exporting, journaled, names_in
+
+from braze_segments_async import BrazeSegments, ConfigError
+from braze_segments_async.export import export_segments
+from braze_segments_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from braze_segments_async.sandbox import LoggedRequest
+
+_SEGMENTS = 120
+_REQUESTS = 3 + _SEGMENTS  # of a safe export: two pages, one of them twice, and the details
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A small one: it is exported a hundred times."""
+    async with Sandbox(_SEGMENTS) as sandbox:
+        yield sandbox
+
+
+async def _kill(exporter: Exporter, sandbox: Sandbox, target: Path, number: int, pause: float = 0.0) -> None:
+    """Kill an export so many seconds after its request of that number arrived."""
+    first, arrived = len(sandbox.requests), asyncio.Event()
+
+    def count(_: LoggedRequest) -> None:
+        if len(sandbox.requests) - first == number:
+            arrived.set()
+
+    sandbox.inject(count)
+    pid = await exporter.start(sandbox, target, resume=True)
+    await arrived.wait()
+    await asyncio.sleep(pause)
+    with suppress(ProcessLookupError):  # it was faster
+        os.kill(pid, signal.SIGKILL)
+    assert await exporter.ended() in {(-signal.SIGKILL, ""), (0, "")}
+
+
+async def _resume(sandbox: Sandbox, client: BrazeSegments, target: Path, whole: object) -> None:
+    """Resume an export that was killed, and check all that is promised of it."""
+    done = journaled(target)
+    sandbox.requests.clear()
+    try:
+        result = await export_segments(client, target, resume=True)
+    except ConfigError:  # killed when all was done: nothing to resume, and a file that is not to be replaced
+        assert not beside(target, ".journal").exists()
+    else:
+        assert (result.rows, result.resumed) == (_SEGMENTS, len(done))
+        assert asked(sandbox) == sorted(set(sandbox.segment_ids) - set(done))
+        assert sandbox.count("list") == 3
+    assert content(target) == whole
+    assert names_in(target) == {target.name}
+
+
+async def test_killed_at_twenty_random_moments_while_asking(
+    sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
+) -> None:
+    """Whatever was finished when the process died is kept; the file is as if nothing had happened."""
+    moments = random.Random(4)
+    await export_segments(client, whole := tmp_path / "whole.ndjson")
+    async with exporting() as exporter:
+        for attempt in range(20):
+            target = tmp_path / str(attempt) / "segments.ndjson"
+            target.parent.mkdir()
+            await _kill(exporter, sandbox, target, moments.randint(1, _REQUESTS))
+            assert not target.exists()
+            await _resume(sandbox, client, target, content(whole))
+
+
+@pytest.mark.parametrize("suffix", FORMATS.values())
+async def test_killed_while_writing(
+    sandbox: Sandbox, client: BrazeSegments, tmp_path: Path, suffix: str
+) -> None:
+    """The file is absent or whole, in every format; the next run removes what the dead one left."""
+    moments = random.Random(suffix)
+    await export_segments(client, whole := tmp_path / f"whole{suffix}")
+    async with exporting() as exporter:
+        for attempt in range(4):
+            target = tmp_path / str(attempt) / f"segments{suffix}"
+            target.parent.mkdir()
+            await _kill(exporter, sandbox, target, _REQUESTS, moments.random() * 0.03)
+            assert not target.exists() or content(target) == content(whole)
+            await _resume(sandbox, client, target, content(whole))
+
+
+async def test_killed_again_and_again(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
+    """Every run goes on where the one before it died; no detail that was journaled is asked for twice."""
+    await export_segments(client, whole := tmp_path / "whole.ndjson")
+    target = tmp_path / "again" / "segments.ndjson"
+    target.parent.mkdir()
+    async with exporting() as exporter:
+        for _ in range(5):
+            before = len(journaled(target))
+            await _kill(exporter, sandbox, target, 20)
+            assert len(journaled(target)) > before
+    await _resume(sandbox, client, target, content(whole))
