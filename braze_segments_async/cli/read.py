@@ -36,11 +36,11 @@ def list_segments(
     Args:
         name: Only names that hold this text, in any letter case.
         tag: Only segments with a tag that holds this text, in any letter case; given twice, both.
-        sort_direction: asc is oldest created first, desc newest first.
+        sort_direction: asc, unless given: oldest created first; desc newest first.
         consistency: safe reads pages twice, so that edits meanwhile hide no segment; fast reads them once;
             strict walks the list until two walks agree.
         json: NDJSON in a terminal, too.
-        max_wait: Seconds to wait for the rate limit, at most.
+        max_wait: Seconds to wait for the rate limit, at most; 3,900 unless given.
         connection: See there.
     """
     from .ask import list_segments as work  # noqa: PLC0415 - see above
@@ -70,7 +70,7 @@ def details(
     Args:
         ids: Segment API identifiers; - reads them from standard input, one a line or as list writes them.
         json: NDJSON in any case.
-        max_wait: Seconds to wait for the rate limit, at most.
+        max_wait: Seconds to wait for the rate limit, at most; 3,900 unless given.
         connection: See there.
     """
     from .ask import details as work  # noqa: PLC0415 - see above
@@ -94,9 +94,9 @@ def sizes(
 
     Args:
         ids: Segment API identifiers; - reads them from standard input, one a line or as list writes them.
-        days: How many, up to today.
+        days: How many, up to today; 30 unless given.
         json: NDJSON in a terminal, too: a line for each day.
-        max_wait: Seconds to wait for the rate limit, at most.
+        max_wait: Seconds to wait for the rate limit, at most; 3,900 unless given.
         connection: See there.
     """
     from .ask import run_for  # noqa: PLC0415 - see above
