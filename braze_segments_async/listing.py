@@ -5,6 +5,7 @@ Knows nothing of HTTP: it is handed `fetch(page_number, sort_direction)`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from .models import Segment, SegmentPage
 from .tasks import start, stop
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from .config import Consistency, SortDirection
@@ -98,11 +98,11 @@ class SegmentListing:
         Trailing, page k is read again once page k+1 came, while k+2 is on its way: a row that moved from k+1
         back onto k in between, since a segment before it was archived, is found there.
         """
-        number = self._start_page
-        upcoming: asyncio.Task[Rows] | None = start(self._fetch(number, direction))
-        again: asyncio.Task[Rows] | None = None
+        running: set[asyncio.Task[Rows]] = set()
+        number, stale = self._start_page, 0
+        upcoming: asyncio.Task[Rows] | None = start(self._fetch(number, direction), running)
         held: SegmentPage | None = None
-        stale = 0
+        again: asyncio.Task[Rows] | None = None  # the second reading of what is held
         try:
             while upcoming is not None:
                 rows = await upcoming
@@ -111,22 +111,30 @@ class SegmentListing:
                 if len(rows) >= PAGE_SIZE:
                     stale = 0 if page.segments else stale + 1
                     self._check(number, stale)
-                    upcoming = start(self._fetch(number + 1, direction))
+                    upcoming = start(self._fetch(number + 1, direction), running)
                 if not trailing:
                     yield page
                 else:
-                    if held is not None:
-                        again = start(self._fetch(held.number, direction))
-                        late = _new(await again, ids)
+                    before, second, held, again = held, again, page, None
+                    if (
+                        upcoming is not None
+                    ):  # begins by itself, while the caller still works on the page before
+                        again = start(self._read_after(upcoming, number, direction), running)
+                    if before is not None and second is not None:
+                        late = _new(await second, ids)
                         self.recovered += len(late)
-                        yield SegmentPage(held.number, held.segments + late)
-                    held = page
+                        yield SegmentPage(before.number, before.segments + late)
                 number += 1
             if held is not None:
                 yield held
             self._last_page = number - 1
         finally:
-            await stop(task for task in (upcoming, again) if task is not None)
+            await stop(tuple(running))
+
+    async def _read_after(self, page: asyncio.Task[Rows], number: int, direction: SortDirection) -> Rows:
+        """Read a page again once another one came; if that one did not, nobody will ask for this."""
+        await asyncio.wait([page])
+        return () if page.cancelled() or page.exception() else await self._fetch(number, direction)
 
     def _check(self, number: int, stale: int) -> None:
         """Refuse to ask for yet another page when the walk runs in circles or has no end."""

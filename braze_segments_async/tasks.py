@@ -13,10 +13,18 @@ __all__ = ["start", "stop"]
 T = TypeVar("T")
 
 
-def start(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run beside the caller; a failure nobody awaits, since the caller left, is not reported by asyncio."""
+def start(coroutine: Coroutine[Any, Any, T], running: set[asyncio.Task[T]] | None = None) -> asyncio.Task[T]:
+    """Run beside the caller; a failure nobody awaits, since the caller left, is not reported by asyncio.
+
+    Args:
+        coroutine: what to run.
+        running: the owner's record: the task is in it until it is done.
+    """
     task = asyncio.get_running_loop().create_task(coroutine)
     task.add_done_callback(_retrieve)
+    if running is not None:
+        running.add(task)
+        task.add_done_callback(running.discard)
     return task
 
 

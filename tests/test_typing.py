@@ -25,7 +25,9 @@ def test_mypy_reads_the_pins() -> None:
     mypy = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
     assert mypy["strict"] is True
     assert {braze_segments_async.__name__, HERE.name} <= set(mypy["files"])
-    assert not {"exclude", "overrides", "ignore_errors"} & set(mypy)
+    assert not {"exclude", "ignore_errors"} & set(mypy)
+    ours = (braze_segments_async.__name__, PINS.stem)
+    assert not [o for o in mypy.get("overrides", ()) if any(m.startswith(ours) for m in o["module"])]
     assert "mypy: " not in PINS.read_text(encoding="utf-8")
     assert "type: ignore" not in PINS.read_text(encoding="utf-8")
 
