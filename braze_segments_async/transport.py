@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import time
 import zlib
@@ -163,8 +164,9 @@ class Transport:
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             problem = f"the host of {where} is not found; check base_url"
         elif isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror or type(error.os_error).__name__
-            problem = f"cannot connect to {where} ({plain(reason)})"
+            # asyncio puts the address where the reason should be.
+            reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no reason given"
+            problem = f"cannot connect to {where} ({reason})"
         elif isinstance(error, aiohttp.ClientPayloadError):
             problem = f"the connection to {where} was lost in the middle of the body"
         elif isinstance(error, aiohttp.ClientResponseError):

@@ -25,6 +25,7 @@ _OPTIONS = {
     "csv_safe": "--csv-safe",
     "format=": "--format",
     "base_url": "--base-url",
+    "destination": "--output",
 }
 
 

@@ -34,7 +34,9 @@ def run_export(choices: Choices, connection: Connection, *, concurrency: int, ma
             return await to_file(segments, output, choices)
 
     def interrupted() -> str:
-        return _RESUME if output is not None and beside(output, ".journal").exists() else ""
+        if output is None or beside(output, ".lock").exists():  # another export's, which goes on
+            return ""
+        return _RESUME if beside(output, ".journal").exists() else ""
 
     return run(export(), interrupted)
 
