@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a fresh machine needs.
 PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

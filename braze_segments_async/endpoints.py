@@ -31,13 +31,11 @@ class Endpoint:
         method: the HTTP method.
         path: below the base url.
         permission: what the API key needs.
-        repeatable: whether sending it twice does no harm.
     """
 
     method: str
     path: str
     permission: str
-    repeatable: bool = True
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -27,11 +27,11 @@ DAY = timedelta(days=1)
 
 
 def test_endpoints_are_as_documented() -> None:
-    """Method, path, and the permission an error names; all of them only read, so they may be repeated."""
-    assert [(str(of), of.permission, of.repeatable) for of in (LIST, DETAILS, DATA_SERIES)] == [
-        ("GET /segments/list", "segments.list", True),
-        ("GET /segments/details", "segments.details", True),
-        ("GET /segments/data_series", "segments.data_series", True),
+    """Method, path, and the permission an error names."""
+    assert [(str(of), of.permission) for of in (LIST, DETAILS, DATA_SERIES)] == [
+        ("GET /segments/list", "segments.list"),
+        ("GET /segments/details", "segments.details"),
+        ("GET /segments/data_series", "segments.data_series"),
     ]
     assert PAGE_SIZE == 100
 

@@ -1,0 +1,84 @@
+"""The history of the catalogue in DuckDB, by dlt: each version of each segment, and when it held.
+
+With `BRAZE_API_KEY` and `BRAZE_BASE_URL` set it asks Braze, once. Without them it asks a sandbox on this
+machine, twice, and renames a segment in between. `HISTORY` is the DuckDB file.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import dlt
+
+from braze_segments_async import BrazeSegments, RetryPolicy, SegmentDetails
+from braze_segments_async.sandbox import Sandbox
+
+
+def row(details: SegmentDetails) -> dict[str, Any]:
+    """What makes a new version when it changes. Not the size, or each day would be a version."""
+    return {
+        "id": details.id,
+        "name": details.name,
+        "description": details.description,
+        "text_description": details.text_description,
+        "tags": details.tags,
+        "teams": details.teams,
+        "created_at": details.created_at,
+        "updated_at": details.updated_at,
+        "analytics_tracking_enabled": details.analytics_tracking_enabled,
+    }
+
+
+@dlt.resource(
+    name="segments",
+    write_disposition={"disposition": "merge", "strategy": "scd2"},
+    columns={"tags": {"data_type": "json"}, "teams": {"data_type": "json"}},
+)
+async def segments() -> AsyncIterator[list[dict[str, Any]]]:
+    """The whole catalogue or an exception: what a load lacks is retired, as if it were archived."""
+    async with BrazeSegments.from_env(retry=RetryPolicy(max_rate_limit_wait=3_900)) as client:
+        catalogue = [row(details) async for details in client.all_details(consistency="strict")]
+    yield catalogue  # only now: nothing is loaded unless everything is here
+
+
+def load(file: str) -> None:
+    """Bring the history up to date."""
+    pipeline = dlt.pipeline(
+        "braze_segments",
+        pipelines_dir=f"{file}.dlt",  # what dlt has to remember, beside the file
+        destination=dlt.destinations.duckdb(file),
+        dataset_name="braze",
+    )
+    pipeline.run(segments())
+    with pipeline.sql_client() as client:
+        now, before = client.execute_sql(
+            "SELECT count(*) FILTER (_dlt_valid_to IS NULL), count(_dlt_valid_to) FROM segments"
+        )[0]
+        print(f"{now} segments, and {before} versions that were")
+        for name, since, until in client.execute_sql(
+            """SELECT name, _dlt_valid_from, _dlt_valid_to FROM segments
+               WHERE id IN (SELECT id FROM segments WHERE _dlt_valid_to IS NOT NULL)
+               ORDER BY id, _dlt_valid_from"""
+        ):
+            print(f"{since:%F %T} to {f'{until:%F %T}' if until else 'now'}: {name}")
+
+
+async def main() -> None:
+    """Ask Braze, or twice a sandbox."""
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+    file = os.environ.get("HISTORY") or str(Path(tempfile.mkdtemp(), "history.duckdb"))
+    if "BRAZE_API_KEY" in os.environ:
+        load(file)
+        return
+    async with Sandbox(segments=250) as sandbox:
+        os.environ |= {"BRAZE_API_KEY": sandbox.api_key, "BRAZE_BASE_URL": sandbox.base_url}
+        await asyncio.to_thread(load, file)
+        sandbox.rename(sandbox.segment_ids[0], "Renamed in the dashboard")
+        await asyncio.to_thread(load, file)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

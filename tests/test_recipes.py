@@ -1,0 +1,253 @@
+"""The recipes: the script for cron, and the examples that need a package. `make recipes` skips none."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import py_compile
+import re
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_helpers import COMMAND, ROOT, environment, inside, until
+
+from braze_segments_async.sandbox import Answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from braze_segments_async.sandbox import Sandbox
+
+EXAMPLES = ROOT / "examples"
+KEY_FILE = "api-key"
+
+# Runs a script that may talk to this machine only. Telemetry's own thread would swallow an exception.
+ALONE = """
+import os, runpy, sys
+
+def watch(event, arguments):
+    host = {"socket.getaddrinfo": lambda: arguments[0], "socket.connect": lambda: arguments[1][0]}.get(event)
+    if host and host() not in {None, "127.0.0.1", "localhost"}:
+        os.write(2, f"it talks to {host()}".encode())
+        os._exit(99)
+
+sys.addaudithook(watch)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skip where a package is not installed, except for `make recipes`."""
+    missing = "RECIPES" not in os.environ and importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason=f"needs {package}: make recipes installs it, and skips nothing")
+
+
+async def _ran(sandbox: Sandbox | None, *command: str | Path, **variables: str) -> tuple[int, str, str]:
+    """Exit code, output, errors."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=-1, stderr=-1, env=environment(sandbox, **variables)
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def _example(
+    name: str, home: Path, sandbox: Sandbox | None = None, **more: str
+) -> tuple[int, str, str]:
+    """Run an example at home in a folder of its own, and with no network."""
+    variables = {"HOME": str(home), "TMPDIR": str(home), "DLT_DATA_DIR": str(home / "dlt"), **more}
+    return await _ran(sandbox, sys.executable, "-W", "error", "-c", ALONE, EXAMPLES / name, **variables)
+
+
+# cron
+
+
+@pytest.fixture
+def night(tmp_path: Path, sandbox: Sandbox) -> Path:
+    """A home with a key file, and a path on which the command is."""
+    key = tmp_path / KEY_FILE
+    key.write_text(f"{sandbox.api_key}\n")
+    key.chmod(0o600)
+    command = tmp_path / "bin" / "braze-segments"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{COMMAND[0]}" -m {COMMAND[2]} "$@"\n')
+    command.chmod(0o700)
+    return tmp_path
+
+
+async def _nightly(night: Path, sandbox: Sandbox) -> tuple[int, str, str]:
+    return await _ran(
+        None,
+        EXAMPLES / "export_nightly.sh",
+        night / "segments.ndjson",
+        PATH=f"{night / 'bin'}:{os.environ['PATH']}",
+        BRAZE_BASE_URL=sandbox.base_url,
+        BRAZE_KEY_FILE=str(night / KEY_FILE),
+        PAUSE="0",
+    )
+
+
+async def test_night_after_night(night: Path, sandbox: Sandbox) -> None:
+    """Says nothing when all is well, and replaces last night's file."""
+    assert await _nightly(night, sandbox) == (0, "", "")
+    sandbox.rename(sandbox.segment_ids[0], "Of tonight")
+    assert await _nightly(night, sandbox) == (0, "", "")
+    assert "Of tonight" in (night / "segments.ndjson").read_text()
+    assert sandbox.count("details") == 2 * 250
+
+
+async def test_next_attempt_resumes(night: Path, sandbox: Sandbox) -> None:
+    """What failed is asked for again, what came is not; and cron has nothing to mail."""
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=2)
+    assert await _nightly(night, sandbox) == (0, "", "")
+    assert sandbox.count("details") == 250 + 2
+
+
+async def test_next_night_starts_afresh(night: Path, sandbox: Sandbox) -> None:
+    """A night that failed leaves the file as it was, says so once, and leaves nothing old to the next."""
+    file = night / "segments.ndjson"
+    file.write_text("of last night")
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=3)
+    code, out, err = await _nightly(night, sandbox)
+    assert (code, out) == (3, "")
+    assert "failed with exit code 3, attempt 3 of 3" in err
+    assert f"segment_id={sandbox.segment_ids[7]}): 422" in err
+    assert sandbox.api_key not in err
+    assert file.read_text() == "of last night"
+    before = sandbox.count("details")
+    assert await _nightly(night, sandbox) == (0, "", "")
+    assert sandbox.count("details") == before + 250
+
+
+async def test_what_never_passes_is_tried_once(night: Path, sandbox: Sandbox) -> None:
+    """No key, or one that others can read: said at once, with nothing sent."""
+    (night / KEY_FILE).chmod(0o640)
+    code, _, err = await _nightly(night, sandbox)
+    assert (code, err) == (2, f"others can read the API key: chmod 600 {night / KEY_FILE}\n")
+    (night / KEY_FILE).unlink()
+    code, _, err = await _nightly(night, sandbox)
+    assert code == 2
+    assert "attempt 1 of 3" in err
+    assert "api-key: No such file" in err
+    assert not sandbox.requests
+
+
+async def test_stopped_is_not_tried_again(night: Path, sandbox: Sandbox) -> None:
+    """SIGTERM to all of it, as at a shutdown."""
+    sandbox.inject(Answer(delay=30.0), endpoint="details", segment_id=sandbox.segment_ids[249])
+    command = night / "bin" / "braze-segments"
+    # The command alone is stopped; what `sh` makes of it is what is looked at.
+    command.write_text(f'#!/bin/sh\n"{COMMAND[0]}" -m {COMMAND[2]} "$@" & echo $! >"{night}/pid"; wait $!\n')
+    task = asyncio.create_task(_nightly(night, sandbox))
+    await until(lambda: sandbox.count("details") == 250)
+    os.kill(int((night / "pid").read_text()), 15)
+    code, _, err = await task
+    assert code == 143
+    assert "attempt 1 of 3" in err
+
+
+# Airflow
+
+
+def test_airflow(tmp_path: Path) -> None:
+    """It compiles. Airflow is too much to install here, so that no more than this is known of it."""
+    py_compile.compile(str(EXAMPLES / "airflow_dag.py"), cfile=str(tmp_path / "compiled"), doraise=True)
+
+
+# Dagster
+
+
+@needs("dagster")
+async def test_dagster_without_a_key(tmp_path: Path) -> None:
+    """One command, no key: the file, and the metadata."""
+    file = str(tmp_path / "segments.parquet")
+    code, out, err = await _example("dagster_asset.py", tmp_path, SEGMENTS_FILE=file)
+    assert code == 0, err
+    assert out.startswith(f"250 segments, {{'file': {file!r}, ")
+    assert "segments.parquet" in {path.name for path in inside(tmp_path)}
+
+
+@needs("dagster")
+async def test_dagster_retry_resumes(tmp_path: Path, sandbox: Sandbox) -> None:
+    """A segment that is missing fails the attempt; the next asks for that one only."""
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=1)
+    folder = tmp_path / "of the asset"
+    folder.mkdir()
+    file = str(folder / "segments.parquet")
+    code, out, err = await _example(
+        "dagster_asset.py", tmp_path, sandbox, SEGMENTS_FILE=file, RETRY_DELAY="0"
+    )
+    assert code == 0, err
+    assert out.startswith("250 segments")
+    assert sandbox.count("details") == 250 + 1
+    assert [path.name for path in inside(folder)] == ["segments.parquet"]
+
+
+@needs("dagster")
+async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> None:
+    """No file and no materialisation while a segment is missing."""
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
+    file = tmp_path / "segments.parquet"
+    code, out, err = await _example(
+        "dagster_asset.py", tmp_path, sandbox, SEGMENTS_FILE=str(file), RETRY_DELAY="0"
+    )
+    assert (code, out) == (1, "")
+    assert "1 of 250 segments could not be had" in err
+    assert not file.exists()
+
+
+# dlt
+
+
+@needs("dlt")
+async def test_dlt_without_a_key(tmp_path: Path) -> None:
+    """One command, no key: the history of the segment that was renamed."""
+    code, out, err = await _example("dlt_pipeline.py", tmp_path)
+    assert code == 0, err
+    first, second, old, new = out.splitlines()
+    assert first == "250 segments, and 0 versions that were"
+    assert second == "250 segments, and 1 versions that were"
+    was = re.fullmatch(r"(.{19}) to (.{19}): (.+)", old)
+    now = re.fullmatch(r"(.{19}) to now: Renamed in the dashboard", new)
+    assert was is not None
+    assert now is not None
+    assert was[2] == now[1]
+
+
+@needs("dlt")
+async def test_dlt_history(tmp_path: Path, sandbox: Sandbox) -> None:
+    """A load that lacks a segment does not happen; archived ones are retired, and come back."""
+    history = str(tmp_path / "history.duckdb")
+    renamed, archived = sandbox.segment_ids[:2]
+    name = sandbox.segment(renamed)["name"]
+
+    async def loaded() -> tuple[int, int, int]:
+        """Exit code; versions that hold; versions that were."""
+        code, _, err = await _example("dlt_pipeline.py", tmp_path, sandbox, HISTORY=history)
+        assert code == 0 or "422 after 1 attempt" in err
+        return code, *_versions(history)
+
+    assert await loaded() == (0, 250, 0)
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=1)
+    sandbox.archive(archived)
+    assert await loaded() == (1, 250, 0)
+    sandbox.rename(renamed, "Another name")
+    assert await loaded() == (0, 249, 2)
+    sandbox.rename(renamed, name)
+    sandbox.unarchive(archived)
+    assert await loaded() == (0, 250, 3)
+
+
+def _versions(file: str) -> tuple[int, int]:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    with closing(duckdb.connect(file, read_only=True)) as database:
+        found = database.execute(
+            "SELECT count(*) FILTER (_dlt_valid_to IS NULL), count(_dlt_valid_to) FROM braze.segments"
+        ).fetchone()
+    assert found is not None
+    return found[0], found[1]
