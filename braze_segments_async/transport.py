@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from ._version import __version__
-from .errors import BrazeError, ClosedError, ReplyError, TimedOutError, TransportError
+from .errors import ClosedError, ReplyError, TimedOutError, TransportError
 from .rate_limit import parse_rate_limit, sent_at
 from .replies import Reply
 from .text import Secret, plain
@@ -135,11 +135,7 @@ class Transport:
                 sent = sent_at(headers, time.time())
                 return Reply(response.status, headers, body, parse_rate_limit(headers, sent), sent)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            problem: BrazeError = self._explain(error)
-        except RuntimeError:
-            if not session.closed:
-                raise  # not aiohttp's: a hook of the caller's session
-            problem = ClosedError("the session was closed before the answer came")
+            problem = self._explain(error)
         # Outside the except block: aiohttp's exceptions hold the Authorization header.
         raise problem
 

@@ -21,6 +21,7 @@ from braze_segments_async import (
     PermissionDeniedError,
     RetryEvent,
     RetryPolicy,
+    Stats,
 )
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -250,3 +251,30 @@ def test_importing_opens_nothing() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_session_closed_under_the_client(sandbox: Sandbox) -> None:
+    """When the caller closes a session of their own too early, the client says so, and does not wait."""
+    sandbox.inject(Answer(delay=30), endpoint="details")
+    async with aiohttp.ClientSession() as session:
+        client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session)
+        async with client:
+            call = asyncio.create_task(client.details(sandbox.segment_ids[0]))
+            await asyncio.sleep(0.05)
+            await session.close()
+            with pytest.raises(ClosedError, match="session is closed"):
+                await asyncio.wait_for(call, 2)
+
+
+async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """`stats` counts what was sent, retries included; `rate_limit` is the latest; both are there before."""
+    fresh = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
+    assert (fresh.stats, fresh.rate_limit) == (Stats(), None)
+    sandbox.inject(Answer(503), endpoint="details", ordinals=1)
+    await client.details(sandbox.segment_ids[0])
+    assert client.stats == Stats(requests=2, retries=1)
+    sandbox.inject(Answer(delay=0.1), endpoint="details")
+    call = asyncio.create_task(client.details(sandbox.segment_ids[0]))
+    await asyncio.sleep(0.05)
+    assert client.stats.in_flight == 1
+    await call
