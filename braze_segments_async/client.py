@@ -17,7 +17,7 @@ from .listing import SegmentListing
 from .models import Segment, SegmentDetails, SizePoint, Stats
 from .pipeline import Pipeline
 from .rate_limit import RateGate, RateLimit
-from .retry import Retrier, RetryEvent, RetryPolicy, RetryQuota
+from .retry import Retrier, RetryEvent, RetryPolicy, RetryQuota, check_policy
 from .text import Secret
 
 if TYPE_CHECKING:
@@ -66,10 +66,9 @@ class BrazeSegments:
             concurrency: requests in flight at once, at most.
             timeout: seconds for one attempt, from connecting to the last byte.
             retry: when and how often a failed request is repeated.
-            reserve: the share of the hourly allowance that is left to others: at or below it, requests wait
-                for the next window. The allowance is shared with message sending.
+            reserve: the share of the hourly allowance that is left to others, such as message sending.
             limits: bounds in seconds, bytes, pages and retries.
-            session: your own session, with its proxy, TLS or tracing; it is used, and never closed.
+            session: your own, with its proxy, TLS or tracing; it is used, and never closed.
             on_retry: called with a `RetryEvent` before a request is repeated; must not block.
 
         Raises:
@@ -77,17 +76,17 @@ class BrazeSegments:
         """
         # First of all: whatever is raised below may be printed with this frame's locals, and their reprs.
         self._state = "new"
-        api_key = Secret(api_key) if isinstance(api_key, str) else api_key  # type: ignore[redundant-expr]
-        self._key, self._url = config.check_key(api_key), config.check_base_url(base_url)
+        api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
+        base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
+        self._key = config.check_key(api_key, base_url)
+        self._url = config.check_base_url(base_url)
         config.check_integer("concurrency", concurrency, at_least=1)
-        config.check_seconds("timeout", timeout)
-        config.check_fraction("reserve", reserve)
-        self.concurrency = concurrency
-        self._timeout = timeout
-        self._retry, self._reserve = retry, reserve
-        self._limits = limits
-        self._session = session
-        self._on_retry = on_retry
+        config.check_client(
+            timeout=timeout, reserve=reserve, limits=limits, session=session, on_retry=on_retry
+        )
+        self.concurrency, self._timeout, self._limits, self._session = concurrency, timeout, limits, session
+        self._gate = RateGate(reserve=reserve, max_wait=check_policy(retry).max_rate_limit_wait)
+        self._retrier = Retrier(retry, RetryQuota(limits.retry_quota), self._gate, on_retry)
         self._streams: set[FanOut[Any, Any]] = set()
 
     @classmethod
@@ -118,13 +117,11 @@ class BrazeSegments:
     @property
     def rate_limit(self) -> RateLimit | None:
         """The allowance as the latest reply told it; `None` before the first."""
-        return None if self._state == "new" else self._gate.latest
+        return self._gate.latest
 
     @property
     def stats(self) -> Stats:
         """What this client has sent so far, and whether it waits: a snapshot, for progress and monitoring."""
-        if self._state == "new":
-            return Stats()
         return evolve(self._gate.stats, retries=self._retrier.retries)
 
     async def __aenter__(self) -> Self:
@@ -137,9 +134,6 @@ class BrazeSegments:
             self._url, self._key, timeout=self._timeout, limits=self._limits, session=self._session
         )
         transport.open()
-        self._gate = RateGate(reserve=self._reserve, max_wait=self._retry.max_rate_limit_wait)
-        quota = RetryQuota(self._limits.retry_quota)
-        self._retrier = Retrier(self._retry, quota, self._gate, self._on_retry)
         self._pipeline = Pipeline(transport, self._gate, self._retrier, self._key)
         self._slots = asyncio.Semaphore(self.concurrency)
         self._state = "open"
@@ -158,9 +152,11 @@ class BrazeSegments:
         was, self._state = self._state, "closed"
         if was != "open":
             return
-        await self._pipeline.aclose()
-        for stream in list(self._streams):
-            await stream.aclose()
+        try:
+            await self._pipeline.aclose()
+        finally:  # when that is interrupted, too
+            for stream in list(self._streams):
+                await stream.aclose()
 
     def list(
         self,
@@ -243,17 +239,17 @@ class BrazeSegments:
         """
         config.check_source(of)
         config.check_choice("on_error", on_error, ON_ERROR)
+        config.check_list("asc", 0, consistency)
         slots = None
         if concurrency is not None:
             config.check_integer("concurrency", concurrency, at_least=1)
             slots = asyncio.Semaphore(concurrency)
-        listing = self._listing("asc", 0, consistency, slots)
 
         async def work(segment: str | Segment) -> SegmentDetails:
             return await self._call(endpoints.details(segment), slots)
 
         return DetailsStream(
-            listing if of is None else of,
+            self._listing("asc", 0, consistency, slots) if of is None else of,
             work,
             concurrency=concurrency or self.concurrency,
             ordered=ordered,
@@ -263,12 +259,12 @@ class BrazeSegments:
         )
 
     async def data_series(
-        self, segment_id: str, *, length: int = 30, ending_at: datetime | date | None = None
+        self, segment_id: str | Segment, *, length: int = 30, ending_at: datetime | date | None = None
     ) -> builtins.list[SizePoint]:
         """The estimated size per day (`GET /segments/data_series`, permission `segments.data_series`).
 
         Args:
-            segment_id: the segment API identifier.
+            segment_id: the segment API identifier, or a segment of the list.
             length: days, any number; Braze gives 100 at a time, so a year takes four requests.
             ending_at: the last day, or an aware moment of it; by default now.
 
@@ -279,7 +275,7 @@ class BrazeSegments:
             ConfigError: an argument is wrong.
             BrazeError: any other; one failing window fails the whole, so that no gap goes unseen.
         """
-        windows = endpoints.series_windows(segment_id, length, ending_at, datetime.now(UTC))
+        windows = endpoints.series_windows(_identifier(segment_id), length, ending_at, datetime.now(UTC))
         days = {}
         for window in windows:
             for point in await self._call(window):
@@ -294,5 +290,5 @@ class BrazeSegments:
         return await self._pipeline.call(request, slots or self._slots)
 
 
-def _identifier(segment: str | Segment) -> object:
-    return segment.id if isinstance(segment, Segment) else segment
+def _identifier(segment: str | Segment) -> str:
+    return config.check_segment_id(segment.id if isinstance(segment, Segment) else segment)

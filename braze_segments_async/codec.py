@@ -27,6 +27,8 @@ __all__ = ["decode_details", "decode_list", "decode_series", "parse_json"]
 
 T = TypeVar("T")
 
+_LARGEST = 2**63  # no file format has larger integers, and there are fewer people
+
 _KINDS = {
     type(None): "null",
     bool: "a boolean",
@@ -116,11 +118,13 @@ def _boolean(value: Any, _: object = None) -> bool:
 
 
 def _size(value: Any, _: object = None) -> int | float:
-    if type(value) is int:
-        return value
-    if type(value) is not float:
+    if type(value) is float and value.is_integer():
+        value = int(value)  # recorded: 26660.0 for a count of users
+    if type(value) not in {int, float}:
         raise _Mismatch("a number", value)
-    return int(value) if value.is_integer() else value  # recorded: 26660.0 for a count of users
+    if abs(value) >= _LARGEST:
+        raise _Mismatch("fewer users than 2**63", value)
+    return value  # type: ignore[no-any-return]
 
 
 def _names(value: Any, _: object = None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ __all__ = [
     "Limits",
     "check_base_url",
     "check_choice",
+    "check_client",
     "check_fraction",
     "check_integer",
     "check_key",
@@ -93,6 +94,25 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be {words}, got {_kind(value)}")
 
 
+def check_client(
+    *,
+    timeout: object,
+    reserve: object,
+    limits: object,
+    session: object,
+    on_retry: object,
+) -> None:
+    """The other arguments of the client."""
+    check_seconds("timeout", timeout)
+    check_fraction("reserve", reserve)
+    if not isinstance(limits, Limits):
+        raise ConfigError(f"limits must be a Limits, got {_kind(limits)}")
+    if session is not None and not callable(getattr(session, "request", None)):
+        raise ConfigError(f"session must be an aiohttp.ClientSession, got {_kind(session)}")
+    if on_retry is not None and not callable(on_retry):
+        raise ConfigError(f"on_retry must be callable, got {_kind(on_retry)}")
+
+
 def check_list(sort_direction: object, start_page: object, consistency: object) -> None:
     """The arguments of a listing."""
     check_choice("sort_direction", sort_direction, SORT_DIRECTIONS)
@@ -122,10 +142,11 @@ def check_segment_id(value: object) -> str:
     raise ConfigError("segment_id holds a lone surrogate, which cannot be sent as UTF-8")
 
 
-def check_key(api_key: object) -> Secret:
-    """A REST API key as it goes into a header: visible ASCII. The message never shows any of it."""
-    if not isinstance(api_key, str):
-        raise ConfigError(f"api_key must be text, got {type(api_key).__name__}")
+def check_key(api_key: object, base_url: object = "") -> Secret:
+    """A REST API key as it goes into a header: visible ASCII, and apart from the url. No message shows it."""
+    if not isinstance(api_key, str):  # its type stands for it where it may be a key all the same
+        kind = api_key if isinstance(api_key, type) else type(api_key)
+        raise ConfigError(f"api_key must be text, got {kind.__name__}")
     if not api_key.strip():
         raise ConfigError("api_key is empty; create one in the dashboard under Settings > API Keys")
     if re.match(r"bearer\b", api_key, re.IGNORECASE):
@@ -139,6 +160,8 @@ def check_key(api_key: object) -> Secret:
             )
             problem = problem or ("a control character" if character.isascii() else "not ASCII")
             raise ConfigError(f"api_key: character {position + 1} of {len(api_key)} is {problem}")
+    if isinstance(base_url, str) and api_key in base_url:
+        raise ConfigError("base_url holds the API key; that goes into api_key alone")
     return Secret(api_key)
 
 

@@ -121,9 +121,7 @@ class SegmentListing:
                     ):  # begins by itself, while the caller still works on the page before
                         again = start(self._read_after(upcoming, number, direction), running)
                     if before is not None and second is not None:
-                        late = _new(await second, ids)
-                        self.recovered += len(late)
-                        yield SegmentPage(before.number, before.segments + late)
+                        yield self._complete(before, await second, ids)
                 number += 1
             if held is not None:
                 yield held
@@ -135,6 +133,20 @@ class SegmentListing:
         """Read a page again once another one came; if that one did not, nobody will ask for this."""
         await asyncio.wait([page])
         return () if page.cancelled() or page.exception() else await self._fetch(number, direction)
+
+    def _complete(self, page: SegmentPage, second: Rows, ids: set[str]) -> SegmentPage:
+        """A page with the rows that its second reading adds.
+
+        Rows keep their order: as long as one of the first reading is on the page still, no row can have moved
+        past it unseen. A strict walk needs no such proof, since it is compared with another one.
+        """
+        first = {segment.id for segment in page.segments}
+        if self._consistency == "safe" and first.isdisjoint(row.id for row in second):
+            problem = f"{PAGE_SIZE} segments or more were archived while the list was read: walk it again"
+            raise PaginationError(problem).about(str(LIST), page=page.number)
+        late = _new(second, ids)
+        self.recovered += len(late)
+        return SegmentPage(page.number, page.segments + late)
 
     def _check(self, number: int, stale: int) -> None:
         """Refuse to ask for yet another page when the walk runs in circles or has no end."""

@@ -31,6 +31,7 @@ __all__ = ["Reply", "judge"]
 
 T = TypeVar("T")
 
+_LONGEST_QUOTED = 20_000  # far more than is shown: what is cut here is never half a key at its end
 # Worth another attempt, all of them.
 _UNAVAILABLE = {
     202: "queued: Braze is in maintenance, try again later",
@@ -40,7 +41,8 @@ _UNAVAILABLE = {
     503: "the service is not available",
     504: "the service did not answer its proxy in time",
 }
-# Not worth another attempt: what is wrong, and the remedy.
+# Not worth another attempt: what is wrong, and the remedy. What a 401 says is left out: it has been seen to
+# hold the key.
 _REFUSED: dict[int, tuple[type[StatusError], str]] = {
     400: (BadRequestError, "the parameters are not accepted; most often there is no such segment{said}"),
     401: (
@@ -111,8 +113,7 @@ def _error_of(request: Request[Any], reply: Reply, secret: str) -> BrazeError:
     if status < 300:
         return ReplyError(f"status {status} is a success, but not one Braze documents", retryable=True)
     kind, reason = _REFUSED.get(status, (StatusError, "the request is refused{said}"))
-    # What a 401 says is left out: Braze has been seen to echo the key there.
-    said = "" if status == 401 else _because(reply, secret)
+    said = _because(reply, secret) if "{said}" in reason else ""
     return kind(reason.format(permission=request.endpoint.permission, said=said), status=status)
 
 
@@ -143,4 +144,4 @@ def _because(reply: Reply, secret: str) -> str:
 
 
 def _quote(message: str, secret: str) -> str:
-    return f'"{plain(redact(message, secret))}"'
+    return f'"{plain(redact(message[:_LONGEST_QUOTED], secret))}"'

@@ -15,7 +15,7 @@ from attrs import define, frozen
 from tenacity import AsyncRetrying, RetryCallState
 
 from .config import check_integer, check_seconds
-from .errors import BrazeError, RateLimitedError, ReplyError, ServerError
+from .errors import BrazeError, ConfigError, RateLimitedError, ReplyError, ServerError
 from .log import logger
 from .rate_limit import too_long
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .endpoints import Request
     from .rate_limit import RateGate
 
-__all__ = ["Retrier", "RetryEvent", "RetryPolicy", "RetryQuota", "wait_before_retry"]
+__all__ = ["Retrier", "RetryEvent", "RetryPolicy", "RetryQuota", "check_policy", "wait_before_retry"]
 
 T = TypeVar("T")
 
@@ -83,6 +83,13 @@ class RetryEvent:
     error: BrazeError
 
 
+def check_policy(retry: object) -> RetryPolicy:
+    """The argument of the client."""
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigError(f"retry must be a RetryPolicy, got a {type(retry).__name__}")
+    return retry
+
+
 def wait_before_retry(
     policy: RetryPolicy, error: BaseException, attempt: int, uniform: Callable[[float, float], float]
 ) -> float | None:
@@ -102,8 +109,11 @@ def wait_before_retry(
     if attempt >= attempts:
         return None
     told = error.retry_after if isinstance(error, RateLimitedError | ServerError) else None
+    if told is not None and told > policy.max_rate_limit_wait:
+        return None
     if told is not None:
-        return told if told <= policy.max_rate_limit_wait else None
+        # Not all at once; after a 429 the gate sees to that.
+        return told if isinstance(error, RateLimitedError) else told + uniform(0.0, min(1.0, told / 10))
     # 2.0**1024 would overflow; the cap is reached long before.
     return uniform(0.0, min(policy.backoff_cap, policy.backoff * 2.0 ** min(attempt - 1, 60)))
 

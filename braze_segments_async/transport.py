@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from ._version import __version__
-from .errors import ClosedError, ReplyError, TimedOutError, TransportError
+from .errors import BrazeError, ClosedError, ReplyError, TimedOutError, TransportError
 from .rate_limit import parse_rate_limit, sent_at
 from .replies import Reply
 from .text import Secret, plain
@@ -58,7 +58,7 @@ class Transport:
             "Authorization": Secret(f"Bearer {api_key}"),
             "User-Agent": _USER_AGENT,
             "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",  # what _inflate can bound
+            "Accept-Encoding": "gzip",  # what _inflate can bound
         }
         self._given = session
         self._session: aiohttp.ClientSession | None = None
@@ -73,7 +73,12 @@ class Transport:
         timeout = aiohttp.ClientTimeout(
             total=self._total, sock_connect=limits.connect, sock_read=limits.silence
         )
-        own: dict[str, Any] = {"headers": self._headers, "timeout": timeout, "auto_decompress": False}
+        own: dict[str, Any] = {
+            "headers": self._headers,
+            "timeout": timeout,
+            "auto_decompress": False,
+            "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
+        }
         if self._given is not None:
             self._session, self._options = self._given, own
             return
@@ -140,6 +145,14 @@ class Transport:
         raise problem
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await self._read_whole(response)
+        except BrazeError:
+            if response.status == 200:
+                raise
+        return b""  # the status says enough, and must not be lost with the text
+
+    async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
         cap = self._limits.body
         body = bytearray()
         while chunk := await response.content.readany():
@@ -196,9 +209,9 @@ def _inflate(body: bytearray, encoding: str, cap: int) -> bytes:
     """Decompress, but never further than one byte past the limit."""
     if encoding == "identity":
         return bytes(body)
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
+    if encoding not in {"gzip", "x-gzip"}:
         raise ReplyError("the body came in an encoding nobody asked for", retryable=True)
-    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, as its first bytes say
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: gzip
     try:
         whole = stream.decompress(body, cap + 1)
     except zlib.error:

@@ -272,3 +272,32 @@ async def test_verbose_tells_of_retries(tmp_path: Path) -> None:
         assert "(13 requests, 2 retries)" in err.splitlines()[-1]
         code, _, err = await ran(sandbox, "export", "-o", str(tmp_path / "y.csv"))
         assert len(err.splitlines()) == 1
+
+
+async def test_archived_meanwhile_is_no_failure_on_standard_output_either() -> None:
+    """A segment that leaves the list before its details are asked for is counted, and nothing more."""
+    async with Sandbox(30) as sandbox:
+        gone = sandbox.segment_ids[7]
+
+        def archive(_: object) -> Answer:
+            sandbox.archive(gone)
+            return Answer(400)
+
+        sandbox.inject(archive, endpoint="details", segment_id=gone, times=1)
+        code, out, err = await ran(sandbox, "export")
+        assert code == 0
+        assert len(out.splitlines()) == 29
+        assert err.rstrip().endswith("; 1 archived meanwhile")
+        sandbox.inject(Answer(400), endpoint="details", segment_id=sandbox.segment_ids[3])
+        code, out, err = await ran(sandbox, "export")
+        assert code == 1
+        assert sandbox.segment_ids[3] in err
+
+
+async def test_file_names_are_told_as_they_are(tmp_path: Path) -> None:
+    """A message in the command's words leaves the names of files alone."""
+    target = tmp_path / "my_base_url.ndjson"
+    target.touch()
+    async with Sandbox(3) as sandbox:
+        code, _, err = await ran(sandbox, "export", "-o", str(target))
+    assert (code, "my_base_url.ndjson exists" in err) == (2, True)

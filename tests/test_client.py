@@ -278,3 +278,56 @@ async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
     await asyncio.sleep(0.05)
     assert client.stats.in_flight == 1
     await call
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"retry": None}, {"limits": None}, {"session": "x"}, {"on_retry": 5}, {"timeout": True}, {"reserve": 1}],
+    ids=str,
+)
+def test_wrong_arguments_of_the_client(options: dict[str, object]) -> None:
+    """Each argument is checked when the client is made; the message names it."""
+    with pytest.raises(ConfigError, match=f"^{next(iter(options))} must be"):
+        BrazeSegments("key", base_url="https://rest.iad-01.braze.com", **options)  # type: ignore[arg-type]
+
+
+async def test_closed_unopened_client_still_tells(sandbox: Sandbox) -> None:
+    """`rate_limit` and `stats` can be read at any time, even of a client that was never opened."""
+    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
+    await client.aclose()
+    assert (client.rate_limit, client.stats) == (None, Stats())
+
+
+async def test_a_session_that_raises_for_status(sandbox: Sandbox) -> None:
+    """A caller's session with `raise_for_status=True` changes nothing: one request, the typed error."""
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        BrazeSegments("wrong", base_url=sandbox.base_url, session=session) as client,
+    ):
+        with pytest.raises(AuthenticationError):
+            await client.details(sandbox.segment_ids[0])
+    assert len(sandbox.requests) == 1
+
+
+async def test_an_interrupted_close_still_ends_the_streams(
+    client: BrazeSegments, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When closing is cancelled halfway, no task of a stream is left behind."""
+
+    async def stuck() -> None:
+        await asyncio.sleep(30)
+
+    sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(3, 300))
+    stream = aiter(client.all_details())
+    await anext(stream)
+    monkeypatch.setattr(client._pipeline._transport, "aclose", stuck)
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0.02)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert not [task for task in asyncio.all_tasks() if "FanOut" in repr(task)]
+    monkeypatch.undo()
+    await client._pipeline._transport.aclose()
+    with pytest.raises(ClosedError):
+        await anext(stream)

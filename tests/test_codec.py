@@ -184,12 +184,22 @@ def test_details_of_the_wrong_type_are_refused(field: str, value: object, proble
     refused(f"$.{field}", problem, lambda: detailed(**{field: value}))
 
 
-@pytest.mark.parametrize(("sent", "size"), [(26660.0, 26660), (0, 0), (-0.0, 0), (1.5, 1.5), (9**30, 9**30)])
+@pytest.mark.parametrize(("sent", "size"), [(26660.0, 26660), (0, 0), (-0.0, 0), (1.5, 1.5), (2**62, 2**62)])
 def test_a_whole_size_is_an_int(sent: float, size: float) -> None:
     """Recorded as `26660.0`: a count of users all the same, in details and in a series."""
     point = decode_series({"data": [{"time": "2022-09-01", "size": sent}]})[0]
     for found in (detailed(estimated_size=sent).estimated_size, point.size):
         assert (found, type(found)) == (size, type(size))
+
+
+@pytest.mark.parametrize("sent", [2**63, -(2**63), 10**400, 1e300])
+def test_a_size_beyond_any_people_is_refused(sent: float) -> None:
+    """No file format has a number for it: better that segment fails than the whole export at its end."""
+    refused(
+        "$.estimated_size",
+        "expected fewer users than 2**63, got a number",
+        lambda: detailed(estimated_size=sent),
+    )
 
 
 def test_points_of_a_series() -> None:

@@ -62,7 +62,7 @@ def test_key(key: Any, says: str) -> None:
         ("http://[::2]", "https"),
         ("https://u:hunter2@rest.iad-01.braze.com", "api_key"),
         ("https://hunter2@rest.iad-01.braze.com", "api_key"),
-        (f"https://user:{KEY}@rest.iad-01.braze.com", "not shown"),
+        (f"https://user:{KEY}@rest.iad-01.braze.com", "holds the API key"),
         (f"{URL}?a=b", "query"),
         (f"{URL}/?", "query"),
         (f"{URL}#a", "fragment"),

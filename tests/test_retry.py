@@ -65,7 +65,7 @@ def most(_: float, highest: float) -> float:
         (ReplyError("not JSON", retryable=True), [0.5, None, None, None, None]),
         (limited(7.0), [7.0, 7.0, 7.0, 7.0, None]),
         (limited(120.1), [None] * 5),
-        (down(7.0), [7.0, 7.0, 7.0, 7.0, None]),
+        (down(7.0), [7.7, 7.7, 7.7, 7.7, None]),
         (down(3600.0), [None] * 5),
         (TransportError("TLS"), [None] * 5),
         (BadRequestError("400", status=400), [None] * 5),

@@ -272,3 +272,13 @@ async def test_text_of_the_service_is_made_fit(status: int) -> None:
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
     assert "forged" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(KEY.encode(), "https://rest.iad-01.braze.com"), (KEY, f"https://{KEY}.example")]
+)
+def test_key_in_the_wrong_dress_or_place(arguments: tuple[Any, str]) -> None:
+    """As bytes, or inside the url: refused, and in no local variable of the package's frames."""
+    with pytest.raises(ConfigError) as caught:
+        BrazeSegments(arguments[0], base_url=arguments[1])
+    _check_frames(caught.value)

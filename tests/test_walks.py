@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from braze_segments_async import BrazeSegments, PaginationError, Segment, SegmentListing
+from braze_segments_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from braze_segments_async.sandbox import Sandbox
 
 WALKS = 150
 Edit = Literal["archive", "create", "restore"]
@@ -180,3 +180,25 @@ async def test_details_of_a_consistent_walk(client: BrazeSegments, sandbox: Sand
     sandbox.inject(_archive_between(sandbox), endpoint="list")
     ids = {details.id async for details in client.all_details(consistency="safe")}
     assert len(ids) == 250
+
+
+async def _archive_much(consistency: str) -> tuple[set[str], set[str]]:
+    """Walk, and archive more than a page of segments meanwhile: what was live all the time, what was seen."""
+    seen = set()
+    async with Sandbox(1_000) as sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
+        async for page in client.list(consistency=consistency).pages():  # type: ignore[arg-type]
+            seen |= {segment.id for segment in page.segments}
+            if page.number == 0 and len(sandbox.segment_ids) == 1_000:
+                for segment_id in sandbox.segment_ids[:160]:
+                    sandbox.archive(segment_id)
+        return set(sandbox.segment_ids), seen
+
+
+async def test_more_than_a_page_archived_between_two_readings() -> None:
+    """`fast` loses rows; `safe` cannot be sure, and says so; `strict` finds them by its other walk."""
+    live, seen = await _archive_much("fast")
+    assert live - seen
+    with pytest.raises(PaginationError, match="walk it again"):
+        await _archive_much("safe")
+    live, seen = await _archive_much("strict")
+    assert live <= seen

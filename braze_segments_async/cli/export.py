@@ -13,18 +13,17 @@ from braze_segments_async.export import (
     to_csv_line,
     to_json_line,
 )
-from braze_segments_async.export.walk import Walk
+from braze_segments_async.export.walk import REFUSALS, Walk, split_archived
 from braze_segments_async.text import plain
 
 from .output import to_stdout
 from .progress import Watch, counted, say, watching
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from braze_segments_async.client import BrazeSegments
-    from braze_segments_async.config import OnError
     from braze_segments_async.export import ExportResult
     from braze_segments_async.models import SegmentFailure
 
@@ -77,8 +76,7 @@ async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
         await stack.enter_async_context(watching(watch, bar=bar, quiet=quiet, verbose=verbose))
         walk = Walk(segments.list(consistency=choices.consistency), (), lambda: watch.walked(walk))
         found = await stack.enter_async_context(aclosing(walk.missing()))
-        on_error: OnError = "collect" if choices.allow_partial else "raise"
-        stream = segments.all_details(found, ordered=True, on_error=on_error)
+        stream = segments.all_details(found, ordered=True, on_error="collect")
         await stack.enter_async_context(stream)
         if csv:
             await to_stdout(csv_header())
@@ -86,10 +84,22 @@ async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
             line = to_json_line(details)
             await to_stdout(to_csv_line(line, safe=choices.csv_safe) if csv else line)
             watch.done += 1
-    _tell_failures(stream.failures)
+            if not choices.allow_partial:
+                _raise_first(
+                    failure for failure in stream.failures if not isinstance(failure.error, REFUSALS)
+                )
+        failures, archived = await split_archived(segments, stream.failures, choices.consistency)
+    if not choices.allow_partial:
+        _raise_first(failures)
+    _tell_failures(failures)
     if not choices.quiet:
-        say(watch.summary())
-    return PARTIAL if stream.failures else 0
+        say(watch.summary() + (f"; {len(archived):,} archived meanwhile" if archived else ""))
+    return PARTIAL if failures else 0
+
+
+def _raise_first(failures: Iterable[SegmentFailure]) -> None:
+    for failure in failures:
+        raise failure.error
 
 
 def _tell_failures(failures: Sequence[SegmentFailure]) -> None:

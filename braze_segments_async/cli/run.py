@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ _OPTIONS = {
     "base_url": "--base-url",
     "destination": "--output",
 }
+# Not inside another word, such as the name of a file.
+_NAMES = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, _OPTIONS))})(?![\w.])")
 
 
 def run(work: Coroutine[Any, Any, int | None], interrupted: Callable[[], str] = str) -> int:
@@ -70,6 +73,4 @@ def wrong(problem: str) -> int:
 
 def _in_options(text: str) -> str:
     """A message of the library in the words of the command line."""
-    for name, option in _OPTIONS.items():
-        text = text.replace(name, option)
-    return text
+    return _NAMES.sub(lambda name: _OPTIONS[name[0]], text)

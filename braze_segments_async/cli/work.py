@@ -56,6 +56,3 @@ async def _serve(server: Sandbox, segments: int) -> None:
         )
         sys.stdout.flush()
         await asyncio.Event().wait()
-
-
-_run = run

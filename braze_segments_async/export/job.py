@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from braze_segments_async.errors import BadRequestError, NotFoundError, ReplyError
+from braze_segments_async.errors import BadRequestError, ReplyError
 from braze_segments_async.fanout import DetailsStream
 from braze_segments_async.models import SegmentFailure
 
@@ -19,7 +19,7 @@ from .journal import Header, Journal
 from .ndjson import to_json_line
 from .results import ExportProgress, ExportResult, IncompleteExportError
 from .threads import in_thread
-from .walk import Walk
+from .walk import Walk, split_archived
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -138,17 +138,7 @@ class Job:
 
     async def _find_archived(self) -> None:
         """List again if details were refused: a segment that is not listed any more is no failure."""
-        refused = {
-            failure.segment_id
-            for failure in self._failures
-            if isinstance(failure.error, BadRequestError | NotFoundError)
-        }
-        if refused:
-            # A fast walk could overlook a segment, which would then be taken for archived.
-            consistency = "safe" if self._consistency == "fast" else self._consistency
-            async for segment in self._client.list(consistency=consistency):
-                refused.discard(segment.id)
-        self._failures = [failure for failure in self._failures if failure.segment_id not in refused]
+        self._failures, refused = await split_archived(self._client, self._failures, self._consistency)
         self._archived = refused | self._walk.gone
         self._tell(last=True)
 

@@ -55,7 +55,12 @@ class Target:
         with file_errors(self.path):
             if lines:  # first: a partial file is never there without it
                 put(missing, partial(write_ndjson, lines=lines), replace=True)
-            put(self.path, fill, replace=self.replace)
+            try:
+                put(self.path, fill, replace=self.replace)
+            except BaseException:
+                if lines:
+                    missing.unlink(missing_ok=True)
+                raise
             if not lines:
                 missing.unlink(missing_ok=True)  # of an earlier export
             self.journal.unlink(missing_ok=True)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from braze_segments_async.errors import BadRequestError, NotFoundError
 from braze_segments_async.models import Segment
 from braze_segments_async.tasks import start, stop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
+    from braze_segments_async.client import BrazeSegments
+    from braze_segments_async.config import Consistency
     from braze_segments_async.listing import SegmentListing
+    from braze_segments_async.models import SegmentFailure
 
-__all__ = ["Walk"]
+__all__ = ["REFUSALS", "Walk", "split_archived"]
 
+REFUSALS = (BadRequestError, NotFoundError)  # what details of a segment may get that was archived
 _Found = list[tuple[str, bool | None]]
 
 
@@ -87,3 +92,27 @@ class Walk:
             self._on_page()
         self.ended = True
         self._on_page()
+
+
+async def split_archived(
+    client: BrazeSegments, failures: list[SegmentFailure], consistency: Consistency
+) -> tuple[list[SegmentFailure], set[str]]:
+    """List again if details were refused: a segment that is not listed any more was archived.
+
+    Args:
+        client: open.
+        failures: of the details.
+        consistency: of the export's walk.
+
+    Returns:
+        The failures that remain, and the ids that were archived.
+
+    Raises:
+        BrazeError: the list could not be had.
+    """
+    refused = {failure.segment_id for failure in failures if isinstance(failure.error, REFUSALS)}
+    if refused:
+        # A fast walk could overlook a segment, which would then be taken for archived.
+        async for segment in client.list(consistency="safe" if consistency == "fast" else consistency):
+            refused.discard(segment.id)
+    return [failure for failure in failures if failure.segment_id not in refused], refused

@@ -46,7 +46,7 @@ async def export_segments(
         destination: the file; a journal and a lock are beside it meanwhile.
         format: "ndjson", "csv", "parquet" or "sqlite"; by default what the suffix stands for.
         consistency: of the walk through the list; see `BrazeSegments.list`.
-        concurrency: details asked for at once, at most; by default the client's.
+        concurrency: details asked for at once, at most; by default the client's, and with `sizes` never more.
         resume: go on from the journal of an interrupted export, if there is one.
         overwrite: replace the file, and start afresh unless `resume` is given too.
         allow_partial: write the file although some segments could not be had.
@@ -73,7 +73,9 @@ def _path(destination: object) -> Path:
     path = Path(destination)
     if not path.name or "\0" in str(path):
         raise ConfigError("destination must name a file")
-    return path
+    return (
+        path.resolve() if path.is_symlink() and path.exists() else path
+    )  # the link stays, what it leads to is written
 
 
 def _check(layout: Layout, consistency: str, concurrency: int | None) -> None:
