@@ -116,9 +116,8 @@ class SegmentListing:
                     yield page
                 else:
                     before, second, held, again = held, again, page, None
-                    if (
-                        upcoming is not None
-                    ):  # begins by itself, while the caller still works on the page before
+                    if upcoming is not None:
+                        # Begins by itself, while the caller still works on the page before.
                         again = start(self._read_after(upcoming, number, direction), running)
                     if before is not None and second is not None:
                         yield self._complete(before, await second, ids)
@@ -141,7 +140,7 @@ class SegmentListing:
         past it unseen. A strict walk needs no such proof, since it is compared with another one.
         """
         first = {segment.id for segment in page.segments}
-        if self._consistency == "safe" and first.isdisjoint(row.id for row in second):
+        if self._consistency == "safe" and first and first.isdisjoint(row.id for row in second):
             problem = f"{PAGE_SIZE} segments or more were archived while the list was read: walk it again"
             raise PaginationError(problem).about(str(LIST), page=page.number)
         late = _new(second, ids)
