@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from ._version import __version__
-from .errors import BrazeError, ClosedError, ReplyError, TimedOutError, TransportError
+from .errors import BrazeError, ClosedError, ConfigError, ReplyError, TimedOutError, TransportError
 from .rate_limit import parse_rate_limit, sent_at
 from .replies import Reply
 from .text import Secret, plain
@@ -67,7 +67,11 @@ class Transport:
         self._urls: dict[str, URL] = {}
 
     def open(self) -> None:
-        """Make the session, inside the running loop."""
+        """Make the session, inside the running loop.
+
+        Raises:
+            ConfigError: the caller's session cannot be used.
+        """
         self._loop = asyncio.get_running_loop()
         limits = self._limits
         timeout = aiohttp.ClientTimeout(
@@ -80,6 +84,8 @@ class Transport:
             "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
         }
         if self._given is not None:
+            if self._given.auth is not None:
+                raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
             self._session, self._options = self._given, own
             return
         self._session = aiohttp.ClientSession(

@@ -331,3 +331,13 @@ async def test_an_interrupted_close_still_ends_the_streams(
     await client._pipeline._transport.aclose()
     with pytest.raises(ClosedError):
         await anext(stream)
+
+
+async def test_a_session_with_an_auth_of_its_own(sandbox: Sandbox) -> None:
+    """Each request would fail with an exception of aiohttp's: refused when the client is opened."""
+    with pytest.warns(DeprecationWarning, match="auth"):
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "password"))
+    async with session:
+        with pytest.raises(ConfigError, match="auth of its own"):
+            async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session):
+                pass
