@@ -14,7 +14,6 @@ from .config import ON_ERROR, Consistency, Limits, OnError, SortDirection
 from .errors import ClosedError, ConfigError
 from .fanout import DetailsStream, FanOut
 from .listing import SegmentListing
-from .models import Segment, SegmentDetails, SizePoint, Stats
 from .pipeline import Pipeline
 from .rate_limit import RateGate, RateLimit
 from .retry import Retrier, RetryEvent, RetryPolicy, RetryQuota, check_policy
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from .models import Segment, SegmentDetails, SizePoint, Stats
     from .options import ClientOptions
 
 __all__ = ["BrazeSegments"]
@@ -231,7 +231,7 @@ class BrazeSegments:
             ordered: in the order of the list or of `of`, else as they come.
             on_error: "raise" ends the stream with the first failure. "collect" goes on and gathers
                 `.failures`, unless every other segment would meet the same: 401, 403 or the rate limit.
-            consistency: of the walk; see `list`.
+            consistency: of the walk, if there is one; see `list`.
 
         Raises:
             ConfigError: an argument is wrong. Requests are only sent, and other errors only raised, when the
@@ -254,7 +254,7 @@ class BrazeSegments:
             concurrency=concurrency or self.concurrency,
             ordered=ordered,
             on_error=on_error,
-            key=None if of is None else _identifier,
+            key=None if of is None else endpoints.identifier,
             running=self._streams,
         )
 
@@ -275,7 +275,7 @@ class BrazeSegments:
             ConfigError: an argument is wrong.
             BrazeError: any other; one failing window fails the whole, so that no gap goes unseen.
         """
-        windows = endpoints.series_windows(_identifier(segment_id), length, ending_at, datetime.now(UTC))
+        windows = endpoints.series_windows(segment_id, length, ending_at, datetime.now(UTC))
         days = {}
         for window in windows:
             for point in await self._call(window):
@@ -288,7 +288,3 @@ class BrazeSegments:
                 raise ClosedError("this client is closed, and cannot be opened again; make a new one")
             raise ClosedError("open the client first: async with BrazeSegments(…) as segments: …")
         return await self._pipeline.call(request, slots or self._slots)
-
-
-def _identifier(segment: str | Segment) -> str:
-    return config.check_segment_id(segment.id if isinstance(segment, Segment) else segment)

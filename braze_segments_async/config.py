@@ -173,11 +173,7 @@ def check_base_url(base_url: object) -> URL:
     if not isinstance(base_url, str | URL):
         raise ConfigError(f"base_url must be text, got {_kind(base_url)}")
     text = str(base_url).strip()
-    url = (
-        _parse_url(text if "://" in text else f"https://{text}")
-        if text.isprintable() and " " not in text
-        else None
-    )
+    url = _parse_url(text if "://" in text else f"https://{text}") if text.isprintable() else None
     if url is None or not url.host or " " in url.host:
         raise ConfigError(
             f"base_url is not a url: {_hidden(text)}; one looks like https://rest.iad-01.braze.com"

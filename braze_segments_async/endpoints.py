@@ -15,7 +15,7 @@ from .models import Segment, SegmentDetails, SizePoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["PAGE_SIZE", "Endpoint", "Request", "details", "list_page", "series_windows"]
+__all__ = ["PAGE_SIZE", "Endpoint", "Request", "details", "identifier", "list_page", "series_windows"]
 
 PAGE_SIZE = 100  # GET /segments/list: "returned in groups of 100"
 _LONGEST_SERIES = 100  # GET /segments/data_series: `length` is 1 to 100 days
@@ -71,11 +71,15 @@ def list_page(number: int, sort_direction: str) -> Request[tuple[Segment, ...]]:
     return Request(LIST, params, decode_list, page=number)
 
 
+def identifier(segment: str | Segment) -> str:
+    """The API identifier of a segment, checked."""
+    return check_segment_id(segment.id if isinstance(segment, Segment) else segment)
+
+
 def details(segment: str | Segment) -> Request[SegmentDetails]:
     """`GET /segments/details`, by id or for a row of the list, whose list-only fields are carried over."""
-    known = segment if isinstance(segment, Segment) else None
-    segment_id = check_segment_id(known.id if known else segment)
-    tracking = known.analytics_tracking_enabled if known else None
+    segment_id = identifier(segment)
+    tracking = segment.analytics_tracking_enabled if isinstance(segment, Segment) else None
     return Request(
         DETAILS,
         {"segment_id": segment_id},
@@ -85,17 +89,17 @@ def details(segment: str | Segment) -> Request[SegmentDetails]:
 
 
 def series_windows(
-    segment_id: str, length: int, ending_at: datetime | date | None, now: datetime
+    segment: str | Segment, length: int, ending_at: datetime | date | None, now: datetime
 ) -> list[Request[list[SizePoint]]]:
     """`GET /segments/data_series`, as often as its limit of 100 days takes, oldest window first.
 
     Args:
-        segment_id: the API identifier.
+        segment: an id, or a row of the list.
         length: days, any number.
         ending_at: the last day, or moment; `None` leaves it to Braze: the time of the request.
         now: stands in for `None` if there are several windows.
     """
-    check_segment_id(segment_id)
+    segment_id = identifier(segment)
     check_integer("length", length, at_least=1)
     end = _moment(ending_at)
     if end is None and length > _LONGEST_SERIES:

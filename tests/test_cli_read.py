@@ -494,7 +494,7 @@ async def test_a_pause_is_told() -> None:
     async with Sandbox(30, rate_limit=(15, 1.0)) as sandbox:
         code, out, err = await _run(sandbox, "details", *sandbox.segment_ids)
     assert (code, len(_lines(out))) == (0, 30)
-    assert re.match(r"waiting until \d\d:\d\d:\d\d UTC: .*; Ctrl-C ends it\n", err)
+    assert re.match(r"waiting until \d\d:\d\d:\d\d \S+: .*; Ctrl-C ends it\n", err)
 
 
 def test_help_imports_no_client() -> None:

@@ -24,7 +24,7 @@ from braze_segments_async.tasks import start, stop
 from .export import PARTIAL
 from .ids import ids_from
 from .output import to_stdout
-from .progress import counted, say
+from .progress import counted, local_time, say
 from .run import run, wrong
 from .show import (
     SegmentTable,
@@ -179,5 +179,5 @@ async def _tell_pauses(client: BrazeSegments) -> None:
         stats = client.stats
         if stats.paused_until is not None and stats.paused_until != told:
             told = stats.paused_until
-            say(f"waiting until {told:%H:%M:%S} UTC: {stats.pause_reason}; Ctrl-C ends it")
+            say(f"waiting until {local_time(told)}: {stats.pause_reason}; Ctrl-C ends it")
         await asyncio.sleep(_LOOK_EVERY)

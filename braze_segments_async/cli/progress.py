@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from braze_segments_async.models import Stats
     from braze_segments_async.rate_limit import RateLimit
 
-__all__ = ["Watch", "counted", "say", "watching"]
+__all__ = ["Watch", "counted", "local_time", "say", "watching"]
 
 _SPEED_OVER = 10.0  # seconds: long enough to be calm, short enough to forget a pause
 _LINE_EVERY = 5.0
@@ -117,11 +117,11 @@ class Watch:
         elif speed:
             far += f", {timedelta(seconds=math.ceil((self.found - self.done) / speed))} left"
         if stats.paused_until is not None:
-            return far, f"paused until {_moment(stats.paused_until)}: {stats.pause_reason}"
+            return far, f"paused until {local_time(stats.paused_until)}: {stats.pause_reason}"
         going = [counted(self.pages, "page")]
         going.append(f"{speed:,.0f} details/s")
         if told is not None and told.remaining is not None:
-            until = f" until {_moment(told.resets_at)}" if told.resets_at else ""
+            until = f" until {local_time(told.resets_at)}" if told.resets_at else ""
             going.append(f"{counted(told.remaining, 'request')} left{until}")
         if stats.retries:
             going.append(counted(stats.retries, "retry"))
@@ -145,7 +145,7 @@ class Watch:
         )
 
 
-def _moment(moment: datetime) -> str:
+def local_time(moment: datetime) -> str:
     """In the reader's own time zone."""
     return f"{moment.astimezone():%H:%M:%S %Z}"
 
