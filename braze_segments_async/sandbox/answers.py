@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 
 import attrs
 
-Endpoint = Literal["list", "details", "data_series", "other"]
-"""The segment endpoints by the last part of their path; `"other"` is every other path or method."""
+Endpoint = Literal["list", "details", "data_series", "users", "cancel", "file", "other"]
+"""What a request is for: `GET /segments/...` by the last part of the path, `POST /users/export/segment`
+(`"users"`) and `/export/segment/cancel`, any request to the host of the exported files, and all the rest."""
 
 
 @attrs.frozen
@@ -24,7 +25,8 @@ class Answer:
             genuine answer when the status is 200, so that `Answer(delay=5)` is genuine but late, and
             otherwise a body such as Braze sends with that status.
         headers: Sent in place of those the sandbox would send, rate-limit headers and `Date` among them; a
-            value of `None` leaves a header out.
+            value of `None` leaves a header out. With a `Content-Length` of more than the body the connection
+            is closed where the body ends.
         delay: Seconds to wait before answering, on top of the sandbox's latency.
         content_type: Sent as it is.
     """
@@ -51,23 +53,34 @@ class LoggedRequest:
     Attributes:
         endpoint: Which endpoint it was for.
         ordinal: Its place among the requests of that endpoint, from 1, in order of arrival.
+        method: In capitals.
+        path: As it was sent, without the query.
         query: The decoded parameters.
         headers: What the client sent, its Authorization among them; names in any letter case.
         status: What it was answered with; 0 while it is unanswered, and for good when the client went away.
         at: When it arrived, in seconds of `time.monotonic()`.
+        body: What it brought as `application/json`, decoded; `None` if that was nothing, or no JSON.
     """
 
     endpoint: Endpoint
     ordinal: int
+    method: str
+    path: str
     query: dict[str, str]
     headers: Mapping[str, str] = attrs.field(repr=False)
     status: int
     at: float
+    body: Any = None
 
     @property
     def key(self) -> str:
         """The API key it came with, `""` without one."""
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def is_about(self, segment_id: str) -> bool:
+        """Tell whether it names a segment, in its parameters, its body or the path of an exported file."""
+        parameters = self.body if isinstance(self.body, dict) else self.query
+        return parameters.get("segment_id") == segment_id or segment_id in self.path.split("/")
 
 
 Hook = Callable[[LoggedRequest], Answer | None]
@@ -90,14 +103,14 @@ class Rule:
     def applies(self, request: LoggedRequest) -> bool:
         """Decide on a request, and use up one of `times` if it matches; dice fall only when all else does."""
         ordinals = (self.ordinals,) if isinstance(self.ordinals, int) else self.ordinals
-        query = request.query
         matches = (
             self.times != 0
             and self.endpoint in {None, request.endpoint}
             and (ordinals is None or request.ordinal in ordinals)
-            and (self.segment_id is None or query.get("segment_id") == self.segment_id)
+            and (self.segment_id is None or request.is_about(self.segment_id))
             and (
-                self.page is None or (request.endpoint == "list" and query.get("page", "0") == str(self.page))
+                self.page is None
+                or (request.endpoint == "list" and request.query.get("page", "0") == str(self.page))
             )
             and (self.chance is None or self.random.random() < self.chance)
         )
@@ -145,7 +158,7 @@ class RateWindow:
         used = self.granted[-1] if start == self._start else 0
         values = {
             "X-RateLimit-Limit": str(self.limit),
-            "X-RateLimit-Remaining": str(0 if status == HTTPStatus.TOO_MANY_REQUESTS else self.limit - used),
+            "X-RateLimit-Remaining": str(self.limit - used),
             "X-RateLimit-Reset": str(ceil(start + self.seconds)),
         }
         if status == HTTPStatus.UNAUTHORIZED:

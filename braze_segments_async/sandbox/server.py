@@ -3,43 +3,30 @@
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Collection
-from contextlib import nullcontext
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Any, Final, Self
 
-import attrs
 from aiohttp import web
 
-from braze_segments_async.sandbox.answers import (
-    Answer,
-    Endpoint,
-    Gauge,
-    Hook,
-    LoggedRequest,
-    RateWindow,
-    Rule,
-    error_body,
-)
-from braze_segments_async.sandbox.service import RefusedError, success_body
+from braze_segments_async.sandbox.answers import Answer, Endpoint, Hook, LoggedRequest, RateWindow, Rule
+from braze_segments_async.sandbox.api import ApiHost
+from braze_segments_async.sandbox.archives import Archives
+from braze_segments_async.sandbox.exports import Exports
+from braze_segments_async.sandbox.files import FileHost
 from braze_segments_async.sandbox.workspace import Workspace
 
-_ENDPOINTS: Final[dict[str, Endpoint]] = {
-    "/segments/list": "list",
-    "/segments/details": "details",
-    "/segments/data_series": "data_series",
-}
 _STOP_SECONDS: Final = 0.02  # aiohttp takes 0 for "wait for ever"
 
 
 class Sandbox:
     """A local Braze, started by `async with` and stopped, whatever it is doing, at the end of the block.
 
-    It answers `GET /segments/list`, `/segments/details` and `/segments/data_series` as Braze documents them,
-    for an invented workspace that is the same for the same arguments. A request is decided on when it arrives
-    (the key, then the rate limit, the path, the permission, the parameters) and answered after the latency.
+    It answers `GET /segments/list`, `/segments/details` and `/segments/data_series`,
+    `POST /users/export/segment` and `/export/segment/cancel` as Braze documents them, for an invented
+    workspace that is the same for the same arguments. Exported files are on another port, as they are on
+    another host; nobody calls a `callback_endpoint`. A request is decided on when it arrives (the key, then
+    the rate limit, the path, the permission, the parameters) and answered after the latency.
 
     Args:
         segments: How many segments there are to begin with.
@@ -50,11 +37,17 @@ class Sandbox:
         permissions: What the key may do.
         api_key: The one key there is.
         port: TCP port on 127.0.0.1; 0 takes a free one.
-        clock: Seconds since the epoch, for the rate limit and the `Date` header.
+        clock: Seconds since the epoch, for the rate limit, the `Date` header and the age of exports.
+        users: How many users each segment exports.
+        users_per_file: How many of them are in one file of the ZIP.
+        export_delay: Seconds until an export is ready; so long it is running.
+        export_life: Seconds until its url has expired, from the same moment on.
+        cloud_storage: Whether the workspace has storage of its own, so that exports have no url.
 
     Attributes:
         api_key: As given.
-        requests: Every request so far, in order of arrival.
+        requests: Every request to the API so far, in order of arrival.
+        file_requests: Every request so far to the host of the exported files, in order of arrival.
 
     Raises:
         RuntimeError: It is entered while it runs.
@@ -68,40 +61,48 @@ class Sandbox:
         seed: int = 0,
         latency: float = 0.0,
         rate_limit: tuple[int, float] | None = None,
-        permissions: Collection[str] = ("segments.list", "segments.details", "segments.data_series"),
+        permissions: Collection[str] = (
+            "segments.list",
+            "segments.details",
+            "segments.data_series",
+            "users.export.segment",
+        ),
         api_key: str = "sandbox-api-key",
         port: int = 0,
         clock: Callable[[], float] = time.time,
+        users: int = 1_200,
+        users_per_file: int = 5_000,
+        export_delay: float = 0.0,
+        export_life: float = 14_400.0,
+        cloud_storage: bool = False,
     ) -> None:
         self.api_key = api_key
-        self.requests: list[LoggedRequest] = []
         self._seed = seed
-        self._latency = latency
-        self._permissions = frozenset(permissions)
         self._port = port
-        self._clock = clock
-        self._workspace = Workspace(segments, seed)
-        self._window = RateWindow(*(rate_limit or (250_000, 3_600.0)), clock)
         self._rules: list[Rule] = []
-        self._ordinals: Counter[Endpoint] = Counter()
-        self._in_flight = Gauge()
-        self._details_in_flight = Gauge()
-        self._runner: web.ServerRunner | None = None
+        self._workspace = Workspace(segments, seed)
+        self._exports = Exports(self._workspace, seed, export_delay, export_life, cloud_storage, clock)
+        self._archives = Archives(users, users_per_file, seed)
+        self._window = RateWindow(*(rate_limit or (250_000, 3_600.0)), clock)
+        may = frozenset(permissions)
+        self._api = ApiHost(
+            self._workspace, self._exports, self._window, self._injected, api_key, may, latency
+        )
+        self._files = FileHost(self._exports, self._archives, self._injected, latency)
+        self.requests, self.file_requests = self._api.requests, self._files.requests
+        self._runners: list[web.ServerRunner] = []
         self._base_url: str | None = None
 
     async def __aenter__(self) -> Self:
         """Start answering."""
-        if self._runner is not None:
+        if self._runners:
             raise RuntimeError("This sandbox is running already; make another one with Sandbox(...).")
-        server = web.Server(self._serve, handler_cancellation=True, access_log=None)
-        self._runner = runner = web.ServerRunner(server, shutdown_timeout=_STOP_SECONDS)
         try:
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", self._port, backlog=1_024).start()
+            self._base_url = await self._listen(self._api.serve, self._port)
+            self._exports.origin = await self._listen(self._files.serve, 0)
         except BaseException:
             await self._stop()
             raise
-        self._base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return self
 
     async def __aexit__(
@@ -124,13 +125,13 @@ class Sandbox:
 
     @property
     def max_in_flight(self) -> int:
-        """The most requests that were being answered at one time."""
-        return self._in_flight.peak
+        """The most requests to the API that were being answered at one time."""
+        return self._api.in_flight.peak
 
     @property
     def max_details_in_flight(self) -> int:
         """The most requests for `GET /segments/details` that were being answered at one time."""
-        return self._details_in_flight.peak
+        return self._api.details_in_flight.peak
 
     @property
     def windows(self) -> list[int]:
@@ -139,9 +140,8 @@ class Sandbox:
 
     def count(self, endpoint: Endpoint, status: int | None = None) -> int:
         """Count the requests so far to an endpoint, or only those answered with `status`."""
-        return sum(
-            request.endpoint == endpoint and status in {None, request.status} for request in self.requests
-        )
+        requests = self.file_requests if endpoint == "file" else self.requests
+        return sum(request.endpoint == endpoint and status in {None, request.status} for request in requests)
 
     def segment(self, segment_id: str) -> dict[str, Any]:
         """Return what `GET /segments/list` says of a segment, archived or not.
@@ -185,14 +185,15 @@ class Sandbox:
         """Answer the requests that match with `answer` in place of the genuine answer.
 
         The newest rule that matches wins, so that a particular case can be put on top of a general one. An
-        injected answer takes one request from the rate limit, as a genuine one does, unless it is 401 or 429.
+        injected answer takes one request from the rate limit, as a genuine one does, unless it is 401 or 429;
+        files are not counted. On the host of the files, an error without a body has one such as S3 sends.
 
         Args:
             answer: An answer, or a function that is called with the logged request, when it arrives, and
                 returns one. It may change the sandbox first; with `None` it lets the genuine answer through.
             endpoint: Only requests to this endpoint.
             ordinals: Only the first, second ... request of its endpoint, counted from 1.
-            segment_id: Only requests about this segment.
+            segment_id: Only requests about this segment, or for a file with its users.
             page: Only this page of `GET /segments/list`, in either direction.
             times: At most so many requests.
             chance: Only this share of them, from 0 to 1, by throws that depend on the seed alone.
@@ -200,77 +201,23 @@ class Sandbox:
         dice = random.Random(f"{self._seed}:rule:{len(self._rules)}")
         self._rules.append(Rule(answer, endpoint, ordinals, segment_id, page, times, chance, dice))
 
+    async def _listen(
+        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int
+    ) -> str:
+        server = web.Server(handler, handler_cancellation=True, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=_STOP_SECONDS)
+        self._runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=1_024).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
     async def _stop(self) -> None:
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-            await asyncio.sleep(0)  # lets the handlers that were just cancelled end
+        runners, self._runners = self._runners, []
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        await asyncio.sleep(0)  # lets the handlers that were just cancelled end
+        self._exports.clear()
+        await self._archives.close()
 
-    async def _serve(self, request: web.BaseRequest) -> web.Response:
-        logged = self._log(request)
-        place = len(self.requests) - 1
-        with self._in_flight, self._details_in_flight if logged.endpoint == "details" else nullcontext():
-            answer = self._decide(logged)
-            headers = self._window.headers(answer.status)
-            if (pause := self._latency + answer.delay) > 0:
-                await asyncio.sleep(pause)
-            self.requests[place] = attrs.evolve(logged, status=answer.status)
-            return _response(answer, headers)
-
-    def _log(self, request: web.BaseRequest) -> LoggedRequest:
-        url = request.rel_url
-        endpoint = _ENDPOINTS.get(url.raw_path, "other") if request.method == "GET" else "other"
-        self._ordinals[endpoint] += 1
-        logged = LoggedRequest(
-            endpoint=endpoint,
-            ordinal=self._ordinals[endpoint],
-            query=dict(url.query),
-            headers=request.headers,
-            status=0,
-            at=time.monotonic(),
-        )
-        self.requests.append(logged)
-        return logged
-
-    def _decide(self, request: LoggedRequest) -> Answer:
+    def _injected(self, request: LoggedRequest) -> Answer | None:
         rule = next((rule for rule in reversed(self._rules) if rule.applies(request)), None)
-        injected = None if rule is None else rule.answer_to(request)
-        if injected is None:
-            return self._genuine(request)
-        if injected.body is None and injected.status == HTTPStatus.OK:
-            genuine = self._genuine(request)
-            return attrs.evolve(injected, status=genuine.status, body=genuine.body)
-        if injected.status not in {401, 429}:
-            self._window.take()
-        if injected.body is None:
-            return attrs.evolve(injected, body=error_body(injected.status, request.key))
-        return injected
-
-    def _genuine(self, request: LoggedRequest) -> Answer:
-        if request.headers.get("Authorization") != f"Bearer {self.api_key}":
-            status = 401
-        elif not self._window.take():
-            status = 429
-        elif request.endpoint == "other":
-            status = 404
-        elif f"segments.{request.endpoint}" not in self._permissions:
-            status = 403
-        else:
-            try:
-                return Answer(
-                    body=success_body(self._workspace, request.endpoint, request.query, self._clock())
-                )
-            except RefusedError as error:
-                return Answer(status=400, body={"message": str(error)})
-        return Answer(status=status, body=error_body(status, request.key))
-
-
-def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
-    response = web.Response(body=answer.encoded(), status=answer.status, headers=headers)
-    response.headers["Content-Type"] = answer.content_type
-    for name, value in answer.headers.items():
-        if value is None:
-            response.headers.pop(name, None)
-        else:
-            response.headers[name] = value
-    return response
+        return None if rule is None else rule.answer_to(request)

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from braze_segments_async.sandbox.answers import Endpoint
 from braze_segments_async.sandbox.workspace import Workspace
+
+UNKNOWN_SEGMENT: Final = "segment_id must be a string of the Segment api identifier"
 
 Query = Mapping[str, str]
 
@@ -25,7 +27,7 @@ def success_body(workspace: Workspace, endpoint: Endpoint, query: Query, now: fl
         return _list(workspace, query)
     segment_id = query.get("segment_id", "")
     if segment_id not in workspace:
-        raise RefusedError("segment_id must be a string of the Segment api identifier")
+        raise RefusedError(UNKNOWN_SEGMENT)
     if endpoint == "details":
         return workspace.details(segment_id)
     return _data_series(workspace, segment_id, query, now)

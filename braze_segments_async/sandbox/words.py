@@ -1,4 +1,4 @@
-"""The vocabulary of the invented workspace: what segments, tags, teams and filters are called in CRM work."""
+"""The vocabulary of the invented workspace: what is written into segments and user profiles in CRM work."""
 
 from typing import Final
 
@@ -48,4 +48,42 @@ NOTES: Final = (
     "Do not use for sends.",
     "Owner: CRM team",
     "Goes with the “win-back” Canvas;\nask before editing.",
+)
+
+GIVEN_NAMES: Final = _words(
+    "Jane; Zoë; José; Anna-Lena; D'Arcy; Björn; Nguyễn; Łukasz; Ólafur; Мария; 陽菜; 민준; فاطمة; Ana 🌻",
+)
+FAMILY_NAMES: Final = _words(
+    "Doe; O'Neill; García Márquez; Müller-Lüdenscheidt; Çelik; Øster; Kowalska; Иванова; 佐藤; 김; العلي; Ng",
+)
+PLACES: Final = (
+    ("Chicago", "US", "en", "America/Chicago", -87.63, 41.88),
+    ("Zürich", "CH", "de", "Europe/Zurich", 8.54, 47.37),
+    ("São Paulo", "BR", "pt", "America/Sao_Paulo", -46.63, -23.55),
+    ("東京", "JP", "ja", "Asia/Tokyo", 139.69, 35.69),
+    ("서울", "KR", "ko", "Asia/Seoul", 126.98, 37.57),
+    ("القاهرة", "EG", "ar", "Africa/Cairo", 31.24, 30.04),
+    ("Kraków", "PL", "pl", "Europe/Warsaw", 19.94, 50.06),
+)
+PRODUCTS: Final = _words(
+    "item_40834; sku/99-B; Geschenkkarte 25 €; 抹茶セット; premium (yearly); T-shirt “XL”"
+)
+EVENTS: Final = _words("Loyalty Acknowledgement; added_to_cart; Level Up 🎮; checkout: started; ログイン")
+DEVICES: Final = (
+    ("iPhone 15 Pro", "17.5.1"),
+    ("iPad Air", "16.7"),
+    ("Pixel XL", "Android (Q)"),
+    ("SM-G991B", "Android (T)"),
+    ("Chrome", "Windows"),
+)
+APPS: Final = (("MovieCannon", "iOS"), ("MovieCannon", "Android"), ("Kino täglich", "Web"))
+CARRIERS: Final = (None, "T-Mobile", "docomo", "Orange F")
+CHANNELS: Final = _words("opened_email; opened_push; clicked_email; clicked_triggered_in_app_message")
+SUBSCRIPTIONS: Final = ("opted_in", "subscribed", "unsubscribed", None)
+REMARKS: Final = (
+    "asked for a call back,\nthen hung up",
+    'prefers "quiet" hours \\ no e-mail',
+    "pasted from a sheet\u2028second line of the cell",  # raw in JSON, but str.splitlines breaks the line
+    "👩‍👩‍👧 family plan",
+    "=SUM(A1:A9)",
 )
