@@ -17,6 +17,7 @@ All times are seconds. Everything raised descends from `BrazeError`; see `braze_
 """
 
 from ._version import __version__
+from .check import CheckReport
 from .client import BrazeSegments
 from .config import Limits
 from .errors import (
@@ -26,6 +27,8 @@ from .errors import (
     ClosedError,
     ConfigError,
     ExportError,
+    ExportExpiredError,
+    ExportRunningError,
     NotFoundError,
     PaginationError,
     PermissionDeniedError,
@@ -37,21 +40,27 @@ from .errors import (
     TimedOutError,
     TransportError,
 )
-from .fanout import DetailsStream
+from .fanout import DetailsStream, SegmentStream, SizesStream
+from .instances import Instance
 from .listing import SegmentListing
-from .models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SizePoint, Stats
+from .models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SegmentSizes, SizePoint, Stats
 from .rate_limit import RateLimit
 from .retry import RetryEvent, RetryPolicy
+from .users import UsersExport
 
 __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "BrazeError",
     "BrazeSegments",
+    "CheckReport",
     "ClosedError",
     "ConfigError",
     "DetailsStream",
     "ExportError",
+    "ExportExpiredError",
+    "ExportRunningError",
+    "Instance",
     "Limits",
     "NotFoundError",
     "PaginationError",
@@ -67,11 +76,15 @@ __all__ = [
     "SegmentFailure",
     "SegmentListing",
     "SegmentPage",
+    "SegmentSizes",
+    "SegmentStream",
     "ServerError",
     "SizePoint",
+    "SizesStream",
     "Stats",
     "StatusError",
     "TimedOutError",
     "TransportError",
+    "UsersExport",
     "__version__",
 ]

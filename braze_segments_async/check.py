@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from .endpoints import DATA_SERIES, DETAILS, LIST, Endpoint
+from .endpoints import DATA_SERIES, DETAILS, LIST, USERS, Endpoint
 from .errors import (
     AuthenticationError,
     BadRequestError,
@@ -19,6 +20,7 @@ from .errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
+from .instances import likely_mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from .client import BrazeSegments
     from .rate_limit import RateLimit
 
-__all__ = ["Report", "check"]
+__all__ = ["CheckReport", "check"]
 
 _NO_SEGMENT = "00000000-0000-0000-0000-000000000000"
 # Errors that say something of the key; after any other, the next request would most likely meet the same.
@@ -39,7 +41,7 @@ _REMEDY = (
 
 
 @frozen(kw_only=True)
-class Report:
+class CheckReport:
     """What a key can do at an endpoint.
 
     Attributes:
@@ -60,28 +62,19 @@ class Report:
 
     @property
     def ready(self) -> bool:
-        """Whether an export can be made: all that is needed is there but, at most, the size history."""
+        """Whether segments can be exported; size histories and users need more permissions than that."""
         return all(self.permissions[endpoint.permission] for endpoint in (LIST, DETAILS))
 
 
-async def check(client: BrazeSegments) -> Report:
-    """Try the host, the key and each permission; three or four requests.
-
-    What Braze refuses is in the report and not raised. A pause for the rate limit is waited for as the
-    client's `retry` says: `RetryPolicy(max_rate_limit_wait=0)` has it reported at once.
-
-    Args:
-        client: open.
-
-    Raises:
-        ClosedError: the client is not open.
-    """
+async def check(client: BrazeSegments) -> CheckReport:
+    """See `BrazeSegments.check`."""
     # Braze's own answer to an id nobody has is a 400, but only a segment that exists leaves no doubt.
     ids = [_NO_SEGMENT]
     probes: dict[Endpoint, Callable[[], Coroutine[object, object, object]]] = {
         LIST: lambda: _find(client, ids),
         DETAILS: lambda: client.details(ids[-1]),
         DATA_SERIES: lambda: client.data_series(ids[-1], length=1),
+        USERS: lambda: client.export_users(_NO_SEGMENT, fields=["external_id"]),  # so that none is started
     }
     outcomes: dict[Endpoint, BrazeError | None] = {}
     for endpoint, probe in probes.items():
@@ -110,7 +103,7 @@ async def _outcome(probe: Coroutine[object, object, object]) -> BrazeError | Non
 
 def report_of(
     base_url: str, outcomes: Mapping[Endpoint, BrazeError | None], rate_limit: RateLimit | None
-) -> Report:
+) -> CheckReport:
     """What the outcomes of the probes say, taken together.
 
     Args:
@@ -123,16 +116,16 @@ def report_of(
     refused = any(isinstance(error, AuthenticationError) for error in errors)
     permissions = {
         endpoint.permission: _granted(outcomes[endpoint], known=known) if endpoint in outcomes else None
-        for endpoint in (LIST, DETAILS, DATA_SERIES)
+        for endpoint in (LIST, DETAILS, DATA_SERIES, USERS)
     }
     key = True if known else False if refused else None
-    return Report(
+    return CheckReport(
         base_url=base_url,
         host=known or refused or any(isinstance(error, RateLimitedError) for error in errors),
         key=key,
         permissions=permissions,
         rate_limit=rate_limit,
-        problems=_problems(key, permissions, errors),
+        problems=_problems(key, permissions, errors, likely_mistake(urlsplit(base_url).hostname or "")),
     )
 
 
@@ -149,14 +142,16 @@ def _problems(
     key: bool | None,  # noqa: FBT001 - private, and a value of three
     permissions: Mapping[str, bool | None],
     errors: tuple[BrazeError | None, ...],
+    mistake: str,
 ) -> tuple[str, ...]:
     problems = []
     if key is False:
         problems.append(
             "Braze does not accept the key: check that it is whole and still listed in the dashboard under "
-            "Settings > API Keys, and that the REST endpoint is that of its cluster"
+            f"Settings > API Keys, and that the REST endpoint is that of its cluster{mistake}"
         )
-    missing = [name for name, granted in permissions.items() if granted is False]
+    # Few keys may read users, and rightly so.
+    missing = [name for name, granted in permissions.items() if granted is False and name != USERS.permission]
     if missing:
         what = f"the key lacks {' and '.join(missing)}"
         if missing == [DATA_SERIES.permission]:

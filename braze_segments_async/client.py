@@ -1,162 +1,38 @@
-"""`BrazeSegments`: the session manager. Short methods that put the rest together."""
+"""`BrazeSegments`: what can be asked for. Short methods that put the rest together."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
-
-from attrs import evolve
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import config, endpoints
-from .config import ON_ERROR, Consistency, Limits, OnError, SortDirection
-from .errors import ClosedError, ConfigError
-from .fanout import DetailsStream, FanOut
+from .check import CheckReport, check
+from .config import ON_ERROR, Consistency, OnError, SortDirection
+from .endpoints import PAGE_SIZE
+from .fanout import DetailsStream, SegmentStream, SizesStream
 from .listing import SegmentListing
-from .pipeline import Pipeline
-from .rate_limit import RateGate, RateLimit
-from .retry import Retrier, RetryEvent, RetryPolicy, RetryQuota, check_policy
-from .text import Secret
+from .manager import SessionManager
+from .models import Segment, SegmentSizes
+from .users import UsersExport
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncIterable, Callable, Iterable
-    from types import TracebackType
+    from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
 
-    import aiohttp
-
-    from .models import Segment, SegmentDetails, SizePoint, Stats
-    from .options import ClientOptions
+    from .models import SegmentDetails, SizePoint
 
 __all__ = ["BrazeSegments"]
 
-T = TypeVar("T")
+StreamT = TypeVar("StreamT", bound="SegmentStream[Any]")
 
 
-class BrazeSegments:
+class BrazeSegments(SessionManager):
     """All segments of one Braze workspace.
 
     Open it with `async with`, in the event loop that uses it, and keep it for as long as you need it: it
     holds the connections and knows how the rate limit stands.
-
-    Attributes:
-        concurrency: requests in flight at once, at most, unless a stream asks for its own number.
     """
-
-    def __init__(
-        self,
-        api_key: str,
-        *,
-        base_url: str,
-        concurrency: int = 16,
-        timeout: float = 30.0,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
-        reserve: float = 0.1,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
-        session: aiohttp.ClientSession | None = None,
-        on_retry: Callable[[RetryEvent], object] | None = None,
-    ) -> None:
-        """Check the arguments; nothing is opened yet, so this may be called outside an event loop.
-
-        Args:
-            api_key: a REST API key with the permissions `segments.list`, `segments.details` and, for sizes,
-                `segments.data_series` (Braze: "REST API key").
-            base_url: the REST endpoint of the workspace's cluster (Braze: "API endpoints").
-            concurrency: requests in flight at once, at most.
-            timeout: seconds for one attempt, from connecting to the last byte.
-            retry: when and how often a failed request is repeated.
-            reserve: the share of the hourly allowance that is left to others, such as message sending.
-            limits: bounds in seconds, bytes, pages and retries.
-            session: your own, with its proxy, TLS or tracing; it is used, and never closed.
-            on_retry: called with a `RetryEvent` before a request is repeated; must not block.
-
-        Raises:
-            ConfigError: an argument is wrong; the message names it.
-        """
-        # First of all: whatever is raised below may be printed with this frame's locals, and their reprs.
-        self._state = "new"
-        api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
-        base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
-        self._key = config.check_key(api_key, base_url)
-        self._url = config.check_base_url(base_url)
-        config.check_integer("concurrency", concurrency, at_least=1)
-        config.check_client(
-            timeout=timeout, reserve=reserve, limits=limits, session=session, on_retry=on_retry
-        )
-        self.concurrency, self._timeout, self._limits, self._session = concurrency, timeout, limits, session
-        self._gate = RateGate(reserve=reserve, max_wait=check_policy(retry).max_rate_limit_wait)
-        self._retrier = Retrier(retry, RetryQuota(limits.retry_quota), self._gate, on_retry)
-        self._streams: set[FanOut[Any, Any]] = set()
-
-    @classmethod
-    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
-        """Take the key and the REST endpoint from `BRAZE_API_KEY` and `BRAZE_BASE_URL`.
-
-        Args:
-            options: the other arguments; a `base_url` given here wins over the environment.
-
-        Raises:
-            ConfigError: a variable is missing, or an argument is wrong.
-        """
-        key = Secret(os.environ.get("BRAZE_API_KEY", ""))
-        options.setdefault("base_url", os.environ.get("BRAZE_BASE_URL", ""))
-        for name, value in (("BRAZE_API_KEY", key), ("BRAZE_BASE_URL", options["base_url"])):
-            if not value:
-                raise ConfigError(f"the environment variable {name} is not set")
-        return cls(key, **options)
-
-    def __repr__(self) -> str:
-        return f"<BrazeSegments {getattr(self, '_url', '')} {self._state}>"
-
-    @property
-    def base_url(self) -> str:
-        """The REST endpoint in use, normalised."""
-        return str(self._url)
-
-    @property
-    def rate_limit(self) -> RateLimit | None:
-        """The allowance as the latest reply told it; `None` before the first."""
-        return self._gate.latest
-
-    @property
-    def stats(self) -> Stats:
-        """What this client has sent so far, and whether it waits: a snapshot, for progress and monitoring."""
-        return evolve(self._gate.stats, retries=self._retrier.retries)
-
-    async def __aenter__(self) -> Self:
-        if self._state != "new":
-            raise ClosedError("a client is opened once; make a new one")
-        # aiohttp takes most of the time the package takes to import, and --help does without it.
-        from .transport import Transport  # noqa: PLC0415
-
-        transport = Transport(
-            self._url, self._key, timeout=self._timeout, limits=self._limits, session=self._session
-        )
-        transport.open()
-        self._pipeline = Pipeline(transport, self._gate, self._retrier, self._key)
-        self._slots = asyncio.Semaphore(self.concurrency)
-        self._state = "open"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """End what is under way, with `ClosedError` to those who await it; close the session if it is ours.
-
-        The second time it does nothing.
-        """
-        was, self._state = self._state, "closed"
-        if was != "open":
-            return
-        try:
-            await self._pipeline.aclose()
-        finally:  # when that is interrupted, too
-            for stream in list(self._streams):
-                await stream.aclose()
 
     def list(
         self,
@@ -164,6 +40,7 @@ class BrazeSegments:
         sort_direction: SortDirection = "asc",
         start_page: int = 0,
         consistency: Consistency = "fast",
+        prefetch: int = 1,
     ) -> SegmentListing:
         """All segments that are not archived (`GET /segments/list`, permission `segments.list`).
 
@@ -173,21 +50,24 @@ class BrazeSegments:
             consistency: what a walk does about edits in the workspace meanwhile. "fast": one request a page;
                 a segment archived during the walk can hide another. "safe": pages are read twice, which finds
                 it. "strict": the list is walked both ways until both walks agree.
+            prefetch: pages asked for at once, at most, once pages are full; with more than 1, up to
+                `prefetch - 1` requests are wasted at the end.
 
         Raises:
             ConfigError: an argument is wrong. Requests are only sent, and other errors only raised, when the
                 listing is iterated.
         """
-        return self._listing(sort_direction, start_page, consistency, None)
+        return self._listing(sort_direction, start_page, consistency, prefetch)
 
     def _listing(
         self,
         sort_direction: SortDirection,
         start_page: int,
         consistency: Consistency,
-        slots: asyncio.Semaphore | None,
+        prefetch: int,
+        slots: asyncio.Semaphore | None = None,
     ) -> SegmentListing:
-        config.check_list(sort_direction, start_page, consistency)
+        config.check_list(sort_direction, start_page, consistency, prefetch)
 
         async def fetch(number: int, direction: SortDirection) -> tuple[Segment, ...]:
             return await self._call(endpoints.list_page(number, direction), slots)
@@ -197,6 +77,7 @@ class BrazeSegments:
             sort_direction=sort_direction,
             start_page=start_page,
             consistency=consistency,
+            prefetch=prefetch,
             max_pages=self._limits.pages,
         )
 
@@ -237,25 +118,18 @@ class BrazeSegments:
             ConfigError: an argument is wrong. Requests are only sent, and other errors only raised, when the
                 stream is iterated.
         """
-        config.check_source(of)
-        config.check_choice("on_error", on_error, ON_ERROR)
-        config.check_list("asc", 0, consistency)
-        slots = None
-        if concurrency is not None:
-            config.check_integer("concurrency", concurrency, at_least=1)
-            slots = asyncio.Semaphore(concurrency)
 
-        async def work(segment: str | Segment) -> SegmentDetails:
+        async def ask(segment: str | Segment, slots: asyncio.Semaphore | None) -> SegmentDetails:
             return await self._call(endpoints.details(segment), slots)
 
-        return DetailsStream(
-            self._listing("asc", 0, consistency, slots) if of is None else of,
-            work,
-            concurrency=concurrency or self.concurrency,
+        return self._stream(
+            DetailsStream,
+            of,
+            ask,
+            concurrency=concurrency,
             ordered=ordered,
             on_error=on_error,
-            key=None if of is None else endpoints.identifier,
-            running=self._streams,
+            consistency=consistency,
         )
 
     async def data_series(
@@ -275,16 +149,150 @@ class BrazeSegments:
             ConfigError: an argument is wrong.
             BrazeError: any other; one failing window fails the whole, so that no gap goes unseen.
         """
-        windows = endpoints.series_windows(segment_id, length, ending_at, datetime.now(UTC))
+        spans = endpoints.series_spans(length, ending_at, datetime.now(UTC))
+        return await self._series(segment_id, spans, None)
+
+    def all_data_series(
+        self,
+        of: Iterable[str | Segment] | AsyncIterable[str | Segment] | None = None,
+        *,
+        length: int = 30,
+        ending_at: datetime | date | None = None,
+        tracked_only: bool = False,
+        concurrency: int | None = None,
+        ordered: bool = False,
+        on_error: OnError = "raise",
+        consistency: Consistency = "fast",
+    ) -> SizesStream:
+        """The size histories of many segments, all up to the same moment; of all segments, without `of`.
+
+        Args:
+            of: see `all_details`.
+            length: days, any number.
+            ending_at: the last day, or an aware moment of it; by default the time of this call.
+            tracked_only: leave out segments whose `analytics_tracking_enabled` the list says is false.
+            concurrency: see `all_details`.
+            ordered: see `all_details`.
+            on_error: see `all_details`.
+            consistency: of the walk, if there is one; see `list`.
+
+        Raises:
+            ConfigError: an argument is wrong; other errors come when the stream is iterated.
+        """
+        now = datetime.now(UTC)
+        spans = endpoints.series_spans(length, now if ending_at is None else ending_at, now)
+
+        async def ask(segment: str | Segment, slots: asyncio.Semaphore | None) -> SegmentSizes:
+            sizes = await self._series(segment, spans, slots)
+            name = segment.name if isinstance(segment, Segment) else None
+            return SegmentSizes(endpoints.identifier(segment), name, tuple(sizes))
+
+        return self._stream(
+            SizesStream,
+            of,
+            ask,
+            wanted=_may_be_tracked if tracked_only else None,
+            concurrency=concurrency,
+            ordered=ordered,
+            on_error=on_error,
+            consistency=consistency,
+        )
+
+    async def export_users(
+        self,
+        segment_id: str | Segment,
+        *,
+        fields: Collection[str],
+        callback_endpoint: str | None = None,
+        output_format: Literal["zip", "gzip"] | None = None,
+    ) -> UsersExport:
+        """Start an export of a segment's users (`POST /users/export/segment`, `users.export.segment`).
+
+        Args:
+            segment_id: the segment API identifier, or a segment of the list.
+            fields: what to tell of each user (Braze: `fields_to_export`), such as "external_id".
+            callback_endpoint: a url that Braze calls when the files are ready.
+            output_format: of the files, if the workspace has cloud storage of its own connected.
+
+        Returns:
+            The job: wait for it, read its users or save them.
+
+        Raises:
+            ConfigError: an argument is wrong.
+            ExportRunningError: Braze is still busy with an earlier export of this segment's users.
+            BrazeError: any other. The request is never sent twice where the first may have arrived.
+        """
+        request = endpoints.export_users(segment_id, fields, callback_endpoint, output_format)
+        started = await self._call(request)
+        return UsersExport(
+            str(request.segment_id), started, self._call, self._streams, longest=self._limits.body
+        )
+
+    async def cancel_exports(self, segment_id: str | Segment) -> None:
+        """End all running exports of a segment's users (`POST /export/segment/cancel`, `segments.list`).
+
+        Raises:
+            ConfigError: the identifier is not one.
+            BrazeError: any other.
+        """
+        await self._call(endpoints.cancel_exports(segment_id))
+
+    async def check(self) -> CheckReport:
+        """Try the host, the key and each permission, with harmless requests; four or five of them.
+
+        What Braze refuses is in the report and not raised. A pause for the rate limit is waited for as
+        `retry` says: `RetryPolicy(max_rate_limit_wait=0)` has it reported at once.
+
+        Raises:
+            ClosedError: the client is not open.
+        """
+        return await check(self)
+
+    async def _series(
+        self,
+        segment: str | Segment,
+        spans: tuple[Mapping[str, str], ...],
+        slots: asyncio.Semaphore | None,
+    ) -> builtins.list[SizePoint]:
         days = {}
-        for window in windows:
-            for point in await self._call(window):
+        for span in spans:
+            for point in await self._call(endpoints.data_series(segment, span), slots):
                 days[point.time] = point
         return [days[day] for day in sorted(days)]
 
-    async def _call(self, request: endpoints.Request[T], slots: asyncio.Semaphore | None = None) -> T:
-        if self._state != "open":
-            if self._state == "closed":
-                raise ClosedError("this client is closed, and cannot be opened again; make a new one")
-            raise ClosedError("open the client first: async with BrazeSegments(…) as segments: …")
-        return await self._pipeline.call(request, slots or self._slots)
+    def _stream(
+        self,
+        kind: type[StreamT],
+        of: Iterable[str | Segment] | AsyncIterable[str | Segment] | None,
+        ask: Callable[[str | Segment, asyncio.Semaphore | None], Coroutine[Any, Any, object]],
+        *,
+        concurrency: int | None,
+        ordered: bool,
+        on_error: OnError,
+        consistency: Consistency,
+        wanted: Callable[[str | Segment], bool] | None = None,
+    ) -> StreamT:
+        """The one way to all fan-outs: the walk, or what the caller names, and a request for each."""
+        config.check_source(of)
+        config.check_choice("on_error", on_error, ON_ERROR)
+        slots = None
+        if concurrency is not None:
+            config.check_integer("concurrency", concurrency, at_least=1)
+            slots = asyncio.Semaphore(concurrency)
+        concurrency = concurrency or self.concurrency
+        # Pages of 100 come one after another no faster than 100 requests at a time use them up.
+        listing = self._listing("asc", 0, consistency, 1 + concurrency // PAGE_SIZE, slots)
+        return kind(
+            listing if of is None else of,
+            lambda segment: ask(segment, slots),
+            concurrency=concurrency,
+            ordered=ordered,
+            on_error=on_error,
+            key=None if of is None else endpoints.identifier,
+            wanted=wanted,
+            running=self._streams,
+        )
+
+
+def _may_be_tracked(segment: str | Segment) -> bool:
+    return isinstance(segment, str) or segment.analytics_tracking_enabled is not False

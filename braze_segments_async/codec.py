@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from operator import eq
+from sys import intern
 from typing import Any, NoReturn, TypeVar
 
 from attrs import fields
@@ -20,10 +21,10 @@ from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import transform_error
 
 from .errors import ReplyError
-from .models import Segment, SegmentDetails, SizePoint
-from .text import plain
+from .models import Segment, SegmentDetails, SizePoint, StartedExport
+from .text import Secret, plain
 
-__all__ = ["decode_details", "decode_list", "decode_series", "parse_json"]
+__all__ = ["decode_details", "decode_list", "decode_series", "decode_started", "parse_json"]
 
 T = TypeVar("T")
 
@@ -100,6 +101,10 @@ def _text(value: Any, _: object = None) -> str:
     return value
 
 
+def _secret(value: Any) -> Secret | None:
+    return Secret(_text(value)) or None
+
+
 def _identifier(value: Any, _: object = None) -> str:
     """A segment id: opaque, but it must survive being sent back in a query."""
     if not _text(value):
@@ -133,7 +138,8 @@ def _names(value: Any, _: object = None) -> tuple[str, ...]:
         return ()
     if type(value) is not list:
         raise _Mismatch("a list", value)
-    return tuple([_text(name) for name in value if name is not None])
+    # Interned, since a workspace has thousands of segments and a few dozen names of tags.
+    return tuple([intern(_text(name)) for name in value if name is not None])
 
 
 def _moment(value: Any, _: object = None) -> datetime:
@@ -159,6 +165,7 @@ _converter.register_structure_hook(datetime, _moment)
 _converter.register_structure_hook(date, _day)
 _hooks: dict[Any, Callable[[Any, Any], Any]] = {
     str | None: _optional(_text),
+    Secret | None: _optional(_secret),
     bool | None: _optional(_boolean),
     int | float: _size,
     int | float | None: _optional(_size),
@@ -196,7 +203,7 @@ _converter.register_structure_hook(Segment, _keep_extra(Segment))
 _structure_details = make_dict_structure_fn(SegmentDetails, _converter)
 # What a details body says of these is either not the caller's (the internal id) or not documented there.
 _NOT_FROM_BODY = {"id", "analytics_tracking_enabled", "extra"}
-_DETAILS_FIELDS = {attribute.name for attribute in fields(SegmentDetails)} - _NOT_FROM_BODY
+_NOT_EXTRA = {attribute.name for attribute in fields(SegmentDetails)} - _NOT_FROM_BODY | {"message"}
 
 
 def decode_list(body: dict[str, Any]) -> tuple[Segment, ...]:
@@ -220,9 +227,9 @@ def decode_details(body: dict[str, Any], segment_id: str, tracking: bool | None)
     Raises:
         ReplyError: no name, or a value of the wrong type.
     """
-    extra = {key: body[key] for key in body if key not in _DETAILS_FIELDS and key != "message"}
+    extra = {key: value for key, value in body.items() if key not in _NOT_EXTRA}
     own = {"id": segment_id, "analytics_tracking_enabled": tracking, "extra": extra}
-    return _strictly(lambda: _structure_details({**body, **own}, SegmentDetails), "$")
+    return _strictly(lambda: _structure_details(body | own, SegmentDetails), "$")
 
 
 def decode_series(body: dict[str, Any]) -> list[SizePoint]:
@@ -233,6 +240,15 @@ def decode_series(body: dict[str, Any]) -> list[SizePoint]:
     """
     points = _list_at(body, "data")
     return _strictly(lambda: _converter.structure(points, list[SizePoint]), "$.data")
+
+
+def decode_started(body: dict[str, Any]) -> StartedExport:
+    """The answer of `POST /users/export/segment`.
+
+    Raises:
+        ReplyError: no prefix, or a value of the wrong type.
+    """
+    return _strictly(lambda: _converter.structure(body, StartedExport), "$")
 
 
 def _list_at(body: dict[str, Any], key: str) -> list[Any]:

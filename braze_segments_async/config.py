@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Collection, Iterable
 from contextlib import suppress
 from typing import Literal
 
@@ -26,6 +26,8 @@ __all__ = [
     "check_seconds",
     "check_segment_id",
     "check_source",
+    "check_users_export",
+    "secure_url",
 ]
 
 _LONGEST = 1e9  # seconds; finite, and some thirty years
@@ -113,10 +115,11 @@ def check_client(
         raise ConfigError(f"on_retry must be callable, got {_kind(on_retry)}")
 
 
-def check_list(sort_direction: object, start_page: object, consistency: object) -> None:
+def check_list(sort_direction: object, start_page: object, consistency: object, prefetch: object) -> None:
     """The arguments of a listing."""
     check_choice("sort_direction", sort_direction, SORT_DIRECTIONS)
     check_integer("start_page", start_page, at_least=0)
+    check_integer("prefetch", prefetch, at_least=1)
     check_choice("consistency", consistency, CONSISTENCIES)
     if consistency == "strict" and start_page:
         raise ConfigError('start_page must be 0 with consistency="strict", which compares whole walks')
@@ -136,10 +139,24 @@ def check_segment_id(value: object) -> str:
         raise ConfigError(f"segment_id must be text, got {_kind(value)}")
     if not value:
         raise ConfigError("segment_id is empty; ids come from list(), or from the dashboard's API Keys page")
+    if value.isascii():  # as all have been so far
+        return value
     with suppress(UnicodeEncodeError):
         value.encode()
         return value
     raise ConfigError("segment_id holds a lone surrogate, which cannot be sent as UTF-8")
+
+
+def check_users_export(fields: object, callback_endpoint: object, output_format: object) -> None:
+    """What is exported of users; the names of fields are Braze's to judge, since new ones come."""
+    if isinstance(fields, str | bytes) or not isinstance(fields, Collection):
+        raise ConfigError(f'fields must be names of fields, such as ["external_id"], got {_kind(fields)}')
+    if not fields or not all(isinstance(name, str) and name for name in fields):
+        raise ConfigError("fields must be one name or more, each of them text and not empty")
+    if callback_endpoint is not None and not isinstance(callback_endpoint, str):
+        raise ConfigError(f"callback_endpoint must be a url, got {_kind(callback_endpoint)}")
+    if output_format is not None:
+        check_choice("output_format", output_format, ("zip", "gzip"))
 
 
 def check_key(api_key: object, base_url: object = "") -> Secret:
@@ -192,9 +209,19 @@ def check_base_url(base_url: object) -> URL:
     return url.with_path(url.path.rstrip("/"))
 
 
-def _parse_url(text: str) -> URL | None:
+def secure_url(text: str) -> URL | None:
+    """A url of a reply's, to be asked for as it is; `None` if it is none, or would go out in clear."""
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        return None
+    url = _parse_url(text, encoded=True)
+    if url is None or not url.host or url.user is not None or url.password is not None:
+        return None
+    return url if url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host)) else None
+
+
+def _parse_url(text: str, *, encoded: bool = False) -> URL | None:
     try:
-        url = URL(text)
+        url = URL(text, encoded=encoded)
         url.port  # noqa: B018 - a port out of range shows only here
     except (ValueError, IndexError):  # the latter for "[]" as a host
         return None

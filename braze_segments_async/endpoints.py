@@ -5,17 +5,33 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
-from .codec import decode_details, decode_list, decode_series
-from .config import check_integer, check_segment_id
+from .codec import decode_details, decode_list, decode_series, decode_started
+from .config import check_integer, check_segment_id, check_users_export
 from .errors import ConfigError
-from .models import Segment, SegmentDetails, SizePoint
+from .models import Segment, SegmentDetails, SizePoint, StartedExport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-__all__ = ["PAGE_SIZE", "Endpoint", "Request", "details", "identifier", "list_page", "series_windows"]
+    from yarl import URL
+
+__all__ = [
+    "PAGE_SIZE",
+    "Endpoint",
+    "FileBytes",
+    "Part",
+    "Request",
+    "cancel_exports",
+    "data_series",
+    "details",
+    "export_users",
+    "identifier",
+    "list_page",
+    "series_spans",
+    "users_file",
+]
 
 PAGE_SIZE = 100  # GET /segments/list: "returned in groups of 100"
 _LONGEST_SERIES = 100  # GET /segments/data_series: `length` is 1 to 100 days
@@ -31,11 +47,17 @@ class Endpoint:
         method: the HTTP method.
         path: below the base url.
         permission: what the API key needs.
+        success: the status of its answer.
+        documented: whether Braze says what the body of that answer is.
+        repeatable: whether a request that may have arrived can be sent again.
     """
 
     method: str
     path: str
     permission: str
+    success: int = 200
+    documented: bool = True
+    repeatable: bool = True
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -44,6 +66,40 @@ class Endpoint:
 LIST = Endpoint("GET", "/segments/list", "segments.list")
 DETAILS = Endpoint("GET", "/segments/details", "segments.details")
 DATA_SERIES = Endpoint("GET", "/segments/data_series", "segments.data_series")
+# A second one would be refused while the first one's export runs, or start another export once it is over.
+USERS = Endpoint("POST", "/users/export/segment", "users.export.segment", success=201, repeatable=False)
+CANCEL = Endpoint("POST", "/export/segment/cancel", "segments.list", documented=False, repeatable=False)
+USERS_FILE = Endpoint("GET", "the file of a users export", "")
+
+
+@frozen
+class Part:
+    """A range of the bytes of a file on another host, which must not see the key.
+
+    Attributes:
+        url: of the file, to be sent as it is; its query is a secret.
+        first: the first byte, counted from 0.
+        last: the last byte, if there are so many.
+    """
+
+    url: URL = field(repr=False)
+    first: int
+    last: int
+
+
+@frozen
+class FileBytes:
+    """What came of a `Part`.
+
+    Attributes:
+        body: the bytes.
+        total: bytes of the whole file.
+        etag: names this version of the file; empty if the host has no such names.
+    """
+
+    body: bytes = field(repr=False)
+    total: int
+    etag: str
 
 
 @frozen(eq=False)
@@ -53,16 +109,21 @@ class Request(Generic[T]):
     Attributes:
         endpoint: where it goes.
         params: the query; what is in it goes out percent-encoded.
-        decode: the reply's JSON object to the value the caller wants; raises `ReplyError`.
+        decode: the reply's JSON object, or the part of a file, to the value the caller wants; raises
+            `ReplyError`.
         segment_id: for messages: the segment it is about, if any.
         page: for messages: the list page it is about, if any.
+        json: what a POST carries.
+        part: of a file on another host, which is asked for in place of Braze.
     """
 
     endpoint: Endpoint
     params: Mapping[str, str]
-    decode: Callable[[dict[str, Any]], T]
+    decode: Callable[[Any], T]
     segment_id: str | None = None
     page: int | None = None
+    json: Mapping[str, Any] | None = None
+    part: Part | None = None
 
 
 def list_page(number: int, sort_direction: str) -> Request[tuple[Segment, ...]]:
@@ -88,33 +149,67 @@ def details(segment: str | Segment) -> Request[SegmentDetails]:
     )
 
 
-def series_windows(
-    segment: str | Segment, length: int, ending_at: datetime | date | None, now: datetime
-) -> list[Request[list[SizePoint]]]:
-    """`GET /segments/data_series`, as often as its limit of 100 days takes, oldest window first.
+def export_users(
+    segment: str | Segment,
+    fields: Collection[str],
+    callback_endpoint: str | None,
+    output_format: str | None,
+) -> Request[StartedExport]:
+    """`POST /users/export/segment`: start the export of a segment's users."""
+    segment_id = identifier(segment)
+    check_users_export(fields, callback_endpoint, output_format)
+    body = {
+        "segment_id": segment_id,
+        "fields_to_export": list(fields),
+        "callback_endpoint": callback_endpoint,
+        "output_format": output_format,
+    }
+    body = {name: value for name, value in body.items() if value is not None}
+    return Request(USERS, {}, decode_started, segment_id=segment_id, json=body)
+
+
+def users_file(url: URL, segment_id: str, first: int, last: int) -> Request[FileBytes]:
+    """Some bytes of the ZIP of a users export; see `Part`."""
+    return Request(USERS_FILE, {}, lambda part: part, segment_id=segment_id, part=Part(url, first, last))
+
+
+def cancel_exports(segment: str | Segment) -> Request[None]:
+    """`POST /export/segment/cancel`: end all exports of a segment's users that are running."""
+    segment_id = identifier(segment)
+    return Request(CANCEL, {}, lambda _: None, segment_id=segment_id, json={"segment_id": segment_id})
+
+
+def series_spans(
+    length: int, ending_at: datetime | date | None, now: datetime
+) -> tuple[Mapping[str, str], ...]:
+    """The windows of a size history of any length, as `GET /segments/data_series` takes them: oldest first.
 
     Args:
-        segment: an id, or a row of the list.
-        length: days, any number.
+        length: days.
         ending_at: the last day, or moment; `None` leaves it to Braze: the time of the request.
         now: stands in for `None` if there are several windows.
     """
-    segment_id = identifier(segment)
     check_integer("length", length, at_least=1)
     end = _moment(ending_at)
     if end is None and length > _LONGEST_SERIES:
         end = now
-    requests = []
+    spans = []
     while length > 0:
         window = min(length, _LONGEST_SERIES)
-        params = {"segment_id": segment_id, "length": str(window)}
+        span = {"length": str(window)}
         if end is not None:
-            params["ending_at"] = end.isoformat(timespec="seconds")
-        requests.append(Request(DATA_SERIES, params, decode_series, segment_id=segment_id))
+            span["ending_at"] = end.isoformat(timespec="seconds")
+        spans.append(span)
         length -= window
         if end is not None and length:
             end = _back(end, window)
-    return requests[::-1]
+    return tuple(spans[::-1])
+
+
+def data_series(segment: str | Segment, span: Mapping[str, str]) -> Request[list[SizePoint]]:
+    """`GET /segments/data_series`: one window of `series_spans`."""
+    segment_id = identifier(segment)
+    return Request(DATA_SERIES, {"segment_id": segment_id, **span}, decode_series, segment_id=segment_id)
 
 
 def _moment(ending_at: object) -> datetime | None:

@@ -13,11 +13,13 @@
     │   ├── PermissionDeniedError  403: names the permission the key needs
     │   ├── NotFoundError        404
     │   ├── RateLimitedError     429: .resets_at, .rate_limit
+    │   ├── ExportRunningError   429, but of a users export that is running already
     │   ├── RedirectError        3xx, never followed
     │   └── ServerError          5xx, 408, and 202 "queued"
     ├── ReplyError               a success status, but not what Braze documents: .path
     ├── PaginationError          the walk does not move forward, or never ends
-    └── ExportError              a file could not be written or resumed
+    └── ExportError              a file could not be had, written or resumed
+        └── ExportExpiredError   the url of a users export is not valid any more
 
 No other exception leaves the library, but for the caller's own. None of these holds the API key or another
 library's exception: aiohttp's, for one, carry the Authorization header in their `repr`.
@@ -41,6 +43,8 @@ __all__ = [
     "ClosedError",
     "ConfigError",
     "ExportError",
+    "ExportExpiredError",
+    "ExportRunningError",
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
@@ -110,9 +114,14 @@ class ClosedError(BrazeError, RuntimeError):
 
 
 class TransportError(BrazeError):
-    """No complete reply arrived: no connection, a reset, a body cut short, a TLS failure."""
+    """No complete reply arrived: no connection, a reset, a body cut short, a TLS failure.
+
+    Attributes:
+        sent: whether the request may have arrived; `False` if there was no connection.
+    """
 
     label = "no complete reply"
+    sent: bool = True
 
 
 class TimedOutError(TransportError, TimeoutError):
@@ -166,6 +175,10 @@ class RateLimitedError(StatusError):
     retry_after: float | None = None
 
 
+class ExportRunningError(StatusError):
+    """429 where the allowance is not used up: Braze exports the users of a segment once at a time."""
+
+
 class RedirectError(StatusError):
     """3xx: never followed, since the key would go to wherever the reply points."""
 
@@ -207,4 +220,8 @@ class PaginationError(BrazeError):
 
 
 class ExportError(BrazeError):
-    """A file could not be written or resumed; the target is as it was."""
+    """A file could not be had, written or resumed; the target is as it was."""
+
+
+class ExportExpiredError(ExportError):
+    """The url of a users export is not valid any more: it lives for about four hours."""

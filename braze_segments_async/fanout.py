@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from attrs import define
 
 from .errors import AuthenticationError, BrazeError, ClosedError, PermissionDeniedError, RateLimitedError
-from .models import Segment, SegmentDetails, SegmentFailure
+from .models import Segment, SegmentDetails, SegmentFailure, SegmentSizes
 from .tasks import stop
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .config import OnError
 
-__all__ = ["DetailsStream", "FanOut"]
+__all__ = ["DetailsStream", "FanOut", "SegmentStream", "SizesStream"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -52,6 +52,7 @@ class FanOut(Generic[ItemT, ResultT]):
         ordered: bool = False,
         on_error: OnError = "raise",
         key: Callable[[ItemT], Hashable] | None = None,
+        wanted: Callable[[ItemT], bool] | None = None,
         running: set[FanOut[Any, Any]] | None = None,
     ) -> None:
         """Nothing is started before iteration.
@@ -63,6 +64,7 @@ class FanOut(Generic[ItemT, ResultT]):
             ordered: results in the order of the items, else as they come.
             on_error: "raise" ends the stream with the first failure; "collect" gathers them and goes on.
             key: items of equal key are worked on once; `None` if the source has no repeats.
+            wanted: items it says no to are passed over.
             running: the owner's record of streams to close; this one is in it while it runs.
         """
         self._items = items
@@ -71,6 +73,7 @@ class FanOut(Generic[ItemT, ResultT]):
         self._ordered = ordered
         self._collect = on_error == "collect"
         self._key = key
+        self._wanted = wanted
         self._running = running if running is not None else set()
         self._failed: list[tuple[ItemT, BrazeError]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -144,6 +147,8 @@ class FanOut(Generic[ItemT, ResultT]):
         try:
             await self._room.acquire()
             async for item in source:
+                if self._wanted is not None and not self._wanted(item):
+                    continue
                 if self._key is not None:
                     key = self._key(item)
                     if key in known:
@@ -211,8 +216,8 @@ async def _iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenera
             await iterator.aclose()
 
 
-class DetailsStream(FanOut["str | Segment", SegmentDetails]):
-    """The details of many segments (`GET /segments/details`), as they come or in order.
+class SegmentStream(FanOut["str | Segment", ResultT]):
+    """What is asked for of many segments, as it comes or in order.
 
     Use it with `async for`; `async with` besides makes sure that nothing is left running the moment the
     block is left. It can be iterated once.
@@ -220,8 +225,16 @@ class DetailsStream(FanOut["str | Segment", SegmentDetails]):
 
     @property
     def failures(self) -> list[SegmentFailure]:
-        """The segments whose details could not be had so far, with `on_error="collect"`."""
+        """The segments that could not be had so far, with `on_error="collect"`."""
         return [
             SegmentFailure(item.id if isinstance(item, Segment) else item, error)
             for item, error in self._failed
         ]
+
+
+class DetailsStream(SegmentStream[SegmentDetails]):
+    """The details of many segments (`GET /segments/details`); see `SegmentStream`."""
+
+
+class SizesStream(SegmentStream[SegmentSizes]):
+    """The size histories of many segments (`GET /segments/data_series`); see `SegmentStream`."""

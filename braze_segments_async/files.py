@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from braze_segments_async.errors import BrazeError, ExportError
 from braze_segments_async.text import plain
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["beside", "file_errors", "put"]
+__all__ = ["beside", "create", "file_errors", "put"]
 
 
 @contextmanager
@@ -33,19 +33,26 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def put(path: Path, fill: Callable[[Path], None], *, replace: bool) -> None:
+def create(path: Path) -> IO[bytes]:
+    """A file that nobody else can read, in place of what a process that died has left there."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def put(path: Path, fill: Callable[[Path], None], *, replace: bool, part: Path | None = None) -> None:
     """Have a file written under another name, and give it its own when the disk has all of it.
 
     Args:
         path: where it goes.
         fill: writes it; whatever it raises leaves everything as it was.
         replace: whether something that is there may go.
+        part: the other name, where two could be at it at once.
 
     Raises:
         ExportError: something has appeared there.
         OSError: the file system could not.
     """
-    part = beside(path, ".part")
+    part = part or beside(path, ".part")
     try:
         fill(part)
         with part.open("rb+") as file:

@@ -6,6 +6,7 @@ Knows nothing of HTTP: it is handed `fetch(page_number, sort_direction)`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class SegmentListing:
         sort_direction: SortDirection = "asc",
         start_page: int = 0,
         consistency: Consistency = "fast",
+        prefetch: int = 1,
         max_pages: int = 10_000,
     ) -> None:
         """See `BrazeSegments.list`."""
@@ -54,6 +56,8 @@ class SegmentListing:
         self._direction = sort_direction
         self._start_page = start_page
         self._consistency = consistency
+        self._prefetch = prefetch
+        self._end = start_page + max_pages
         self._max_pages = max_pages
         self._last_page = start_page
         self.recovered = 0
@@ -99,26 +103,30 @@ class SegmentListing:
         back onto k in between, since a segment before it was archived, is found there.
         """
         running: set[asyncio.Task[Rows]] = set()
-        number, stale = self._start_page, 0
-        upcoming: asyncio.Task[Rows] | None = start(self._fetch(number, direction), running)
+        number, stale, depth = self._start_page, 0, 1
+        upcoming = deque([start(self._fetch(number, direction), running)])
         held: SegmentPage | None = None
         again: asyncio.Task[Rows] | None = None  # the second reading of what is held
         try:
-            while upcoming is not None:
-                rows = await upcoming
+            while upcoming:
+                rows = await upcoming.popleft()
                 page = SegmentPage(number, _new(rows, ids))
-                upcoming = None
                 if len(rows) >= PAGE_SIZE:
                     stale = 0 if page.segments else stale + 1
                     self._check(number, stale)
-                    upcoming = start(self._fetch(number + 1, direction), running)
+                    depth = min(2 * depth, self._prefetch)
+                    for later in range(number + 1 + len(upcoming), min(number + 1 + depth, self._end)):
+                        upcoming.append(start(self._fetch(later, direction), running))
+                else:  # what was asked for beyond the end is nobody's
+                    await stop(upcoming)
+                    upcoming.clear()
                 if not trailing:
                     yield page
                 else:
                     before, second, held, again = held, again, page, None
-                    if upcoming is not None:
+                    if upcoming:
                         # Begins by itself, while the caller still works on the page before.
-                        again = start(self._read_after(upcoming, number, direction), running)
+                        again = start(self._read_after(upcoming[0], number, direction), running)
                     if before is not None and second is not None:
                         yield self._complete(before, await second, ids)
                 number += 1
@@ -151,7 +159,7 @@ class SegmentListing:
         """Refuse to ask for yet another page when the walk runs in circles or has no end."""
         if stale >= _STALE_PAGES:
             problem = f"{stale} full pages in a row hold nothing new: the walk does not move forward"
-        elif number - self._start_page + 1 >= self._max_pages:
+        elif number + 1 >= self._end:
             problem = f"the list goes on after limits.pages ({self._max_pages:,} pages): it is not complete"
         else:
             return

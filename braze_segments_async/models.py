@@ -9,8 +9,18 @@ from typing import Any, NamedTuple
 from attrs import field, frozen
 
 from .errors import BrazeError  # noqa: TC001
+from .text import Secret  # noqa: TC001
 
-__all__ = ["Segment", "SegmentDetails", "SegmentFailure", "SegmentPage", "SizePoint", "Stats"]
+__all__ = [
+    "Segment",
+    "SegmentDetails",
+    "SegmentFailure",
+    "SegmentPage",
+    "SegmentSizes",
+    "SizePoint",
+    "StartedExport",
+    "Stats",
+]
 
 
 @frozen
@@ -92,6 +102,35 @@ class SizePoint:
     size: int | float
 
 
+@frozen
+class SegmentSizes:
+    """A segment and its size history (`GET /segments/data_series`).
+
+    Attributes:
+        id: the segment API identifier.
+        name: as the list has it; `None` if the segment was named by its id alone.
+        sizes: oldest first, each day once.
+    """
+
+    id: str
+    name: str | None
+    sizes: tuple[SizePoint, ...]
+
+
+@frozen
+class StartedExport:
+    """The answer of `POST /users/export/segment`.
+
+    Attributes:
+        object_prefix: where the files are: in the workspace's own cloud storage, or of their names.
+        url: where the ZIP of them will be; whoever knows it can read the users, so its repr hides it. `None`
+            if the workspace has cloud storage of its own connected.
+    """
+
+    object_prefix: str
+    url: Secret | None = None
+
+
 @frozen(kw_only=True)
 class Stats:
     """What a client has sent so far, and whether it waits.
@@ -112,7 +151,7 @@ class Stats:
 
 
 class SegmentFailure(NamedTuple):
-    """A segment whose details could not be had, of a stream with `on_error="collect"`."""
+    """A segment that could not be had, of a stream with `on_error="collect"`."""
 
     segment_id: str
     error: BrazeError

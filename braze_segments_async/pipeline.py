@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from .errors import BrazeError, ClosedError
+from .errors import AuthenticationError, BrazeError, ClosedError
 from .replies import judge
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ T = TypeVar("T")
 class Pipeline:
     """What every request of an open client goes through."""
 
-    def __init__(self, transport: Transport, gate: RateGate, retrier: Retrier, secret: Secret) -> None:
+    def __init__(
+        self, transport: Transport, gate: RateGate, retrier: Retrier, secret: Secret, *, hint: str
+    ) -> None:
         """See the class.
 
         Args:
@@ -31,11 +33,13 @@ class Pipeline:
             gate: shared by all requests.
             retrier: shared by all requests.
             secret: the key, to be taken out of the service's texts.
+            hint: what to say besides when the key is not known there.
         """
         self._transport = transport
         self._gate = gate
         self._retrier = retrier
         self._secret = secret
+        self._hint = hint
         self._calls: set[asyncio.Task[object]] = set()
         self._aborted: set[asyncio.Task[object]] = set()
 
@@ -52,6 +56,8 @@ class Pipeline:
         cancelling = task.cancelling()
         self._calls.add(task)
         try:
+            if request.part is not None:  # without a slot: all of them may be held by a pause of Braze's
+                return await self._retrier.run(request, self._attempt_elsewhere)
             async with slots:
                 return await self._retrier.run(request, self._attempt)
         except asyncio.CancelledError:
@@ -68,9 +74,13 @@ class Pipeline:
     async def _attempt(self, request: Request[T]) -> T:
         await self._gate.enter()
         reply = None
+        failure: BrazeError
         try:
             reply = await self._transport.send(request)
             return judge(request, reply, self._secret)
+        except AuthenticationError as error:
+            failure = error
+            failure.reason += self._hint
         except BrazeError as error:
             failure = error
         finally:
@@ -80,6 +90,19 @@ class Pipeline:
                 self._gate.leave(reply.rate_limit, None if reply.status == 429 else reply.sent_at)
         failure.attempts = 1
         # Without the frames below: their locals hold the body, and that may hold anything.
+        raise failure.with_traceback(None)
+
+    async def _attempt_elsewhere(self, request: Request[T]) -> T:
+        """An attempt at a host that has nothing to do with Braze's allowance."""
+        failure: BaseException
+        try:
+            return judge(request, await self._transport.send(request), self._secret)
+        except BrazeError as error:
+            error.attempts = 1
+            failure = error
+        except asyncio.CancelledError as error:
+            failure = error
+        # Without the frames below: their locals hold the url, which is a secret, and users.
         raise failure.with_traceback(None)
 
     async def aclose(self) -> None:

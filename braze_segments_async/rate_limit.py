@@ -176,9 +176,10 @@ class RateGate:
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
-        self._in_flight = self._requests = 0
+        self._in_flight = self._most_in_flight = self._requests = 0
         self._left: int | None = None  # of the window, as told; None while nothing was told
         self._kept = 0  # requests of the window that are left to others
+        self._first_left = self._earlier_requests = 0  # when the window was first heard of
         self._window = datetime.fromtimestamp(0, UTC)  # the latest, by the moment it resets at
         self._window_ends = 0.0  # the same moment, by our clock
         self._opens = 0.0
@@ -210,6 +211,7 @@ class RateGate:
                 self.close(self._window_ends - now, "the allowance is down to the reserve", resets_at)
         self._in_flight += 1
         self._requests += 1
+        self._most_in_flight = max(self._most_in_flight, self._in_flight)
 
     def leave(self, told: RateLimit | None = None, sent: float | None = None) -> None:
         """A request is over.
@@ -268,9 +270,13 @@ class RateGate:
                 remaining = min(remaining, self._left)
         else:
             self._window = resets_at
+            self._first_left, self._earlier_requests = remaining, self._requests - self._in_flight
         self._left, self._window_ends = remaining, ends
         if limit is not None:
             self._kept = int(limit * self._reserve)
+            if self._first_left - remaining > self._requests - self._earlier_requests:
+                # Somebody else is at it, who may have as many on their way as we and know as little of us.
+                self._kept = max(self._kept, min(self._most_in_flight, limit // 4))
 
     async def _wait(self, seconds: float) -> None:
         if seconds > self._max_wait:

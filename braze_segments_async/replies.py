@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
 
 from .codec import parse_json
+from .endpoints import USERS, FileBytes
 from .errors import (
     AuthenticationError,
     BadRequestError,
     BrazeError,
+    ExportRunningError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
@@ -25,12 +28,13 @@ from .text import plain, redact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .endpoints import Request
+    from .endpoints import Part, Request
 
 __all__ = ["Reply", "judge"]
 
 T = TypeVar("T")
 
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _LONGEST_QUOTED = 20_000  # far more than is shown: what is cut here is never half a key at its end
 # Worth another attempt, all of them.
 _UNAVAILABLE = {
@@ -87,7 +91,12 @@ def judge(request: Request[T], reply: Reply, secret: str) -> T:
     Raises:
         BrazeError: of the kind the reply deserves, without the place and the count of attempts.
     """
-    if reply.status != 200:
+    if request.part is not None:
+        return request.decode(_judge_part(request.part, reply))
+    endpoint = request.endpoint
+    if not endpoint.documented and reply.status in {200, 201, 204}:
+        return request.decode({})
+    if reply.status != endpoint.success:
         raise _error_of(request, reply, secret)
     body = parse_json(reply.body)
     if type(body) is not dict:
@@ -100,12 +109,32 @@ def judge(request: Request[T], reply: Reply, secret: str) -> T:
     return request.decode(body)
 
 
+def _judge_part(part: Part, reply: Reply) -> FileBytes:
+    etag, body = reply.headers.get("ETag", ""), reply.body
+    if reply.status == 206:
+        told = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+        first, last, total = map(int, told.groups()) if told else (0, 0, 0)
+        if (first, last) != (part.first, min(part.last, total - 1)) or len(body) != last - first + 1:
+            raise ReplyError("not the range of bytes that was asked for", retryable=True)
+        return FileBytes(body, total, etag)
+    if reply.status == 200 and not part.first:  # the host does not do ranges, and the file is small
+        return FileBytes(body, len(body), etag)
+    if reply.status == 200:
+        raise ReplyError("the whole file where a part of it was asked for", retryable=True)
+    if 300 <= reply.status < 400:
+        raise RedirectError("a redirect, not followed", status=reply.status)
+    if reply.status in _UNAVAILABLE or reply.status >= 500 or reply.status == 429:
+        raise _unavailable(reply, "the host of the file is busy", "")
+    kind = _REFUSED.get(reply.status, (StatusError, ""))[0]
+    raise kind("the host of the file refuses it", status=reply.status)
+
+
 def _error_of(request: Request[Any], reply: Reply, secret: str) -> BrazeError:
     status = reply.status
     if status in _UNAVAILABLE or status >= 500:
         return _unavailable(reply, _UNAVAILABLE.get(status), _because(reply, secret))
     if status == 429:
-        return _rate_limited(reply)
+        return _still_running(request, reply) or _rate_limited(reply)
     if 300 <= status < 400:
         return RedirectError(
             "a redirect, not followed so that the key stays here: check base_url", status=status
@@ -115,6 +144,22 @@ def _error_of(request: Request[Any], reply: Reply, secret: str) -> BrazeError:
     kind, reason = _REFUSED.get(status, (StatusError, "the request is refused{said}"))
     said = _because(reply, secret) if "{said}" in reason else ""
     return kind(reason.format(permission=request.endpoint.permission, said=said), status=status)
+
+
+def _still_running(request: Request[Any], reply: Reply) -> ExportRunningError | None:
+    """A 429 that is not of the rate limit: one export of a segment's users at a time.
+
+    Its text is not documented. What tells is that the headers leave some of the allowance, and name no wait.
+    """
+    told = reply.rate_limit
+    if request.endpoint != USERS or told is None or not told.remaining:
+        return None
+    if parse_retry_after(reply.headers, reply.sent_at, reset=False) is not None:
+        return None
+    return ExportRunningError(
+        "an export of this segment's users is running already: wait for it, or end it with cancel_exports()",
+        status=429,
+    )
 
 
 def _rate_limited(reply: Reply) -> RateLimitedError:

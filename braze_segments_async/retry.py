@@ -15,7 +15,7 @@ from attrs import define, frozen
 from tenacity import AsyncRetrying, RetryCallState
 
 from .config import check_integer, check_seconds
-from .errors import BrazeError, ConfigError, RateLimitedError, ReplyError, ServerError
+from .errors import BrazeError, ConfigError, RateLimitedError, ReplyError, ServerError, TransportError
 from .log import logger
 from .rate_limit import too_long
 
@@ -88,6 +88,11 @@ def check_policy(retry: object) -> RetryPolicy:
     if not isinstance(retry, RetryPolicy):
         raise ConfigError(f"retry must be a RetryPolicy, got a {type(retry).__name__}")
     return retry
+
+
+def may_have_arrived(error: BrazeError) -> bool:
+    """Whether the service may have done what it was asked for, although nothing good came back."""
+    return error.sent if isinstance(error, TransportError) else not isinstance(error, RateLimitedError)
 
 
 def wait_before_retry(
@@ -237,6 +242,9 @@ class Retrier:
         if not isinstance(error, BrazeError):
             return False  # success, cancellation, or an exception of the caller's own hook
         retries.count(error)
+        if error.retryable and not retries.request.endpoint.repeatable and may_have_arrived(error):
+            error.reason += "; not sent again, since it may have arrived"
+            return False
         wait = wait_before_retry(self._policy, error, state.attempt_number, self._uniform)
         if isinstance(error, RateLimitedError) and error.retryable:
             return self._pause(retries, error, wait)

@@ -7,12 +7,14 @@ import os
 import platform
 import time
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 
 from ._version import __version__
+from .deadlines import Deadlines
 from .errors import BrazeError, ClosedError, ConfigError, ReplyError, TimedOutError, TransportError
+from .instances import likely_mistake
 from .rate_limit import parse_rate_limit, sent_at
 from .replies import Reply
 from .text import Secret, plain
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from .config import Limits
-    from .endpoints import Request
+    from .deadlines import Attempt
+    from .endpoints import Part, Request
 
 __all__ = ["Transport"]
 
 _USER_AGENT = (
     f"braze-segments-async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 )
+_SESSION_CLOSED = "the session is closed; open a new client, with an open session if it is your own"
 
 
 class Transport:
@@ -62,6 +66,7 @@ class Transport:
         }
         self._given = session
         self._session: aiohttp.ClientSession | None = None
+        self._files: aiohttp.ClientSession | None = None  # for other hosts: without the key
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options: dict[str, Any] = {}
         self._urls: dict[str, URL] = {}
@@ -73,34 +78,37 @@ class Transport:
             ConfigError: the caller's session cannot be used.
         """
         self._loop = asyncio.get_running_loop()
-        limits = self._limits
-        timeout = aiohttp.ClientTimeout(
-            total=self._total, sock_connect=limits.connect, sock_read=limits.silence
-        )
-        own: dict[str, Any] = {
-            "headers": self._headers,
-            "timeout": timeout,
-            "auto_decompress": False,
-            "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
-        }
-        if self._given is not None:
-            if self._given.auth is not None:
-                raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
-            self._session, self._options = self._given, own
+        self._deadlines = Deadlines(total=self._total, silence=self._limits.silence)
+        if self._given is None:
+            self._session = self._new_session(self._headers)
             return
-        self._session = aiohttp.ClientSession(
-            **own,
+        if self._given.auth is not None or "Authorization" in self._given.headers:
+            raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
+        self._session, self._options = self._given, {"headers": self._headers, **self._own_options()}
+
+    def _new_session(self, headers: dict[str, str]) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            headers=headers,
+            **self._own_options(),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             # The client's semaphore bounds the connections; waiting for one here would eat into the time-out.
             connector=aiohttp.TCPConnector(limit=0),
         )
 
+    def _own_options(self) -> dict[str, Any]:
+        return {
+            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect),
+            "auto_decompress": False,
+            "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
+        }
+
     async def aclose(self) -> None:
-        """Close the session, if it is ours."""
-        session, self._session = self._session, None
-        if session is not None and session is not self._given:
-            await session.close()
+        """Close the sessions that are ours."""
+        self._deadlines.aclose()
+        sessions, self._session, self._files = {self._session, self._files}, None, None
+        for session in sessions - {None, self._given}:
+            await cast("aiohttp.ClientSession", session).close()
 
     def check(self) -> None:
         """Refuse another event loop, and a session that was closed.
@@ -111,9 +119,7 @@ class Transport:
         if asyncio.get_running_loop() is not self._loop:
             raise ClosedError("this client was opened in another event loop; open one in each loop")
         if self._session is None or self._session.closed:
-            raise ClosedError(
-                "the session is closed; open a new client, with an open session if it is your own"
-            )
+            raise ClosedError(_SESSION_CLOSED)
 
     async def send(self, request: Request[Any]) -> Reply:
         """Send one request, once, and read the whole answer.
@@ -126,58 +132,88 @@ class Transport:
             TransportError: no complete reply arrived.
             ReplyError: the body is larger than the limit, or not what its encoding says.
         """
-        self.check()
-        session = self._session
-        assert session is not None  # noqa: S101 - check() has looked
-        path = request.endpoint.path
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = self._base_url.with_path(self._base_url.path.rstrip("/") + path)
+        session, url, options = self._way(request)
+        attempt = self._deadlines.begin()
         try:
             async with session.request(
                 request.endpoint.method,
                 url,
                 params=request.params,
+                json=request.json,
                 allow_redirects=False,
-                **self._options,
+                **options,
             ) as response:
-                body = await self._read(response)
+                attempt.heard_at = self._deadlines.now()
+                body = await self._read(response, attempt)
                 headers = response.headers
                 sent = sent_at(headers, time.time())
                 return Reply(response.status, headers, body, parse_rate_limit(headers, sent), sent)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            problem = self._explain(error)
+            problem = self._explain(error, url)
+        except asyncio.CancelledError:
+            if not attempt.timed_out():
+                raise
+            problem = self._timed_out(attempt, url)
+        finally:
+            self._deadlines.end(attempt)
         # Outside the except block: aiohttp's exceptions hold the Authorization header.
         raise problem
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    def _way(self, request: Request[Any]) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
+        """The session to use, the url to ask for, and what this session does not know by itself."""
+        if self._session is None or self._session.closed:
+            raise ClosedError(_SESSION_CLOSED)
+        if request.part is not None:
+            return self._way_elsewhere(request.part)
+        path = request.endpoint.path
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = self._base_url.with_path(self._base_url.path.rstrip("/") + path)
+        return self._session, url, self._options
+
+    def _way_elsewhere(self, part: Part) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
+        if self._files is None:  # a session of ours sends the key with whatever it sends
+            self._files = self._given or self._new_session({"User-Agent": _USER_AGENT})
+        options = {} if self._given is None else self._own_options()
+        headers = {"Range": f"bytes={part.first}-{part.last}", "Accept-Encoding": "identity"}
+        return self._files, part.url, {"headers": headers, **options}
+
+    async def _read(self, response: aiohttp.ClientResponse, attempt: Attempt) -> bytes:
+        cap = self._limits.body
+        body = bytearray()
         try:
-            return await self._read_whole(response)
+            while chunk := await response.content.readany():
+                attempt.heard_at = self._deadlines.now()
+                body += chunk
+                if len(body) > cap:
+                    response.close()
+                    raise _too_large(cap)
+            encoding = response.headers.get("Content-Encoding", "")
+            return _inflate(body, encoding.strip().lower(), cap) if encoding else bytes(body)
         except BrazeError:
-            if response.status == 200:
+            if response.status < 300:
                 raise
         return b""  # the status says enough, and must not be lost with the text
 
-    async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
-        cap = self._limits.body
-        body = bytearray()
-        while chunk := await response.content.readany():
-            body += chunk
-            if len(body) > cap:
-                response.close()
-                raise _too_large(cap)
-        encoding = response.headers.get("Content-Encoding", "")
-        return _inflate(body, encoding.strip().lower(), cap) if encoding else bytes(body)
-
-    def _explain(self, error: Exception) -> TransportError:
+    def _explain(self, error: Exception, url: URL) -> TransportError:
         """Our error for aiohttp's: its kind is kept, its texts only where they cannot hold a header."""
+        explained = self._explained(error, url)
+        explained.sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        return explained
+
+    def _explained(self, error: Exception, url: URL) -> TransportError:
+        where = f"{url.host}:{url.port}"
         if isinstance(error, TimeoutError):
-            return TimedOutError(self._late(error), retryable=True)
-        where = self._where()
+            # The one time-out that is left to aiohttp: it alone knows when it connects.
+            return TimedOutError(
+                f"no connection to {where} within {self._limits.connect:g} s", retryable=True
+            )
         if isinstance(error, aiohttp.ClientSSLError):
             return TransportError(f"TLS with {where} failed ({_tls_reason(error)}); nothing was sent")
         if isinstance(error, aiohttp.ClientConnectorDNSError):
-            problem = f"the host of {where} is not found; check base_url"
+            problem = f"the host of {where} is not found"
+            if url.host == self._base_url.host:
+                problem += f"; check base_url{likely_mistake(url.host or '')}"
         elif isinstance(error, aiohttp.ClientConnectorError):
             # asyncio puts the address where the reason should be.
             reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no reason given"
@@ -190,15 +226,11 @@ class Transport:
             problem = f"the connection to {where} was lost ({type(error).__name__})"
         return TransportError(problem, retryable=True)
 
-    def _late(self, error: TimeoutError) -> str:
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return f"no connection to {self._where()} within {self._limits.connect:g} s"
-        if isinstance(error, aiohttp.SocketTimeoutError):
-            return f"{self._limits.silence:g} s of silence from {self._where()}"
-        return f"not complete within {self._total:g} s"
-
-    def _where(self) -> str:
-        return f"{self._base_url.host}:{self._base_url.port}"
+    def _timed_out(self, attempt: Attempt, url: URL) -> TimedOutError:
+        problem = f"not complete within {self._total:g} s"
+        if attempt.late == "silence":
+            problem = f"{self._limits.silence:g} s of silence from {url.host}:{url.port}"
+        return TimedOutError(problem, retryable=True)
 
 
 def _tls_reason(error: aiohttp.ClientSSLError) -> str:

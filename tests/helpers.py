@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -17,6 +17,8 @@ from braze_segments_async import (
     RetryPolicy,
     Segment,
     SegmentDetails,
+    SizePoint,
+    endpoints,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +34,13 @@ def client_of(base_url: str, **options: Any) -> BrazeSegments:
     """A client that repeats without waiting, and takes bodies up to a megabyte."""
     defaults: dict[str, Any] = {"retry": FAST, "limits": Limits(body=2**20)}
     return BrazeSegments(KEY, **{**defaults, **options, "base_url": base_url})
+
+
+def series_windows(
+    segment: str, length: int, ending_at: datetime | date | None, now: datetime
+) -> list[endpoints.Request[list[SizePoint]]]:
+    """The requests of one size history."""
+    return [endpoints.data_series(segment, span) for span in endpoints.series_spans(length, ending_at, now)]
 
 
 class Clock:

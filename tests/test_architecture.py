@@ -28,9 +28,10 @@ FILES = {
 # From the bottom up: a module imports from its own layer or from below. What is not named here is on top,
 # beside the commands, so that nothing of the client may import it.
 LAYERS = [
-    {"_version", "text", "log", "errors", "models", "config", "options"},
-    {"codec", "endpoints", "replies", "rate_limit", "retry"},
-    {"tasks", "transport", "listing", "fanout", "pipeline"},
+    {"_version", "text", "log", "errors", "models", "config", "options", "instances", "files"},
+    {"codec", "endpoints", "replies", "rate_limit", "retry", "archive"},
+    {"tasks", "threads", "deadlines", "transport", "listing", "fanout", "pipeline", "users", "check"},
+    {"manager"},
     {"client"},
     {"__init__"},
 ]

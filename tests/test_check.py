@@ -12,25 +12,28 @@ from braze_segments_async import (
     BadRequestError,
     BrazeError,
     BrazeSegments,
+    CheckReport,
     ClosedError,
     PermissionDeniedError,
     RateLimit,
     RateLimitedError,
     RetryPolicy,
 )
-from braze_segments_async.check import Report, check, report_of
+from braze_segments_async.check import report_of
 from braze_segments_async.endpoints import DATA_SERIES, DETAILS, LIST
 from braze_segments_async.sandbox import Answer, Sandbox
 
 URL = "https://rest.example.com"
 AT_ONCE = RetryPolicy(attempts=2, backoff=0.0, max_rate_limit_wait=0.0)
-ALL = {"segments.list": True, "segments.details": True, "segments.data_series": True}
+ALL = dict.fromkeys(
+    ["segments.list", "segments.details", "segments.data_series", "users.export.segment"], True
+)
 
 
-async def _checked(sandbox: Sandbox, *, key: str | None = None, base_url: str | None = None) -> Report:
+async def _checked(sandbox: Sandbox, *, key: str | None = None, base_url: str | None = None) -> CheckReport:
     url = base_url or sandbox.base_url
     async with BrazeSegments(key or sandbox.api_key, base_url=url, retry=AT_ONCE, reserve=0.0) as client:
-        return await check(client)
+        return await client.check()
 
 
 async def test_all_is_well(sandbox: Sandbox) -> None:
@@ -43,6 +46,7 @@ async def test_all_is_well(sandbox: Sandbox) -> None:
     assert report.rate_limit.limit == 250_000
     assert report.rate_limit.resets_at is not None
     assert len(sandbox.requests) <= 4
+    assert sandbox.count("users", 400) == 1  # nothing was started
 
 
 async def test_an_empty_workspace_is_asked_for_a_segment_nobody_has() -> None:
@@ -56,7 +60,7 @@ async def test_an_empty_workspace_is_asked_for_a_segment_nobody_has() -> None:
 
 async def test_a_missing_permission_is_named_with_the_remedy() -> None:
     """A key without `segments.details` is not ready; the report names the permission and the place."""
-    async with Sandbox(5, permissions=("segments.list", "segments.data_series")) as sandbox:
+    async with Sandbox(5, permissions=set(ALL) - {"segments.details"}) as sandbox:
         report = await _checked(sandbox)
     assert not report.ready
     assert (report.host, report.key) == (True, True)
@@ -73,6 +77,16 @@ async def test_size_histories_are_not_needed_for_an_export() -> None:
     assert report.problems[0].startswith(
         "the key lacks segments.data_series, which only size histories need: "
     )
+
+
+async def test_few_keys_may_read_users(
+    sandbox: Sandbox,
+) -> None:
+    """That a key lacks `users.export.segment` is told, and no problem."""
+    sandbox.inject(Answer(status=403), endpoint="users")
+    report = await _checked(sandbox)
+    assert (report.ready, report.problems) == (True, ())
+    assert report.permissions == ALL | {"users.export.segment": False}
 
 
 async def test_a_wrong_key(sandbox: Sandbox) -> None:
@@ -120,7 +134,7 @@ async def test_a_used_up_allowance_is_reported_and_not_waited_for() -> None:
 async def test_a_client_that_is_not_open() -> None:
     """What is the caller's own mistake is raised."""
     with pytest.raises(ClosedError):
-        await check(BrazeSegments("key", base_url=URL))
+        await BrazeSegments("key", base_url=URL).check()
 
 
 def test_a_401_for_a_missing_permission() -> None:
@@ -128,7 +142,14 @@ def test_a_401_for_a_missing_permission() -> None:
     told = RateLimit(10, 5, datetime(2026, 11, 22, tzinfo=UTC))
     report = report_of(URL, {LIST: None, DETAILS: AuthenticationError(status=401), DATA_SERIES: None}, told)
     assert (report.key, report.ready, report.rate_limit) == (True, False, told)
-    assert report.permissions == ALL | {"segments.details": False}
+    assert report.permissions == ALL | {"segments.details": False, "users.export.segment": None}
+
+
+def test_a_key_of_another_instance() -> None:
+    """The problem names the instance that was asked, since a key works on its own only."""
+    report = report_of("https://rest.iad-01.braze.com", {LIST: AuthenticationError(status=401)}, None)
+    assert report.key is False
+    assert "; rest.iad-01.braze.com is US-01, and a key works on its own instance only" in report.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -148,5 +169,6 @@ def test_what_an_answer_says_of_a_permission(error: BrazeError | None, granted: 
         "segments.list": True,
         "segments.details": granted,
         "segments.data_series": None,
+        "users.export.segment": None,
     }
     assert report.ready is (granted is True)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_helpers import COMMAND, KEY, environment, until
 
-from braze_segments_async import ConfigError, SizePoint
+from braze_segments_async import ConfigError, Instance, SizePoint
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.ids import parse_ids
-from braze_segments_async.cli.options import Connection, Instance, parse_env
+from braze_segments_async.cli.options import Connection, parse_env
 from braze_segments_async.cli.show import chart, sparkline
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -340,18 +340,6 @@ async def test_diff_into_head(tmp_path: Path) -> None:
 
 
 # --- which workspace ----------------------------------------------------------------------------------
-
-
-def test_instances_have_the_hosts_braze_lists() -> None:
-    """US-10 is not iad-10, and the EU is on .eu."""
-    hosts = {f"US-0{n}": f"rest.iad-0{n}.braze.com" for n in range(1, 9)}
-    hosts |= {f"{place}-01": f"rest.{place.lower()}-01.braze.com" for place in ("AU", "ID", "JP", "KR")}
-    hosts |= {
-        "EU-01": "rest.fra-01.braze.eu",
-        "EU-02": "rest.fra-02.braze.eu",
-        "US-10": "rest.us-10.braze.com",
-    }
-    assert {each.name.replace("_", "-"): each.value for each in Instance} == hosts
 
 
 @pytest.fixture

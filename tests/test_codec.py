@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from attrs.exceptions import FrozenInstanceError
+from helpers import series_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braze_segments_async import BrazeError, ReplyError
 from braze_segments_async.codec import decode_details, decode_list, decode_series, parse_json
-from braze_segments_async.endpoints import Request, details, list_page, series_windows
+from braze_segments_async.endpoints import Request, details, list_page
 from braze_segments_async.models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SizePoint, Stats
 from braze_segments_async.replies import Reply, judge
 

@@ -101,8 +101,8 @@ def test_a_choice_names_the_words_there_are(value: object) -> None:
 )
 def test_a_listing_checks_its_arguments(arguments: tuple[Any, ...], text: str) -> None:
     """Before anything is sent, with what there is to choose from."""
-    assert problem(check_list, *arguments) == text
-    check_list("desc", 7, "safe")
+    assert problem(check_list, *arguments, 1) == text
+    check_list("desc", 7, "safe", 1)
 
 
 @pytest.mark.parametrize("of", ["an-id", b"an-id", 5, object()])

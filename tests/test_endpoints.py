@@ -8,18 +8,22 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from attrs import evolve
+from helpers import series_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braze_segments_async import ConfigError, Segment, SegmentDetails, SizePoint
 from braze_segments_async.endpoints import (
+    CANCEL,
     DATA_SERIES,
     DETAILS,
     LIST,
     PAGE_SIZE,
+    USERS,
+    cancel_exports,
     details,
+    export_users,
     list_page,
-    series_windows,
 )
 
 NOW = datetime(2026, 11, 22, 10, 15, 30, 999_999, tzinfo=UTC)
@@ -28,12 +32,44 @@ DAY = timedelta(days=1)
 
 def test_endpoints_are_as_documented() -> None:
     """Method, path, and the permission an error names."""
-    assert [(str(of), of.permission) for of in (LIST, DETAILS, DATA_SERIES)] == [
+    assert [(str(of), of.permission) for of in (LIST, DETAILS, DATA_SERIES, USERS, CANCEL)] == [
         ("GET /segments/list", "segments.list"),
         ("GET /segments/details", "segments.details"),
         ("GET /segments/data_series", "segments.data_series"),
+        ("POST /users/export/segment", "users.export.segment"),
+        ("POST /export/segment/cancel", "segments.list"),
     ]
     assert PAGE_SIZE == 100
+
+
+def test_an_export_of_users() -> None:
+    """Braze's own names in a body of JSON; what was not asked for is left out."""
+    request = export_users(Segment("a", "A"), ("email", "braze_id"), None, None)
+    assert (request.endpoint, request.segment_id, request.params) == (USERS, "a", {})
+    assert request.json == {"segment_id": "a", "fields_to_export": ["email", "braze_id"]}
+    assert not request.endpoint.repeatable
+    more = export_users("a", ["email"], "https://example.com/done", "gzip").json
+    assert more is not None
+    assert (more["callback_endpoint"], more["output_format"]) == ("https://example.com/done", "gzip")
+    assert cancel_exports("a").json == {"segment_id": "a"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("email", None, None), "fields must be names of fields, such as [\"external_id\"], got 'email'"),
+        (([], None, None), "fields must be one name or more, each of them text and not empty"),
+        (([""], None, None), "fields must be one name or more, each of them text and not empty"),
+        (([1], None, None), "fields must be one name or more, each of them text and not empty"),
+        ((["email"], 5, None), "callback_endpoint must be a url, got 5"),
+        ((["email"], None, "tar"), 'output_format must be "zip" or "gzip", got \'tar\''),
+    ],
+)
+def test_an_export_of_users_checks_its_arguments(arguments: Any, text: str) -> None:
+    """One name is not taken for its letters; which names there are is Braze's to say."""
+    with pytest.raises(ConfigError) as caught:
+        export_users("a", *arguments)
+    assert str(caught.value) == text
 
 
 def test_a_page_of_the_list() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from faults_table import ROWS
 from faulty import Exchange, Faulty, answer, say
-from helpers import KEY, client_of
+from helpers import KEY, client_of, series_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REQUESTS: list[Request[Any]] = [
     endpoints.list_page(0, "asc"),
     endpoints.details("a"),
-    *endpoints.series_windows("a", 7, None, datetime.now(UTC)),
+    *series_windows("a", 7, None, datetime.now(UTC)),
 ]
 LEAVES = (
     st.none()

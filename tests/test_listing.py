@@ -15,6 +15,7 @@ from braze_segments_async import (
     ConfigError,
     Limits,
     PaginationError,
+    PermissionDeniedError,
     Segment,
     SegmentListing,
     ServerError,
@@ -173,3 +174,49 @@ def test_any_size_and_any_repeats(count: int, duplicates: set[int]) -> None:
         return [s.id async for s in SegmentListing(_Pages(*pages))]
 
     assert asyncio.run(walk()) == [f"id-{n}" for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 99, 100, 250, 1_000, 1_650])
+@pytest.mark.parametrize("consistency", ["fast", "safe", "strict"])
+async def test_pages_ahead_change_nothing_but_the_time(count: int, consistency: str) -> None:
+    """With `prefetch` the same segments come in the same order, for at most 7 requests more a walk."""
+    walks, wasted = [], []
+    for prefetch in (1, 8):
+        pages = _Pages(*[_rows(*range(first, min(first + 100, count))) for first in range(0, count + 1, 100)])
+        listing = SegmentListing(pages, consistency=consistency, prefetch=prefetch)  # type: ignore[arg-type]
+        walks.append([segment.id async for segment in listing])
+        wasted.append(len(pages.asked))
+    assert walks[0] == walks[1]
+    assert len(walks[0]) == count
+    assert wasted[1] - wasted[0] <= 7 * (2 if consistency == "strict" else 1)
+
+
+async def test_pages_ahead_only_while_pages_are_full() -> None:
+    """Twice as many each time, from one; nothing is asked for beyond `limits.pages`."""
+    pages = _Pages(*[_rows(*range(first, first + 100)) for first in range(0, 1_000, 100)])
+    seen: list[int] = []
+    with pytest.raises(PaginationError, match=r"goes on after limits\.pages \(7 pages\)"):
+        async for page in SegmentListing(pages, prefetch=8, max_pages=7).pages():
+            seen.append(page.number)
+            await asyncio.sleep(0)
+            if page.number < 3:
+                assert max(pages.asked) <= 2 ** (page.number + 1) + page.number
+    assert sorted(pages.asked) == list(range(7))
+    assert seen == list(range(6))
+
+
+async def test_a_page_ahead_may_fail_beyond_the_end(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """What is asked for in vain can fail unheard; what is in the list is raised in its turn."""
+    sandbox.inject(Answer(status=403), endpoint="list", page=3)
+    assert len([s async for s in client.list(prefetch=8)]) == 250
+    sandbox.inject(Answer(status=403), endpoint="list", page=2)
+    with pytest.raises(PermissionDeniedError) as caught:
+        async for _ in client.list(prefetch=8):
+            pass
+    assert caught.value.page == 2
+
+
+async def test_a_prefetch_is_a_number_of_pages(client: BrazeSegments) -> None:
+    """From 1; checked when the call is made."""
+    with pytest.raises(ConfigError, match=r"^prefetch must be at least 1, got 0$"):
+        client.list(prefetch=0)

@@ -237,6 +237,21 @@ async def test_the_gate_closes_at_the_reserve_with_those_in_flight_counted() -> 
     assert await queue.at(51.0) == 7
 
 
+async def test_who_is_not_alone_leaves_as_many_as_it_has_in_flight() -> None:
+    """Once the allowance shrinks by more than our own requests, others are at it, who know nothing of us."""
+    queue = Queue(reserve=0.0)
+    assert await queue.ask(8) == 8
+    for left in range(99, 91, -1):  # our own eight
+        await queue.reply(left)
+    assert await queue.ask(2) == 10
+    await queue.reply(60)  # thirty of somebody else's
+    await queue.reply(10)
+    assert await queue.ask(4) == 12  # 10 - 2 = 8 are left to them
+    assert await queue.reply(8) == await queue.reply(7) == 12
+    assert queue.gate.closed
+    await queue.over()
+
+
 async def test_a_request_without_a_reply_gives_its_place_to_another() -> None:
     """It may have been counted or not; the next reply will tell."""
     queue = Queue(reserve=0.0)

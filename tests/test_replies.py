@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from braze_segments_async import (
     AuthenticationError,
     BadRequestError,
     BrazeError,
+    ExportRunningError,
     NotFoundError,
     PermissionDeniedError,
     RateLimit,
@@ -26,7 +28,7 @@ from braze_segments_async import (
     ServerError,
     StatusError,
 )
-from braze_segments_async.endpoints import details, list_page
+from braze_segments_async.endpoints import cancel_exports, details, export_users, list_page
 from braze_segments_async.rate_limit import RateGate
 from braze_segments_async.replies import Reply, judge
 from braze_segments_async.text import Secret, plain, redact
@@ -183,6 +185,53 @@ def test_a_success_is_its_value() -> None:
     """With anything else Braze may send beside it."""
     body = {"message": "success", "segments": [{"id": "a", "name": "A"}], "new": 1}
     assert judge(list_page(0, "asc"), reply(200, body), KEY) == (Segment("a", "A"),)
+
+
+USERS = export_users("a", ["email"], None, None)
+STARTED = {"message": "success", "object_prefix": "p", "url": "https://example.com/?secret"}
+
+
+def test_an_export_that_was_started() -> None:
+    """201 is its success, and nothing else is; its url does not show itself, and may be missing."""
+    started = judge(USERS, reply(201, STARTED), KEY)
+    assert (started.object_prefix, started.url) == ("p", STARTED["url"])
+    assert "secret" not in repr(started)
+    for url in (None, ""):
+        assert judge(USERS, reply(201, STARTED | {"url": url}), KEY).url is None
+    for status, body in ((200, STARTED), (201, {"message": "success"}), (201, {"message": "queued"})):
+        with pytest.raises(ReplyError):
+            judge(USERS, reply(status, body), KEY)
+
+
+def test_what_a_cancellation_answers_is_not_documented() -> None:
+    """Its status is all that counts."""
+    for body in (None, {"message": "success"}, {"message": "1 export cancelled"}, b"<html>"):
+        judge(cancel_exports("a"), reply(200, body), KEY)
+    with pytest.raises(StatusError):
+        judge(cancel_exports("a"), reply(400, {"message": "nothing runs"}), KEY)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "headers", "kind"),
+    [
+        (100, {}, ExportRunningError),
+        (0, {}, RateLimitedError),
+        (None, {}, RateLimitedError),
+        (100, {"Retry_After": "30"}, RateLimitedError),
+        (100, {"X_RateLimit_Retry_After": "30"}, RateLimitedError),
+    ],
+)
+def test_a_429_of_an_export_can_be_another_one(
+    remaining: int | None, headers: dict[str, str], kind: type[StatusError]
+) -> None:
+    """Where some of the allowance is left and no wait is named, an export of that segment is running."""
+    told = evolve(reply(429, **headers), rate_limit=RateLimit(100, remaining, None))
+    with pytest.raises(kind) as caught:
+        judge(USERS, told, KEY)
+    assert caught.value.status == 429
+    assert caught.value.retryable is (kind is RateLimitedError)
+    with pytest.raises(RateLimitedError):
+        judge(details("a"), told, KEY)
 
 
 def test_a_reply_does_not_show_its_body() -> None:

@@ -24,7 +24,7 @@ from braze_segments_async import (
     TimedOutError,
     TransportError,
 )
-from braze_segments_async.endpoints import Request, details, list_page
+from braze_segments_async.endpoints import Request, details, export_users, list_page
 from braze_segments_async.rate_limit import RateGate
 from braze_segments_async.retry import Retrier, RetryQuota, wait_before_retry
 
@@ -197,6 +197,30 @@ async def test_what_cannot_help_is_sent_once(kind: type[BrazeError]) -> None:
     bench = Bench(kind("no"))
     error = await bench.fails(kind)
     assert (bench.sent, bench.slept, bench.events, error.attempts) == (1, [], [], 1)
+
+
+def refused() -> TransportError:
+    """No connection, so nothing was sent."""
+    error = TransportError("refused", retryable=True)
+    error.sent = False
+    return error
+
+
+async def test_what_must_not_be_done_twice() -> None:
+    """A POST is sent again if it cannot have arrived: no connection, or a 429; and never otherwise."""
+    post = export_users("a", ["email"], None, None)
+    bench = Bench(refused(), limited(1.0), limited(1.0), refused(), "started")
+    assert await bench.run(post) == "started"
+    assert bench.sent == 5
+    for error in (down(), TimedOutError("late", retryable=True), ReplyError("cut", retryable=True)):
+        bench = Bench(error)
+        with pytest.raises(type(error), match=r"; not sent again, since it may have arrived$"):
+            await bench.run(post)
+        assert (bench.sent, bench.slept, bench.events) == (1, [], [])
+    bench = Bench(BadRequestError("no", status=400))
+    with pytest.raises(BadRequestError) as caught:
+        await bench.run(post)
+    assert "arrived" not in str(caught.value)
 
 
 async def test_an_error_before_sending_is_no_attempt() -> None:

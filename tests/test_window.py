@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from braze_segments_async import BrazeSegments, RateLimitedError, RetryPolicy
-from braze_segments_async import client as client_module
+from braze_segments_async import manager
 from braze_segments_async.rate_limit import RateGate
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -40,7 +40,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> _Time:
     """The clients opened in this test wait at their gates in made-up time."""
     made_up = _Time()
     gate = partial(RateGate, clock=made_up.monotonic, sleep=made_up.sleep)
-    monkeypatch.setattr(client_module, "RateGate", gate)
+    monkeypatch.setattr(manager, "RateGate", gate)
     return made_up
 
 
@@ -61,7 +61,7 @@ async def test_a_window_is_used_to_the_reserve_and_no_429_is_earned(
 
 
 async def test_two_clients_that_do_not_know_of_each_other(made_up: _Time) -> None:
-    """Two clients on one allowance both finish; a window earns them one burst of 429s at most."""
+    """Two clients on one allowance both finish, and earn a handful of 429s: each leaves room for the other."""
     async with (
         Sandbox(400, rate_limit=(100, 30.0), clock=made_up.clock) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, reserve=0.0) as one,
@@ -73,7 +73,8 @@ async def test_two_clients_that_do_not_know_of_each_other(made_up: _Time) -> Non
 
         assert list(await asyncio.gather(everything(one), everything(other))) == [400, 400]
         assert sandbox.count("details", 200) == 800
-        assert 0 < sandbox.count("details", 429) <= 2 * 16 * len(sandbox.windows)
+        assert sandbox.count("details", 429) <= 5
+        assert len(sandbox.windows) <= 10  # 8 would be the least
 
 
 async def test_a_wait_beyond_the_maximum_raises_at_once(sandbox: Sandbox) -> None:

@@ -12,10 +12,14 @@ from braze_segments_async import (
     BadRequestError,
     BrazeError,
     BrazeSegments,
+    CheckReport,
     ClosedError,
     ConfigError,
     DetailsStream,
     ExportError,
+    ExportExpiredError,
+    ExportRunningError,
+    Instance,
     Limits,
     NotFoundError,
     PaginationError,
@@ -31,15 +35,21 @@ from braze_segments_async import (
     SegmentFailure,
     SegmentListing,
     SegmentPage,
+    SegmentSizes,
+    SegmentStream,
     ServerError,
     SizePoint,
+    SizesStream,
     Stats,
     StatusError,
     TimedOutError,
     TransportError,
+    UsersExport,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import aiohttp
 
 assert_type(braze_segments_async.__version__, str)
@@ -124,6 +134,46 @@ async def single(segments: BrazeSegments, row: Segment, moment: datetime) -> Non
     assert_type(await segments.data_series("a", ending_at=moment.date()), list[SizePoint])
 
 
+async def sizes(segments: BrazeSegments, moment: datetime) -> None:
+    """The size histories of all, of ids or of segments: a stream as that of the details is."""
+    stream = segments.all_data_series(length=90, ending_at=moment, tracked_only=True)
+    assert_type(stream, SizesStream)
+    as_any: SegmentStream[SegmentSizes] = segments.all_data_series(
+        segments.list(), ending_at=moment.date(), concurrency=4, ordered=True, on_error="collect"
+    )
+    assert_type(as_any.failures, list[SegmentFailure])
+    async with stream as same:
+        async for one in same:
+            assert_type((one.id, one.name), tuple[str, str | None])
+            assert_type(one.sizes, tuple[SizePoint, ...])
+
+
+async def users(segments: BrazeSegments, row: Segment, path: Path) -> None:
+    """The users of a segment."""
+    export = await segments.export_users("a", fields=["email"])
+    assert_type(export, UsersExport)
+    assert_type(await segments.export_users(row, fields={"email"}, output_format="zip"), UsersExport)
+    assert_type((export.segment_id, export.object_prefix), tuple[str, str])
+    assert_type((export.received, export.size), tuple[int, int | None])
+    url: str | None = export.url
+    await export.wait(timeout=60)
+    async for user in export.users():
+        assert_type(user, dict[str, Any])
+    assert_type(await export.save(path), int)
+    assert_type(await export.save(url or "users.zip", overwrite=True), int)
+    await segments.cancel_exports(row)
+
+
+async def check(segments: BrazeSegments) -> None:
+    """What a key can do, at an instance named or not."""
+    BrazeSegments("KEY", base_url=Instance.US_01)
+    assert_type(Instance.EU_01.label, str)
+    report = await segments.check()
+    assert_type(report, CheckReport)
+    assert_type((report.ready, report.host, report.key), tuple[bool, bool, bool | None])
+    assert_type(report.permissions, Mapping[str, bool | None])
+
+
 def values(row: Segment, details: SegmentDetails, point: SizePoint, limit: RateLimit, stats: Stats) -> None:
     """The fields of what the caller gets."""
     assert_type((row.id, row.name, row.tags), tuple[str, str, tuple[str, ...]])
@@ -167,7 +217,7 @@ def errors(error: BrazeError) -> None:
             assert_type(error.retry_after, float | None)
         case BadRequestError() | AuthenticationError() | PermissionDeniedError():
             assert_type(error.status, int)
-        case NotFoundError() | RedirectError():
+        case NotFoundError() | RedirectError() | ExportRunningError():
             assert_type(error.status, int)
         case StatusError():
             assert_type(error.status, int)
@@ -178,7 +228,11 @@ def errors(error: BrazeError) -> None:
 
 
 def builtin_bases(
-    wrong: ConfigError, closed: ClosedError, late: TimedOutError, lost: TransportError, file: ExportError
+    wrong: ConfigError,
+    closed: ClosedError,
+    late: TimedOutError,
+    lost: TransportError,
+    file: ExportError | ExportExpiredError,
 ) -> None:
     """Some can be caught by a name of Python's own."""
     as_value: ValueError = wrong

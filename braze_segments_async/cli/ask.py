@@ -6,7 +6,6 @@ import asyncio
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from braze_segments_async.check import check as check_client
 from braze_segments_async.errors import (
     BadRequestError,
     BrazeError,
@@ -124,7 +123,7 @@ async def check(connection: Connection, *, json: bool) -> int:
     # It is to tell of a pause, not to sit it out; and its few requests may come out of the reserve.
     retry = RetryPolicy(attempts=3, max_rate_limit_wait=0.0)
     async with connection.client(retry=retry, reserve=0.0) as client:
-        report = await check_client(client)
+        report = await client.check()
     await to_stdout(report_json(report) if json else report_text(report))
     return 0 if report.ready else 1
 

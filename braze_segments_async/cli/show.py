@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from braze_segments_async.check import Report
+    from braze_segments_async.check import CheckReport
     from braze_segments_async.models import SegmentDetails, SizePoint
+    from braze_segments_async.workspaces import WorkspaceResult
 
 __all__ = [
     "SegmentTable",
@@ -33,6 +34,8 @@ __all__ = [
     "harmless",
     "report_json",
     "report_text",
+    "result_json",
+    "results_table",
     "segment_json",
     "sparkline",
 ]
@@ -135,12 +138,12 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_BARS[round((mean - low) / span * 7) if span else 3] for mean in means)
 
 
-def report_json(report: Report) -> bytes:
+def report_json(report: CheckReport) -> bytes:
     """What a check found, as one JSON object."""
     return f"{to_json({'ready': report.ready} | asdict(report))}\n".encode()
 
 
-def report_text(report: Report) -> bytes:
+def report_text(report: CheckReport) -> bytes:
     """What a check found: a line for each thing, the verdict, and then what to do."""
     words = {True: "yes", False: "no", None: "not known"}
     rows = {
@@ -157,6 +160,33 @@ def report_text(report: Report) -> bytes:
     lines += ["", "An export can be made." if report.ready else "An export cannot be made."]
     lines += [f"- {problem}" for problem in report.problems]
     return _encoded("\n".join(lines) + "\n")
+
+
+def result_json(result: WorkspaceResult, message: str) -> bytes:
+    """What came of a workspace, as a line of NDJSON; the message says what is wrong, if anything is."""
+    value: dict[str, object] = {"name": result.name, "outcome": result.outcome, "path": str(result.path)}
+    for name in ("rows", "failures", "archived", "recovered", "resumed", "elapsed"):
+        value[name] = getattr(result, name)
+    value["error"] = None if result.error is None else type(result.error).__name__
+    value["message"] = message or None
+    return f"{to_json(value)}\n".encode()
+
+
+def results_table(results: Iterable[WorkspaceResult]) -> bytes:
+    """What came of many workspaces; why one failed takes a line, and is told beside it."""
+    styles = {"partial": "yellow", "rate-limited": "yellow", "failed": "red"}
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in ("Workspace", "Result", "Segments", "Time", "File"):
+        table.add_column(title, justify="right" if title in {"Segments", "Time"} else "left", overflow="fold")
+    for result in results:
+        table.add_row(
+            result.name,
+            Text(result.outcome, style=styles.get(result.outcome, "")),
+            f"{result.rows:,}" if result.rows else "",
+            f"{result.elapsed:,.1f} s" if result.elapsed else "",
+            Text("" if result.error else plain(str(result.path))),
+        )
+    return _drawn(Console(), table)
 
 
 def _minute(moment: datetime | None) -> str:

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 from braze_segments_async.errors import BadRequestError, ReplyError
 from braze_segments_async.fanout import DetailsStream
+from braze_segments_async.files import file_errors
 from braze_segments_async.models import SegmentFailure
+from braze_segments_async.threads import in_thread
 
-from .files import file_errors
 from .journal import Header, Journal
 from .ndjson import to_json_line
 from .results import ExportProgress, ExportResult, IncompleteExportError
-from .threads import in_thread
 from .walk import Walk, split_archived
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from braze_segments_async.client import BrazeSegments
     from braze_segments_async.config import Consistency
     from braze_segments_async.models import Segment, SegmentDetails, SizePoint
+    from braze_segments_async.threads import Stop
 
     from .formats import Layout
     from .target import Target
-    from .threads import Stop
 
 __all__ = ["Job"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from .threads import Stop
+    from braze_segments_async.threads import Stop
 
 __all__ = ["Header", "Journal"]
 

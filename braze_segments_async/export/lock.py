@@ -8,9 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from braze_segments_async.errors import ExportError
+from braze_segments_async.files import beside, file_errors
 from braze_segments_async.text import plain
-
-from .files import beside, file_errors
 
 if sys.platform != "win32":
     import fcntl

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from braze_segments_async.errors import ConfigError, ExportError
+from braze_segments_async.files import beside, file_errors, put
 from braze_segments_async.text import plain
 
-from .files import beside, file_errors, put
 from .lock import locked
 from .ndjson import write_ndjson
 
