@@ -38,12 +38,13 @@ docs: $(VENV)/.installed  ## the examples in README and docs, run
 
 recipes: $(VENV)/.installed  ## the recipes, with the packages that only they need
 	$(BIN)/python -m pip install --quiet --group recipes
-	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_recipes.py
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_recipes.py tests/test_notebook.py
 
 build: $(VENV)/.installed
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .ci/check_dist.py
 
 clean:
 	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

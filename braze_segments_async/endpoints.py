@@ -125,6 +125,11 @@ class Request(Generic[T]):
     json: Mapping[str, Any] | None = None
     part: Part | None = None
 
+    @property
+    def labels(self) -> dict[str, str | int | None]:
+        """What a log record says of it, as attributes beside its text."""
+        return {"endpoint": str(self.endpoint), "segment_id": self.segment_id, "page": self.page}
+
 
 def list_page(number: int, sort_direction: str) -> Request[tuple[Segment, ...]]:
     """`GET /segments/list`: one page."""

@@ -11,9 +11,9 @@ from attrs import evolve
 from . import config
 from .config import Limits
 from .errors import ClosedError, ConfigError
+from .gate import RateGate
 from .instances import likely_mistake
 from .pipeline import Pipeline
-from .rate_limit import RateGate, RateLimit
 from .retry import Retrier, RetryEvent, RetryPolicy, RetryQuota, check_policy
 from .text import Secret
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .fanout import FanOut
     from .models import Stats
     from .options import ClientOptions
+    from .rate_limit import RateLimit
 
 __all__ = ["SessionManager"]
 
@@ -39,6 +40,8 @@ class SessionManager:
     Attributes:
         concurrency: requests in flight at once, at most, unless a stream asks for its own number.
     """
+
+    _was_open = False  # only then is there a pipeline
 
     def __init__(
         self,
@@ -119,7 +122,8 @@ class SessionManager:
     @property
     def stats(self) -> Stats:
         """What this client has sent so far, and whether it waits: a snapshot, for progress and monitoring."""
-        return evolve(self._gate.stats, retries=self._retrier.retries)
+        received = self._pipeline.received if self._was_open else 0
+        return evolve(self._gate.stats, retries=self._retrier.retries, bytes=received)
 
     async def __aenter__(self) -> Self:
         if self._state != "new":
@@ -135,7 +139,7 @@ class SessionManager:
             transport, self._gate, self._retrier, self._key, hint=likely_mistake(self._url.host or "")
         )
         self._slots = asyncio.Semaphore(self.concurrency)
-        self._state = "open"
+        self._state, self._was_open = "open", True
         return self
 
     async def __aexit__(

@@ -138,6 +138,8 @@ class Stats:
     Attributes:
         requests: sent, retries included.
         retries: how many of them repeated a failed one.
+        waits: how often the rate limit, or the reserve, has paused all requests.
+        bytes: received, of bodies as they came, compressed or not.
         in_flight: sent, and not answered yet.
         paused_until: when the next request may be sent, by the local clock (aware, UTC); `None` if now.
         pause_reason: why none may be sent now; empty if one may.
@@ -145,6 +147,8 @@ class Stats:
 
     requests: int = 0
     retries: int = 0
+    waits: int = 0
+    bytes: int = 0
     in_flight: int = 0
     paused_until: datetime | None = None
     pause_reason: str = ""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from logging import DEBUG
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import AuthenticationError, BrazeError, ClosedError
+from .log import logger
 from .replies import judge
 
 if TYPE_CHECKING:
     from .endpoints import Request
-    from .rate_limit import RateGate
+    from .gate import RateGate
+    from .replies import Reply
     from .retry import Retrier
     from .text import Secret
     from .transport import Transport
@@ -42,6 +45,11 @@ class Pipeline:
         self._hint = hint
         self._calls: set[asyncio.Task[object]] = set()
         self._aborted: set[asyncio.Task[object]] = set()
+
+    @property
+    def received(self) -> int:
+        """Bytes of bodies so far."""
+        return self._transport.received
 
     async def call(self, request: Request[T], slots: asyncio.Semaphore) -> T:
         """Send a request, when there is a slot, and as often as it takes.
@@ -77,6 +85,8 @@ class Pipeline:
         failure: BrazeError
         try:
             reply = await self._transport.send(request)
+            if logger.isEnabledFor(DEBUG):
+                logger.debug("%s: %d", request.endpoint, reply.status, extra=_labels(request, reply))
             return judge(request, reply, self._secret)
         except AuthenticationError as error:
             failure = error
@@ -111,3 +121,7 @@ class Pipeline:
             self._aborted.add(task)
             task.cancel()
         await self._transport.aclose()
+
+
+def _labels(request: Request[Any], reply: Reply) -> dict[str, str | int | None]:
+    return {**request.labels, "status": reply.status, "bytes": len(reply.body)}

@@ -15,15 +15,23 @@ from attrs import define, frozen
 from tenacity import AsyncRetrying, RetryCallState
 
 from .config import check_integer, check_seconds
-from .errors import BrazeError, ConfigError, RateLimitedError, ReplyError, ServerError, TransportError
+from .errors import (
+    BrazeError,
+    ConfigError,
+    RateLimitedError,
+    ReplyError,
+    ServerError,
+    StatusError,
+    TransportError,
+)
+from .gate import too_long
 from .log import logger
-from .rate_limit import too_long
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .endpoints import Request
-    from .rate_limit import RateGate
+    from .gate import RateGate
 
 __all__ = ["Retrier", "RetryEvent", "RetryPolicy", "RetryQuota", "check_policy", "wait_before_retry"]
 
@@ -280,7 +288,9 @@ class Retrier:
 
     def _tell(self, retries: _Retries[T], error: BrazeError, wait: float) -> None:
         self.retries += 1
-        logger.info("retrying in %.2f s: %s", wait, error)
+        status = error.status if isinstance(error, StatusError) else None
+        extra: dict[str, object] = {"status": status, "attempt": retries.attempts, "wait": wait}
+        logger.info("retrying in %.2f s: %s", wait, error, extra={**retries.request.labels, **extra})
         if self._on_retry is not None:
             about = retries.request
             endpoint = str(about.endpoint)

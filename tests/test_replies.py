@@ -29,7 +29,7 @@ from braze_segments_async import (
     StatusError,
 )
 from braze_segments_async.endpoints import cancel_exports, details, export_users, list_page
-from braze_segments_async.rate_limit import RateGate
+from braze_segments_async.gate import RateGate
 from braze_segments_async.replies import Reply, judge
 from braze_segments_async.text import Secret, plain, redact
 

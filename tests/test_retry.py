@@ -25,7 +25,7 @@ from braze_segments_async import (
     TransportError,
 )
 from braze_segments_async.endpoints import Request, details, export_users, list_page
-from braze_segments_async.rate_limit import RateGate
+from braze_segments_async.gate import RateGate
 from braze_segments_async.retry import Retrier, RetryQuota, wait_before_retry
 
 if TYPE_CHECKING:

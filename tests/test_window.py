@@ -8,9 +8,8 @@ from functools import partial
 
 import pytest
 
-from braze_segments_async import BrazeSegments, RateLimitedError, RetryPolicy
-from braze_segments_async import manager
-from braze_segments_async.rate_limit import RateGate
+from braze_segments_async import BrazeSegments, RateLimitedError, RetryPolicy, manager
+from braze_segments_async.gate import RateGate
 from braze_segments_async.sandbox import Answer, Sandbox
 
 
@@ -61,7 +60,7 @@ async def test_a_window_is_used_to_the_reserve_and_no_429_is_earned(
 
 
 async def test_two_clients_that_do_not_know_of_each_other(made_up: _Time) -> None:
-    """Two clients on one allowance both finish, and earn a handful of 429s: each leaves room for the other."""
+    """Two clients on one allowance both finish with a handful of 429s: each leaves room for the other."""
     async with (
         Sandbox(400, rate_limit=(100, 30.0), clock=made_up.clock) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, reserve=0.0) as one,

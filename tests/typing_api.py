@@ -191,6 +191,7 @@ def values(row: Segment, details: SegmentDetails, point: SizePoint, limit: RateL
     assert_type((limit.limit, limit.remaining), tuple[int | None, int | None])
     assert_type(limit.resets_at, datetime | None)
     assert_type((stats.requests, stats.retries, stats.in_flight), tuple[int, int, int])
+    assert_type((stats.waits, stats.bytes), tuple[int, int])
     assert_type((stats.paused_until, stats.pause_reason), tuple[datetime | None, str])
 
 

@@ -1,0 +1,136 @@
+"""What can be seen of a client at work: log records with attributes, counts, traces; and no key in any."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor, create_trace_config
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from braze_segments_async import BrazeSegments, RetryEvent, RetryPolicy
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.trace import Span
+
+AT_ONCE = RetryPolicy(backoff=0.0)
+
+
+@pytest.fixture
+def spans() -> InMemorySpanExporter:
+    """What a tracing backend would be sent."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def provider(spans: InMemorySpanExporter) -> Iterator[TracerProvider]:
+    """One for each test: the global one can be set only once in a process."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    yield provider
+    provider.shutdown()
+
+
+async def test_every_request_and_retry_has_a_record(
+    client: BrazeSegments, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG each answer, at INFO each retry: with endpoint, segment or page, status, attempt and wait."""
+    segment_id = sandbox.segment_ids[0]
+    sandbox.inject(Answer(status=503), endpoint="details", ordinals=1)
+    with caplog.at_level(logging.DEBUG, logger="braze_segments_async"):
+        await client.details(segment_id)
+        await anext(aiter(client.list()))
+    failed, retried, answered, page = caplog.records
+    for record in (failed, retried, answered):
+        assert (record.endpoint, record.segment_id, record.page) == (  # type: ignore[attr-defined]
+            "GET /segments/details",
+            segment_id,
+            None,
+        )
+    assert (failed.levelno, failed.status) == (logging.DEBUG, 503)  # type: ignore[attr-defined]
+    assert retried.levelno == logging.INFO
+    assert (retried.status, retried.attempt, retried.wait) == (503, 1, 0.0)  # type: ignore[attr-defined]
+    assert (answered.status, answered.bytes) == (  # type: ignore[attr-defined]
+        200,
+        client.stats.bytes - failed.bytes - page.bytes,  # type: ignore[attr-defined]
+    )
+    assert (page.endpoint, page.page) == ("GET /segments/list", 0)  # type: ignore[attr-defined]
+    assert sandbox.api_key not in repr([vars(record) for record in caplog.records])
+
+
+async def test_nothing_is_logged_unless_asked_for(
+    client: BrazeSegments, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the default level a client that meets no trouble is silent."""
+    assert len([s async for s in client.list()]) == 250
+    assert caplog.records == []
+
+
+async def test_stats_count_what_was_sent_received_and_waited_for(sandbox: Sandbox) -> None:
+    """A snapshot: requests, retries, waits, bytes and what is in flight; a later one is another object."""
+    sandbox.inject(Answer(status=503), endpoint="details", ordinals=2)
+    sandbox.inject(Answer(status=429, headers={"Retry-After": "0.01"}), endpoint="details", ordinals=4)
+    events: list[RetryEvent] = []
+    async with BrazeSegments(
+        sandbox.api_key, base_url=sandbox.base_url, retry=AT_ONCE, concurrency=1, on_retry=events.append
+    ) as client:
+        before = client.stats
+        found = [d async for d in client.all_details(sandbox.segment_ids[:5])]
+        stats = client.stats
+    assert len(found) == 5
+    assert (before.requests, before.bytes) == (0, 0)
+    assert (stats.requests, stats.retries, stats.waits, stats.in_flight) == (7, 2, 1, 0)
+    assert [event.attempt for event in events] == [1, 1]
+    assert stats.bytes > 5 * 300
+    assert client.stats == stats  # closed, and still to be read
+
+
+async def test_a_span_for_each_attempt_under_the_callers(
+    sandbox: Sandbox, spans: InMemorySpanExporter, provider: TracerProvider
+) -> None:
+    """OpenTelemetry's instrumentation of aiohttp sees every attempt; a fan-out keeps them in one trace."""
+    sandbox.inject(Answer(status=503), endpoint="details", ordinals=1)
+    AioHttpClientInstrumentor().instrument(tracer_provider=provider)
+    try:
+        async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, retry=AT_ONCE) as traced:
+            with provider.get_tracer("test").start_as_current_span("catalogue") as parent:
+                ids = sandbox.segment_ids[:3]
+                assert len([d async for d in traced.all_details(ids)]) == 3
+    finally:
+        AioHttpClientInstrumentor().uninstrument()
+    _check_spans(spans, parent, sandbox.api_key)
+
+
+async def test_the_callers_own_session_and_its_traces(
+    sandbox: Sandbox, spans: InMemorySpanExporter, provider: TracerProvider
+) -> None:
+    """`trace_configs` of a session of the caller's see every attempt, too."""
+    sandbox.inject(Answer(status=503), endpoint="details", ordinals=1)
+    config = create_trace_config(tracer_provider=provider)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as session,
+        BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, retry=AT_ONCE, session=session) as client,
+    ):
+        with provider.get_tracer("test").start_as_current_span("catalogue") as parent:
+            assert len([d async for d in client.all_details(sandbox.segment_ids[:3])]) == 3
+        assert not session.closed
+    _check_spans(spans, parent, sandbox.api_key)
+
+
+def _check_spans(spans: InMemorySpanExporter, parent: Span, key: str) -> None:
+    *children, _ = spans.get_finished_spans()
+    assert len(children) == 4
+    context: Any = parent.get_span_context()
+    for child in children:
+        assert child.parent is not None
+        assert child.parent.span_id == context.span_id
+        assert key not in child.to_json()
+    statuses = sorted(dict(child.attributes or {})["http.status_code"] for child in children)  # type: ignore[type-var]
+    assert statuses == [200, 200, 200, 503]
