@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncGenerator  # noqa: TC003 - cyclopts reads the annotations at run time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
@@ -15,13 +14,15 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from braze_segments_async.errors import ConfigError
+from braze_segments_async.instances import Instance  # noqa: TC001 - cyclopts reads the annotations at run time
+from braze_segments_async.keys import read_key, read_secret
 from braze_segments_async.text import Secret, plain
 
 if TYPE_CHECKING:
     from braze_segments_async.client import BrazeSegments
     from braze_segments_async.options import ClientOptions
 
-__all__ = ["MAX_WAIT", "Choices", "Connection", "Instance", "MaxWait", "parse_env"]
+__all__ = ["MAX_WAIT", "Choices", "Connection", "Many", "MaxWait", "parse_env"]
 
 MAX_WAIT = 3_900.0  # a window of an hour, and a little
 MaxWait = Annotated[float, Parameter(validator=Number(gte=0))]
@@ -33,26 +34,6 @@ _NAMES_OURS = re.compile(r"\s*(?:export\s+)?BRAZE_")
 _ENV_LINE = re.compile(
     r"""\s*(?:export\s+)?(BRAZE_\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'\#]\S*)?)\s*(?:\#.*)?"""
 )
-
-
-class Instance(Enum):
-    """Braze's clusters, with their REST endpoints (Braze: "API endpoints")."""
-
-    US_01 = "rest.iad-01.braze.com"
-    US_02 = "rest.iad-02.braze.com"
-    US_03 = "rest.iad-03.braze.com"
-    US_04 = "rest.iad-04.braze.com"
-    US_05 = "rest.iad-05.braze.com"
-    US_06 = "rest.iad-06.braze.com"
-    US_07 = "rest.iad-07.braze.com"
-    US_08 = "rest.iad-08.braze.com"
-    US_10 = "rest.us-10.braze.com"
-    EU_01 = "rest.fra-01.braze.eu"
-    EU_02 = "rest.fra-02.braze.eu"
-    AU_01 = "rest.au-01.braze.com"
-    ID_01 = "rest.id-01.braze.com"
-    JP_01 = "rest.jp-01.braze.com"
-    KR_01 = "rest.kr-01.braze.com"
 
 
 @Parameter(name="*", group="Workspace")
@@ -114,19 +95,19 @@ class Connection:
 
     def _key_and_url(self) -> tuple[str, str]:
         """What options say wins over the environment, and that over the file."""
-        filed = {} if self.env_file is None else parse_env(_read(self.env_file), plain(str(self.env_file)))
+        filed = (
+            {} if self.env_file is None else parse_env(read_secret(self.env_file), plain(str(self.env_file)))
+        )
 
         def named(variable: str) -> Secret:
             return Secret(os.environ.get(variable) or filed.get(variable, ""))
 
         key = named("BRAZE_API_KEY")
         if self.api_key_file is not None:
-            key = Secret(_read(self.api_key_file).removesuffix("\n").removesuffix("\r"))
-            if not key:
-                raise ConfigError(f"{plain(str(self.api_key_file))} is empty: it is to hold the API key")
+            key = read_key(self.api_key_file)
         url = self.base_url if self.base_url is not None else named("BRAZE_BASE_URL")
         if self.instance is not None:
-            url = f"https://{self.instance.value}"
+            url = self.instance
         if not key:
             raise ConfigError("no API key: set BRAZE_API_KEY, or use --api-key-file or --env-file")
         if not url and self.base_url is None:
@@ -155,15 +136,19 @@ def parse_env(text: str, shown: str) -> dict[str, Secret]:
     return found
 
 
-def _read(path: Path) -> Secret:
-    """A file that holds a key. Errors are raised outside of what could show it."""
-    try:
-        return Secret(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        problem = error.strerror or type(error).__name__
-    except ValueError:
-        problem = "it is not text in UTF-8"
-    raise ConfigError(f"cannot read {plain(str(path))}: {problem}")
+@Parameter(name="*", group="Many workspaces")
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    """Several workspaces at the same time.
+
+    Attributes:
+        workspaces: A file in TOML that names them, and says where their keys are. --output is the directory
+            that each gets a file in.
+        dask: The dask scheduler whose workers do it, such as tcp://scheduler:8786, or local for one in here.
+    """
+
+    workspaces: Path | None = None
+    dask: str | None = None
 
 
 @Parameter(name="*")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,13 +25,17 @@ from braze_segments_async.tasks import start, stop
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from rich.console import RenderableType
+
     from braze_segments_async.export import ExportProgress
     from braze_segments_async.export.walk import Walk
     from braze_segments_async.models import Stats
     from braze_segments_async.rate_limit import RateLimit
 
-__all__ = ["Watch", "counted", "local_time", "say", "watching"]
+__all__ = ["SPEAKER", "Watch", "counted", "local_time", "say", "watching"]
 
+# What stands before a line of the log: the workspace it is about, where there are several.
+SPEAKER = ContextVar("SPEAKER", default="")
 _SPEED_OVER = 10.0  # seconds: long enough to be calm, short enough to forget a pause
 _LINE_EVERY = 5.0
 
@@ -49,6 +54,13 @@ class Watched(Protocol):
     def stats(self) -> Stats: ...
     @property
     def rate_limit(self) -> RateLimit | None: ...
+
+
+class Shown(Protocol):
+    """What can be watched: drawn where that is possible, else told."""
+
+    def drawn(self) -> RenderableType: ...
+    def lines(self) -> list[str]: ...
 
 
 class Watch:
@@ -127,13 +139,33 @@ class Watch:
             going.append(counted(stats.retries, "retry"))
         return far, " · ".join(going)
 
-    def countdown(self) -> str:
-        """During a pause: how long it still takes."""
+    def lines(self) -> list[str]:
+        """How far it is, in a line."""
+        return [" · ".join(self.words())]
+
+    def bar(self) -> ProgressBar:
+        """How far it is, as a bar."""
+        return ProgressBar(total=self.found if self.listed else None, completed=self.done)
+
+    def going(self, words: str) -> Text:
+        """How it is going, in words; during a pause also how long that still takes."""
         until = self._client.stats.paused_until
-        if until is None:
-            return ""
-        left = timedelta(seconds=max(0, math.ceil((until - datetime.now(UTC)).total_seconds())))
-        return f" · {left} to go"
+        if until is not None:
+            left = timedelta(seconds=max(0, math.ceil((until - datetime.now(UTC)).total_seconds())))
+            words += f" · {left} to go"
+        return Text(words, style="yellow" if until else "dim", no_wrap=True, overflow="ellipsis")
+
+    def drawn(self) -> Group:
+        """How far it is and how it is going, for a terminal."""
+        far, going = self.words()
+        top = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        top.add_column(ratio=1)
+        top.add_column(no_wrap=True)
+        top.add_row(self.bar(), far)
+        lines = [self.going(going)]
+        if self.paused() and self.resumable:
+            lines.append(Text("Ctrl-C is safe: --resume goes on from here", style="dim"))
+        return Group(top, *lines)
 
     def summary(self) -> str:
         """What was done, afterwards."""
@@ -159,12 +191,12 @@ def counted(number: int, what: str) -> str:
 
 @asynccontextmanager
 async def watching(
-    watch: Watch, *, bar: bool, quiet: bool = False, verbose: bool = False
+    watch: Shown, *, bar: bool, quiet: bool = False, verbose: bool = False
 ) -> AsyncIterator[None]:
     """Show on standard error how far it is: as a bar where that can be drawn and is wanted, else as lines.
 
     Args:
-        watch: counts.
+        watch: a `Watch`, or what shows several.
         bar: whether there may be one.
         quiet: show nothing.
         verbose: tell of each retry and pause, too, and draw no bar that those would tear apart.
@@ -181,7 +213,7 @@ async def watching(
         and not console.is_dumb_terminal
     ):
         with Live(
-            get_renderable=lambda: _drawn(watch),
+            get_renderable=watch.drawn,
             console=console,
             refresh_per_second=8,
             transient=True,
@@ -205,28 +237,16 @@ class _Told(logging.Handler):
     """The library's log as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        say(SPEAKER.get() + record.getMessage())
 
 
-def _drawn(watch: Watch) -> Group:
-    far, going = watch.words()
-    top = Table.grid(expand=True, padding=(0, 1, 0, 0))
-    top.add_column(ratio=1)
-    top.add_column(no_wrap=True)
-    top.add_row(ProgressBar(total=watch.found if watch.listed else None, completed=watch.done), far)
-    style = "yellow" if watch.paused() else "dim"
-    lines = [Text(going + watch.countdown(), style=style, no_wrap=True, overflow="ellipsis")]
-    if watch.paused() and watch.resumable:
-        lines.append(Text("Ctrl-C is safe: --resume goes on from here", style="dim"))
-    return Group(top, *lines)
-
-
-async def _lines(watch: Watch) -> None:
-    """A line every few seconds, unless it would say the same again, as in a pause of an hour."""
-    last = ""
+async def _lines(watch: Shown) -> None:
+    """Lines every few seconds, but for those that would say the same again, as in a pause of an hour."""
+    last: list[str] = []
     while True:
         await asyncio.sleep(_LINE_EVERY)
-        line = " · ".join(watch.words())
-        if line != last:
-            say(line)
-        last = line
+        lines = watch.lines()
+        for line in lines:
+            if line not in last:
+                say(line)
+        last = lines

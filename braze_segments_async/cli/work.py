@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braze_segments_async.export.files import beside
+from braze_segments_async.files import beside
 from braze_segments_async.retry import RetryPolicy
 from braze_segments_async.sandbox import Sandbox
 
@@ -17,9 +17,9 @@ from .run import run
 if TYPE_CHECKING:
     from .options import Choices, Connection
 
-__all__ = ["run_export", "run_sandbox"]
+__all__ = ["RESUME", "run_export", "run_sandbox"]
 
-_RESUME = "what is done is kept: the same command with --resume goes on from there"
+RESUME = "what is done is kept: the same command with --resume goes on from there"
 
 
 def run_export(choices: Choices, connection: Connection, *, concurrency: int, max_wait: float) -> int:
@@ -36,7 +36,7 @@ def run_export(choices: Choices, connection: Connection, *, concurrency: int, ma
     def interrupted() -> str:
         if output is None or beside(output, ".lock").exists():  # another export's, which goes on
             return ""
-        return _RESUME if beside(output, ".journal").exists() else ""
+        return RESUME if beside(output, ".journal").exists() else ""
 
     return run(export(), interrupted)
 

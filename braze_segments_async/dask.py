@@ -1,0 +1,187 @@
+"""The export of many workspaces on the workers of a dask cluster. It needs the extra `dask`.
+
+    from braze_segments_async.dask import export_on_cluster
+
+    results = await export_on_cluster(configs, address="tcp://scheduler:8786")
+
+A worker needs this package, the key of each workspace in its environment or on its disk, and the directory of
+the files: all workers see the same one, so that any of them can go on with what another has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import CancelledError
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from attrs import evolve
+
+from .config import check_base_url
+from .errors import BrazeError, ConfigError, ExportError
+from .export.target import claimed
+from .files import file_errors
+from .tasks import start, stop
+from .text import plain
+from .workspaces import WorkspaceResult, export_workspace
+from .workspaces.config import keys_of
+from .workspaces.run import together
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+    from .workspaces import WorkspaceConfig
+    from .workspaces.run import OnResult
+
+__all__ = ["export_on_cluster"]
+
+_CONNECT = 10.0  # seconds
+_LOOK_EVERY = 0.5
+
+
+async def export_on_cluster(
+    configs: Iterable[WorkspaceConfig], *, address: str | None = None, on_result: OnResult | None = None
+) -> tuple[WorkspaceResult, ...]:
+    """Export workspaces on the workers of a cluster, each as a task of its own; see `export_workspaces`.
+
+    When a worker dies, another goes on with what it had begun, and asks for nothing that is in the journal;
+    how often, dask's `distributed.scheduler.allowed-failures` says. When the caller is cancelled or dies, the
+    exports end, and their journals are kept.
+
+    Args:
+        configs: the workspaces. Their keys are read by the workers; here only to compare those that are here.
+        address: of the scheduler; by default a cluster is made in this process, for this call.
+        on_result: called with each result when it is there; must not block.
+
+    Raises:
+        ConfigError: `distributed` is not installed, the address is none, or two workspaces have the same key,
+            name or file; nothing was sent.
+        ExportError: there is no scheduler at the address.
+    """
+    configs = tuple(configs)
+    keys_of(configs)
+    async with _connected(address, len(configs)) as client:
+        return await together(_result(client, config, on_result) for config in configs)
+
+
+def _distributed() -> Any:
+    """The package, imported late: it is large, and an extra. Most of it has no types."""
+    try:
+        import distributed  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise ConfigError('dask needs an extra: pip install "braze-segments-async[dask]"') from None
+    return distributed
+
+
+@asynccontextmanager
+async def _connected(address: str | None, size: int) -> AsyncGenerator[Any, None]:
+    distributed = _distributed()
+    async with AsyncExitStack() as stack:
+        # What goes wrong is in the results; dask would print it besides, and its traceback.
+        stack.enter_context(distributed.utils.silence_logging_cmgr(logging.CRITICAL))
+        if address is None:
+            # A LocalCluster would tell the whole network of its tasks, with a dashboard or without.
+            private = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+            scheduler = await stack.enter_async_context(
+                distributed.Scheduler(protocol="inproc://", **private)
+            )
+            address = str(scheduler.address)
+            worker = distributed.Worker(address, nthreads=max(size, 1), memory_limit=None, **private)
+            await stack.enter_async_context(worker)
+        client = distributed.Client(address, asynchronous=True, set_as_default=False)
+        stack.push_async_callback(client.close)
+        await _connect(client, address)
+        yield client
+
+
+async def _connect(client: Any, address: str) -> None:
+    try:
+        async with asyncio.timeout(_CONNECT):  # something else may answer there, and never end
+            await client
+    except Exception as error:  # noqa: BLE001 - each kind of address has errors of its own
+        kind = ConfigError if isinstance(error, ValueError) else ExportError
+        problem = plain(str(error)) or "no answer"
+    else:
+        return
+    raise kind(f"cannot reach a dask scheduler at {plain(address)}: {problem}")
+
+
+async def _result(client: Any, config: WorkspaceConfig, on_result: OnResult | None) -> WorkspaceResult:
+    """Have a workspace exported, and tell what comes of it."""
+    try:
+        result = await _submitted(client, config)
+    except Exception as error:  # noqa: BLE001 - a cluster may raise anything, and this workspace fails alone
+        result = WorkspaceResult.of_error(config, _explained(error))
+    if on_result is not None:
+        on_result(result)
+    return result
+
+
+async def _submitted(client: Any, config: WorkspaceConfig) -> WorkspaceResult:
+    key = f"{config.name}-{uuid4().hex}"
+    future = client.submit(run_on_worker, config, key, key=key)
+    try:
+        result: WorkspaceResult = await future
+    finally:
+        future.release()  # then nobody wants it any more, and dask does not do it again if its worker dies
+    with suppress(OSError):  # should the scheduler be gone, so is what it knew of this run
+        await _distributed().Event(key, client=client).clear()
+    return result
+
+
+def _explained(error: Exception) -> ExportError:
+    if isinstance(error, _distributed().KilledWorker):
+        died = error.allowed_failures + 1
+        return ExportError(f"{died} workers died while they exported it; resume=True goes on from there")
+    if isinstance(error, CancelledError):
+        return ExportError("the dask scheduler is gone, or has dropped it; resume=True goes on from there")
+    problem = plain(f"{type(error).__name__}: {error}")
+    return ExportError(f"no worker could run it, does each have the same version of this package? {problem}")
+
+
+async def run_on_worker(config: WorkspaceConfig, key: str) -> WorkspaceResult:
+    """Export a workspace for as long as somebody wants it: dask itself never ends a task that runs.
+
+    Args:
+        config: the workspace.
+        key: of the task.
+    """
+    tasks = _distributed().get_worker().state.tasks
+    export = start(_export(config, key))
+    try:
+        while key in tasks and tasks[key].state != "cancelled":
+            if (await asyncio.wait([export], timeout=_LOOK_EVERY))[0]:
+                return export.result()
+        raise asyncio.CancelledError
+    finally:
+        await stop([export])
+
+
+async def _export(config: WorkspaceConfig, key: str) -> WorkspaceResult:
+    """Export a workspace, unless another worker does; go on if this run of it began on a worker that died."""
+    distributed = _distributed()
+    lock = distributed.Lock(f"braze-segments {check_base_url(config.base_url)} {config.name}")
+    async with lock:  # one who dies keeps it until the lease is over: dask's `distributed.scheduler.locks`
+        begun = distributed.Event(key)
+        try:
+            if not await begun.is_set():
+                _admit(config)
+                await begun.set()
+            config = evolve(config, options=evolve(config.options, resume=True))
+        except BrazeError as error:
+            return WorkspaceResult.of_error(config, error)
+        return await export_workspace(config)
+
+
+def _admit(config: WorkspaceConfig) -> None:
+    """Find out whether the export may write there before it has; then a journal that is there is its own."""
+    options, path = config.options, config.path
+    if options.resume and not options.overwrite and config.finished:
+        return
+    with file_errors(path):
+        path = path.resolve() if path.exists() else path  # a journal is beside what a link leads to
+        with claimed(path, resume=options.resume, overwrite=options.overwrite) as target:
+            if not options.resume:
+                target.journal.unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""Keys in files: read without a trace of them in an error or a traceback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError
+from .text import Secret, plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_key", "read_secret"]
+
+
+def read_key(path: Path) -> Secret:
+    """The API key that is all a file holds, one line end aside.
+
+    Raises:
+        ConfigError: the file cannot be read, or is empty.
+    """
+    key = Secret(read_secret(path).removesuffix("\n").removesuffix("\r"))
+    if not key:
+        raise ConfigError(f"{plain(str(path))} is empty: it is to hold the API key")
+    return key
+
+
+def read_secret(path: Path) -> Secret:
+    """The text of a file that may hold a key. Errors are raised outside of what could show it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return Secret(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    except ValueError:
+        problem = "it is not text in UTF-8"
+    raise ConfigError(f"cannot read {plain(str(path))}: {problem}")

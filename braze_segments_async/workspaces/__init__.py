@@ -1,0 +1,25 @@
+"""Many workspaces, exported at the same time; one that fails fails alone.
+
+    from braze_segments_async.workspaces import export_workspaces, read_workspaces
+
+    for result in await export_workspaces(read_workspaces("workspaces.toml", output="exports")):
+        print(result.name, result.outcome, result.rows, result.error)
+
+What stands for a workspace here says where its key is, and never holds it: it may be logged, pickled and sent
+to another machine, as `braze_segments_async.dask` does.
+"""
+
+from .config import ExportOptions, WorkspaceConfig
+from .file import read_workspaces
+from .results import Outcome, WorkspaceResult
+from .run import export_workspace, export_workspaces
+
+__all__ = [
+    "ExportOptions",
+    "Outcome",
+    "WorkspaceConfig",
+    "WorkspaceResult",
+    "export_workspace",
+    "export_workspaces",
+    "read_workspaces",
+]
