@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .threads import Stop
 
-__all__ = ["Batch", "batches", "read_users", "save_path", "write_users"]
+__all__ = ["batches", "read_users", "save_path", "write_users"]
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def _parse(line: bytes) -> tuple[str, Any]:
     return ("" if type(user) is dict else "not an object"), user
 
 
-class Batch(deque[T]):
+class _Batch(deque[T]):
     """Some of what is in the file, hidden: asyncio's log and tracebacks show the repr of a task's result."""
 
     __slots__ = ()
@@ -111,16 +111,16 @@ class Batch(deque[T]):
 
 def batches(
     users: Iterator[tuple[bytes, dict[str, Any]]], pick: Callable[[tuple[bytes, dict[str, Any]]], T]
-) -> Generator[Batch[T], None, None]:
+) -> Generator[deque[T], None, None]:
     """What is wanted of each user, as many at once as are worth a trip to a thread."""
-    batch: Batch[T] = Batch()
+    batch: deque[T] = _Batch()
     size = 0
     for user in users:
         batch.append(pick(user))
         size += len(user[0])
         if size >= _BATCH:
             yield batch
-            batch, size = Batch(), 0
+            batch, size = _Batch(), 0
     if batch:
         yield batch
 

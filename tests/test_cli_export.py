@@ -301,3 +301,13 @@ async def test_file_names_are_told_as_they_are(tmp_path: Path) -> None:
     async with Sandbox(3) as sandbox:
         code, _, err = await ran(sandbox, "export", "-o", str(target))
     assert (code, "my_base_url.ndjson exists" in err) == (2, True)
+
+
+async def test_a_hyphen_is_standard_output() -> None:
+    """As it is for most commands; the same bytes as without `--output`."""
+    async with Sandbox(3, api_key=KEY) as sandbox:
+        (code, out, _), (_, other, _) = [
+            await ran(sandbox, "export", "--quiet", *arguments) for arguments in (("-o", "-"), ())
+        ]
+    assert (code, out) == (0, other)
+    assert len(out.splitlines()) == 3

@@ -159,6 +159,8 @@ async def users(segments: BrazeSegments, row: Segment, path: Path) -> None:
     await export.wait(timeout=60)
     async for user in export.users():
         assert_type(user, dict[str, Any])
+    async for line in export.lines():
+        assert_type(line, bytes)
     assert_type(await export.save(path), int)
     assert_type(await export.save(url or "users.zip", overwrite=True), int)
     await segments.cancel_exports(row)

@@ -9,8 +9,8 @@ from cyclopts.validators import Number
 
 from braze_segments_async._version import __version__
 
-from . import read
-from .options import MAX_WAIT, Choices, Connection, MaxWait
+from . import read, users
+from .options import MAX_WAIT, Choices, Connection, Many, MaxWait
 
 __all__ = ["app"]
 
@@ -27,6 +27,7 @@ app = App(
 def export(
     *,
     choices: Choices = Choices(),  # noqa: B008 - frozen
+    many: Many = Many(),  # noqa: B008
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
     max_wait: MaxWait = MAX_WAIT,
     connection: Connection = Connection(),  # noqa: B008 - frozen
@@ -42,11 +43,16 @@ def export(
 
     Args:
         choices: What is written, and how.
+        many: The workspaces, if there are several.
         concurrency: Requests in flight at once, at most; 16 unless given.
         max_wait: Seconds to wait for the rate limit, at most; 3,900 unless given, as it resets each hour.
         connection: The workspace.
     """
-    from .work import run_export  # noqa: PLC0415 - see above
+    if many != Many():
+        from .workspaces import run_workspaces  # noqa: PLC0415 - see above
+
+        return run_workspaces(many, choices, connection, concurrency=concurrency, max_wait=max_wait)
+    from .work import run_export  # noqa: PLC0415
 
     return run_export(choices, connection, concurrency=concurrency, max_wait=max_wait)
 
@@ -77,4 +83,6 @@ app.command(read.details)
 app.command(read.sizes)
 app.command(read.check)
 app.command(read.diff)
+app.command(users.users)
+app.command(users.cancel)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from .options import Connection
 
-__all__ = ["check", "details", "list_segments", "run_for", "sizes"]
+__all__ = ["check", "details", "list_segments", "run_for", "sizes", "telling_client"]
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ async def list_segments(
     """Walk the list, and show what is wanted of each page as it comes."""
     table = None if json or not in_terminal() else SegmentTable()
     shown = listed = 0
-    async with _client(connection, max_wait) as client, aclosing(client.list(**walk).pages()) as pages:
+    async with telling_client(connection, max_wait) as client, aclosing(client.list(**walk).pages()) as pages:
         async for page in pages:
             found = [segment for segment in page.segments if wanted(segment.name, segment.tags)]
             listed += len(page.segments)
@@ -98,7 +98,7 @@ async def details(connection: Connection, ids: list[str], *, json: bool, max_wai
         else:
             await _put(to_json_line(found))
 
-    async with _client(connection, max_wait) as client:
+    async with telling_client(connection, max_wait) as client:
         return await _each(client, ids, client.details, show)
 
 
@@ -114,7 +114,7 @@ async def sizes(connection: Connection, ids: list[str], *, days: int, json: bool
             line = to_json({"id": segment_id, "time": point.time, "size": point.size})
             await _put(f"{line}\n".encode())
 
-    async with _client(connection, max_wait) as client:
+    async with telling_client(connection, max_wait) as client:
         return await _each(client, ids, lambda each: client.data_series(each, length=days), show)
 
 
@@ -161,7 +161,7 @@ async def _put(line: bytes) -> None:
 
 
 @asynccontextmanager
-async def _client(connection: Connection, max_wait: float) -> AsyncGenerator[BrazeSegments, None]:
+async def telling_client(connection: Connection, max_wait: float) -> AsyncGenerator[BrazeSegments, None]:
     """A client that says when it waits."""
     async with connection.client(retry=RetryPolicy(max_rate_limit_wait=max_wait)) as client:
         telling = start(_tell_pauses(client))

@@ -171,7 +171,7 @@ class Choices:
         verbose: Tell of each retry and pause, too.
     """
 
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None
     format: Format | None = None
     resume: bool = False
     overwrite: bool = False
