@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types bench docs recipes build clean
+.PHONY: demo test lint types bench bench-full docs recipes build clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -30,15 +30,27 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+bench: $(VENV)/.bench  ## two or three minutes; see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
-docs: $(VENV)/.installed  ## the examples in README and docs, run
-	$(BIN)/python -m pytest tests/test_docs.py
+bench-full: $(VENV)/.bench  ## everything larger and three times over: half an hour
+	$(BIN)/python benchmarks/run.py --full
 
-recipes: $(VENV)/.installed  ## the recipes, with the packages that only they need
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group docs
+	@touch $@
+
+docs: $(VENV)/.docs  ## the site, in build/docs; what README and docs show is run
+	$(BIN)/python -m sphinx -E -n -q -W --keep-going docs build/docs
+	SITE=build/docs $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_docs.py
+
+recipes: $(VENV)/.installed  ## the recipes, with the packages that only they need; the commands again, on uvloop
 	$(BIN)/python -m pip install --quiet --group recipes
-	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_recipes.py tests/test_notebook.py
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_recipes.py tests/test_notebook.py tests/test_cli*.py
 
 build: $(VENV)/.installed
 	rm -rf dist

@@ -79,9 +79,9 @@ def _read_lines(
     lines: io.BufferedReader[Any], longest: int, name: str
 ) -> Iterator[tuple[bytes, dict[str, Any]]]:
     number = 0
-    while line := lines.readline(longest + 1):
+    while line := lines.readline(longest + 2):
         number += 1
-        if len(line) > longest:
+        if len(line.rstrip(b"\r\n")) > longest:
             problem = f"longer than limits.body ({longest:,} bytes)"
         elif not (line := line.removeprefix(codecs.BOM_UTF8).strip()):
             continue

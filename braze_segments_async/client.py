@@ -238,7 +238,7 @@ class BrazeSegments(SessionManager):
         await self._call(endpoints.cancel_exports(segment_id))
 
     async def check(self) -> CheckReport:
-        """Try the host, the key and each permission, with harmless requests; four or five of them.
+        """Try the host, the key and each permission, with four harmless requests at most.
 
         What Braze refuses is in the report and not raised. A pause for the rate limit is waited for as
         `retry` says: `RetryPolicy(max_rate_limit_wait=0)` has it reported at once.

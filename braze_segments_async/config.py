@@ -223,6 +223,8 @@ def _parse_url(text: str, *, encoded: bool = False) -> URL | None:
     try:
         url = URL(text, encoded=encoded)
         url.port  # noqa: B018 - a port out of range shows only here
+        if not all(0 < len(label) < 64 for label in (url.raw_host or "").removesuffix(".").split(".")):
+            return None
     except (ValueError, IndexError):  # the latter for "[]" as a host
         return None
     return url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 __all__ = ["Attempt", "Deadlines"]
 
@@ -14,14 +15,16 @@ class Attempt:
     """One request on its way.
 
     Attributes:
-        heard_at: when something came last, by the loop's clock; at first, when it was sent.
+        heard_at: when something came last, by the loop's clock; at first, when there was a connection for it,
+            and `None` before.
     """
 
     __slots__ = ("_cancelling", "began_at", "heard_at", "late", "task")
 
     def __init__(self, task: asyncio.Task[object], now: float) -> None:
         self.task = task
-        self.began_at = self.heard_at = now
+        self.began_at = now
+        self.heard_at: float | None = None
         self.late = ""
         self._cancelling = task.cancelling()
 
@@ -48,22 +51,27 @@ class Deadlines:
         self._total = total
         self._silence = silence
         self._tick = min(total / _LOOKS, silence / _LOOKS, _LONGEST_TICK)
-        self._attempts: set[Attempt] = set()
+        self._attempts: dict[asyncio.Task[Any], Attempt] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> Attempt:
         """The current task sends something; `end` must follow."""
         task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - coroutines of ours are awaited in tasks
-        attempt = Attempt(task, self.now())
-        self._attempts.add(attempt)
+        attempt = self._attempts[task] = Attempt(task, self.now())
         if self._timer is None:
             self._timer = self._loop.call_later(self._tick, self._look)
         return attempt
 
+    def connected(self) -> None:
+        """The current task has a connection: from now on there can be silence."""
+        attempt = self._attempts.get(cast("asyncio.Task[Any]", asyncio.current_task(self._loop)))
+        if attempt is not None:
+            attempt.heard_at = self.now()
+
     def end(self, attempt: Attempt) -> None:
         """It is over, whichever way."""
-        self._attempts.discard(attempt)
+        del self._attempts[attempt.task]
 
     def aclose(self) -> None:
         """Nothing is sent any more."""
@@ -77,12 +85,12 @@ class Deadlines:
 
     def _cancel_late(self) -> None:
         now = self.now()
-        for attempt in self._attempts:
+        for attempt in self._attempts.values():
             if attempt.late:
                 continue
             if now - attempt.began_at >= self._total:
                 attempt.late = "total"
-            elif now - attempt.heard_at >= self._silence:
+            elif attempt.heard_at is not None and now - attempt.heard_at >= self._silence:
                 attempt.late = "silence"
             else:
                 continue

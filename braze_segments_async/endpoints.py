@@ -47,7 +47,7 @@ class Endpoint:
         method: the HTTP method.
         path: below the base url.
         permission: what the API key needs.
-        success: the status of its answer.
+        success: the statuses of its answer.
         documented: whether Braze says what the body of that answer is.
         repeatable: whether a request that may have arrived can be sent again.
     """
@@ -55,7 +55,7 @@ class Endpoint:
     method: str
     path: str
     permission: str
-    success: int = 200
+    success: tuple[int, ...] = (200,)
     documented: bool = True
     repeatable: bool = True
 
@@ -67,8 +67,17 @@ LIST = Endpoint("GET", "/segments/list", "segments.list")
 DETAILS = Endpoint("GET", "/segments/details", "segments.details")
 DATA_SERIES = Endpoint("GET", "/segments/data_series", "segments.data_series")
 # A second one would be refused while the first one's export runs, or start another export once it is over.
-USERS = Endpoint("POST", "/users/export/segment", "users.export.segment", success=201, repeatable=False)
-CANCEL = Endpoint("POST", "/export/segment/cancel", "segments.list", documented=False, repeatable=False)
+USERS = Endpoint(
+    "POST", "/users/export/segment", "users.export.segment", success=(200, 201), repeatable=False
+)
+CANCEL = Endpoint(
+    "POST",
+    "/export/segment/cancel",
+    "segments.list",
+    success=(200, 201, 204),
+    documented=False,
+    repeatable=False,
+)
 USERS_FILE = Endpoint("GET", "the file of a users export", "")
 
 
@@ -115,6 +124,7 @@ class Request(Generic[T]):
         page: for messages: the list page it is about, if any.
         json: what a POST carries.
         part: of a file on another host, which is asked for in place of Braze.
+        retried: whether it is sent again at all; not if the caller asks again anyway.
     """
 
     endpoint: Endpoint
@@ -124,6 +134,7 @@ class Request(Generic[T]):
     page: int | None = None
     json: Mapping[str, Any] | None = None
     part: Part | None = None
+    retried: bool = True
 
     @property
     def labels(self) -> dict[str, str | int | None]:
@@ -173,9 +184,12 @@ def export_users(
     return Request(USERS, {}, decode_started, segment_id=segment_id, json=body)
 
 
-def users_file(url: URL, segment_id: str, first: int, last: int) -> Request[FileBytes]:
+def users_file(
+    url: URL, segment_id: str, first: int, last: int, *, retried: bool = True
+) -> Request[FileBytes]:
     """Some bytes of the ZIP of a users export; see `Part`."""
-    return Request(USERS_FILE, {}, lambda part: part, segment_id=segment_id, part=Part(url, first, last))
+    part = Part(url, first, last)
+    return Request(USERS_FILE, {}, lambda found: found, segment_id=segment_id, part=part, retried=retried)
 
 
 def cancel_exports(segment: str | Segment) -> Request[None]:

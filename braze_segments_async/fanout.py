@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from attrs import define
@@ -39,8 +40,8 @@ class _Outcome(Generic[ItemT, ResultT]):
 class FanOut(Generic[ItemT, ResultT]):
     """Works on every item of a source, a bounded number at a time, and yields the results.
 
-    A feeder takes items and starts a task for each while there is room. An item takes up room until the
-    consumer has taken its result, so that a slow consumer stops the feeder.
+    Workers take items while there is room. An item takes up room until the consumer has taken its result, so
+    that a slow consumer stops the workers.
     """
 
     def __init__(
@@ -80,6 +81,10 @@ class FanOut(Generic[ItemT, ResultT]):
         self._done: deque[_Outcome[ItemT, ResultT]] = deque()
         self._early: dict[int, _Outcome[ItemT, ResultT]] = {}  # if ordered: those ahead of their turn
         self._turn = 0
+        self._taken = 0
+        self._known: set[Hashable] = set()
+        self._waiting = self._handed = False
+        self._source: AsyncGenerator[ItemT, None] | None = None
         self._state = "new"
 
     async def __aenter__(self) -> Self:
@@ -99,9 +104,13 @@ class FanOut(Generic[ItemT, ResultT]):
             raise ClosedError("a stream can be iterated once; call the method again for a new one")
         self._state = "running"
         self._running.add(self)
+        self._source = _iterate(self._items)
+        self._nobody_asks = asyncio.Event()
+        self._nobody_asks.set()
         self._room = asyncio.Semaphore(self._concurrency)
         self._changed = asyncio.Event()
-        self._spawn(self._feed())
+        for _ in range(min(self._concurrency, length_hint(self._items, self._concurrency))):
+            self._spawn(self._worker(self._source))
         try:
             while True:
                 outcome = await self._take()
@@ -126,6 +135,9 @@ class FanOut(Generic[ItemT, ResultT]):
         if self._tasks:
             self._changed.set()
             await stop(self._tasks)
+        source, self._source = self._source, None
+        if source is not None:
+            await source.aclose()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -140,34 +152,51 @@ class FanOut(Generic[ItemT, ResultT]):
         if not self._tasks or task.cancelled():
             self._changed.set()
 
-    async def _feed(self) -> None:
-        turn = 0
-        known: set[Hashable] = set()
-        source = _iterate(self._items)
-        try:
+    async def _worker(self, source: AsyncIterable[ItemT]) -> None:
+        while True:
             await self._room.acquire()
-            async for item in source:
-                if self._wanted is not None and not self._wanted(item):
-                    continue
-                if self._key is not None:
-                    key = self._key(item)
-                    if key in known:
-                        continue
-                    known.add(key)
-                self._spawn(self._run(turn, item))
-                turn += 1
-                await self._room.acquire()
-        except Exception as error:  # noqa: BLE001 - the source is the caller's: whatever it raises is passed on
-            self._deliver(turn, _Outcome(error=error))
-        finally:
-            await source.aclose()
+            # A source is asked for one thing at a time. Not with a lock: it lets one in per turn of the loop,
+            # where a whole page of items may be there.
+            while not self._nobody_asks.is_set():
+                await self._nobody_asks.wait()
+            self._nobody_asks.clear()
+            try:
+                item = await self._next(source)
+            except StopAsyncIteration:
+                break
+            except Exception as error:  # noqa: BLE001 - the source is the caller's: whatever it raises is passed on
+                self._deliver(self._next_turn(), _Outcome(error=error))
+                continue
+            finally:
+                self._nobody_asks.set()
+            turn = self._next_turn()
+            try:
+                outcome = _Outcome(item, await self._work(item))
+            except Exception as error:  # noqa: BLE001 - a hook of the caller's may raise anything: passed on
+                outcome = _Outcome(item, error=error)
+            self._deliver(turn, outcome)
+        self._room.release()  # the others shall see the end, too
 
-    async def _run(self, turn: int, item: ItemT) -> None:
-        try:
-            outcome = _Outcome(item, await self._work(item))
-        except Exception as error:  # noqa: BLE001 - a hook of the caller's may raise anything: passed on
-            outcome = _Outcome(item, error=error)
-        self._deliver(turn, outcome)
+    async def _next(self, source: AsyncIterable[ItemT]) -> ItemT:
+        """The next item to work on.
+
+        Raises:
+            StopAsyncIteration: there is none.
+        """
+        async for item in source:
+            if self._wanted is not None and not self._wanted(item):
+                continue
+            if self._key is not None:
+                key = self._key(item)
+                if key in self._known:
+                    continue
+                self._known.add(key)
+            return item
+        raise StopAsyncIteration
+
+    def _next_turn(self) -> int:
+        self._taken += 1
+        return self._taken - 1
 
     def _deliver(self, turn: int, outcome: _Outcome[ItemT, ResultT]) -> None:
         if not self._ordered:
@@ -177,6 +206,11 @@ class FanOut(Generic[ItemT, ResultT]):
             while self._turn in self._early:
                 self._done.append(self._early.pop(self._turn))
                 self._turn += 1
+        if self._waiting and self._done and self._done[0].error is None:
+            # As good as taken: the consumer has nothing else to do, so nobody need wait for it. Not an error,
+            # after which nothing more shall be asked for.
+            self._waiting, self._handed = False, True
+            self._room.release()
         self._changed.set()
 
     async def _take(self) -> _Outcome[ItemT, ResultT] | None:
@@ -187,8 +221,13 @@ class FanOut(Generic[ItemT, ResultT]):
             if not self._tasks:
                 return None
             self._changed.clear()
+            self._waiting = True
             await self._changed.wait()
-        self._room.release()
+            self._waiting = False
+        if self._handed:
+            self._handed = False
+        else:
+            self._room.release()
         return self._done.popleft()
 
     def _can_go_on(self, outcome: _Outcome[ItemT, ResultT]) -> bool:

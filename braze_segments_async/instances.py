@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-__all__ = ["Instance", "likely_mistake"]
+__all__ = ["Instance", "likely_mistake", "nearest"]
 
 
 class Instance(StrEnum):
@@ -41,7 +41,7 @@ _REGIONS = {"iad": "US", "fra": "EU"}  # by airport; the other endpoints say wha
 
 
 def likely_mistake(host: str) -> str:
-    """What may be wrong about a host that does not know the key, or is not there.
+    """What may be wrong about a host that does not know the key.
 
     Args:
         host: of the base url.
@@ -54,10 +54,15 @@ def likely_mistake(host: str) -> str:
             f"; {host} is {_HOSTS[host].label}, and a key works on its own instance only: the address of the "
             "dashboard names it (dashboard-01.braze.com is US-01, dashboard-01.braze.eu is EU-01)"
         )
-    # Such as iad-10 for us-10, or fra-01 with .com.
+    return nearest(host)
+
+
+def nearest(host: str) -> str:
+    """The instance that may be meant by a host like iad-10 for us-10, or fra-01 with .com; see above."""
     parts = re.fullmatch(r"rest\.([a-z]+)-(\d\d)\.braze\.(?:com|eu)", host)
     if parts is None:
         return ""
     region, number = parts.groups()
     meant = Instance.__members__.get(f"{_REGIONS.get(region, region.upper())}_{number}")
-    return f"; did you mean {meant.removeprefix('https://')} ({meant.label})?" if meant else ""
+    known = meant.removeprefix("https://") if meant else host
+    return f"; did you mean {known} ({meant.label})?" if meant and known != host else ""

@@ -59,8 +59,8 @@ class SessionManager:
         """Check the arguments; nothing is opened yet, so this may be called outside an event loop.
 
         Args:
-            api_key: a REST API key with the permissions `segments.list`, `segments.details` and, for sizes,
-                `segments.data_series` (Braze: "REST API key").
+            api_key: a REST API key with the permissions `segments.list`, `segments.details`, for sizes
+                `segments.data_series` and for users `users.export.segment` (Braze: "REST API key").
             base_url: the REST endpoint of the workspace's cluster (Braze: "API endpoints"), such as an
                 `Instance`.
             concurrency: requests in flight at once, at most.

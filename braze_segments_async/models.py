@@ -139,7 +139,8 @@ class Stats:
         requests: sent, retries included.
         retries: how many of them repeated a failed one.
         waits: how often the rate limit, or the reserve, has paused all requests.
-        bytes: received, of bodies as they came, compressed or not.
+        bytes: received, of bodies as they came, compressed or not; files of users exports included, whose
+            requests, to another host than Braze's, are counted nowhere else but in `retries`.
         in_flight: sent, and not answered yet.
         paused_until: when the next request may be sent, by the local clock (aware, UTC); `None` if now.
         pause_reason: why none may be sent now; empty if one may.

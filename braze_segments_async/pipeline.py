@@ -65,7 +65,10 @@ class Pipeline:
         self._calls.add(task)
         try:
             if request.part is not None:  # without a slot: all of them may be held by a pause of Braze's
-                return await self._retrier.run(request, self._attempt_elsewhere)
+                elsewhere = self._attempt_elsewhere
+                return await (
+                    self._retrier.run(request, elsewhere) if request.retried else elsewhere(request)
+                )
             async with slots:
                 return await self._retrier.run(request, self._attempt)
         except asyncio.CancelledError:
@@ -109,7 +112,7 @@ class Pipeline:
             return judge(request, await self._transport.send(request), self._secret)
         except BrazeError as error:
             error.attempts = 1
-            failure = error
+            failure = error.about(str(request.endpoint), segment_id=request.segment_id)
         except asyncio.CancelledError as error:
             failure = error
         # Without the frames below: their locals hold the url, which is a secret, and users.

@@ -94,10 +94,10 @@ def judge(request: Request[T], reply: Reply, secret: str) -> T:
     if request.part is not None:
         return request.decode(_judge_part(request.part, reply))
     endpoint = request.endpoint
-    if not endpoint.documented and reply.status in {200, 201, 204}:
-        return request.decode({})
-    if reply.status != endpoint.success:
+    if reply.status not in endpoint.success:
         raise _error_of(request, reply, secret)
+    if not endpoint.documented:
+        return request.decode({})
     body = parse_json(reply.body)
     if type(body) is not dict:
         raise ReplyError("expected an object at the root of the body", path="$", retryable=True)
@@ -125,7 +125,7 @@ def _judge_part(part: Part, reply: Reply) -> FileBytes:
         raise RedirectError("a redirect, not followed", status=reply.status)
     if reply.status in _UNAVAILABLE or reply.status >= 500 or reply.status == 429:
         raise _unavailable(reply, "the host of the file is busy", "")
-    kind = _REFUSED.get(reply.status, (StatusError, ""))[0]
+    kind = {403: PermissionDeniedError, 404: NotFoundError}.get(reply.status, StatusError)
     raise kind("the host of the file refuses it", status=reply.status)
 
 

@@ -43,14 +43,15 @@ async def in_thread(work: Callable[[Stop], T]) -> T:
     A thread cannot be cancelled: one left alone would still write files the caller believes are at rest.
     """
     stop = Stop()
-    task = asyncio.create_task(asyncio.to_thread(work, stop))
+    # Not a task, which the end of asyncio.run() would cancel: it would be over, and its thread would not.
+    running = asyncio.get_running_loop().run_in_executor(None, work, stop)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(running)
     except asyncio.CancelledError:
         stop.tell()
-        while not task.done():
+        while not running.done():
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+                await asyncio.wait([running])
         with suppress(BaseException):
-            task.result()  # retrieved; the cancellation is what the caller is to see
+            running.result()  # retrieved; the cancellation is what the caller is to see
         raise

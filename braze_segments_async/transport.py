@@ -6,15 +6,15 @@ import asyncio
 import os
 import platform
 import time
-import zlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from ._version import __version__
+from .bodies import inflate, too_large
 from .deadlines import Deadlines
-from .errors import BrazeError, ClosedError, ConfigError, ReplyError, TimedOutError, TransportError
-from .instances import likely_mistake
+from .errors import BrazeError, ClosedError, ConfigError, TimedOutError, TransportError
+from .instances import nearest
 from .rate_limit import parse_rate_limit, sent_at
 from .replies import Reply
 from .text import Secret, plain
@@ -31,6 +31,7 @@ __all__ = ["Transport"]
 _USER_AGENT = (
     f"braze-segments-async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 )
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ValueError)
 _SESSION_CLOSED = "the session is closed; open a new client, with an open session if it is your own"
 
 
@@ -85,25 +86,47 @@ class Transport:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(total=self._total, silence=self._limits.silence)
         if self._given is None:
-            self._session = self._new_session(self._headers)
+            self._session = self._new_session(self._headers, _Connector(self._deadlines))
             return
         if self._given.auth is not None or "Authorization" in self._given.headers:
             raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
         self._session, self._options = self._given, {"headers": self._headers, **self._own_options()}
 
-    def _new_session(self, headers: dict[str, str]) -> aiohttp.ClientSession:
+    def _new_session(
+        self, headers: dict[str, str], connector: aiohttp.BaseConnector | None, **more: Any
+    ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             headers=headers,
-            **self._own_options(),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            # The client's semaphore bounds the connections; waiting for one here would eat into the time-out.
-            connector=aiohttp.TCPConnector(limit=0),
+            **self._own_options(),
+            **more,
+        )
+
+    def _new_files_session(self) -> aiohttp.ClientSession:
+        headers = {"User-Agent": _USER_AGENT}
+        given = self._given
+        if given is None:
+            return self._new_session(headers, _Connector(self._deadlines))
+        # The caller's connections, proxy and traces, but not their headers and cookies: those are for Braze.
+        return self._new_session(
+            headers,
+            given.connector,
+            connector_owner=False,
+            trust_env=given.trust_env,
+            trace_configs=given.trace_configs,
+            proxy=getattr(given, "_default_proxy", None),  # aiohttp has no public name for it
+            proxy_auth=getattr(given, "_default_proxy_auth", None),
         )
 
     def _own_options(self) -> dict[str, Any]:
+        connect, silence = self._limits.connect, self._limits.silence
+        # A connector of ours tells when there is a connection; of others only aiohttp knows, for a price.
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=connect, sock_read=None if self._given is None else silence
+        )
         return {
-            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect),
+            "timeout": timeout,
             "auto_decompress": False,
             "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
         }
@@ -111,9 +134,13 @@ class Transport:
     async def aclose(self) -> None:
         """Close the sessions that are ours."""
         self._deadlines.aclose()
-        sessions, self._session, self._files = {self._session, self._files}, None, None
-        for session in sessions - {None, self._given}:
-            await cast("aiohttp.ClientSession", session).close()
+        session, files, self._session, self._files = self._session, self._files, None, None
+        try:
+            if files is not None:
+                await files.close()
+        finally:  # when that is interrupted, too
+            if session is not None and session is not self._given:
+                await session.close()
 
     def check(self) -> None:
         """Refuse another event loop, and a session that was closed.
@@ -153,7 +180,7 @@ class Transport:
                 headers = response.headers
                 sent = sent_at(headers, time.time())
                 return Reply(response.status, headers, body, parse_rate_limit(headers, sent), sent)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             problem = self._explain(error, url)
         except asyncio.CancelledError:
             if not attempt.timed_out():
@@ -177,11 +204,10 @@ class Transport:
         return self._session, url, self._options
 
     def _way_elsewhere(self, part: Part) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
-        if self._files is None:  # a session of ours sends the key with whatever it sends
-            self._files = self._given or self._new_session({"User-Agent": _USER_AGENT})
-        options = {} if self._given is None else self._own_options()
+        if self._files is None:  # the other one sends the key with whatever it sends
+            self._files = self._new_files_session()
         headers = {"Range": f"bytes={part.first}-{part.last}", "Accept-Encoding": "identity"}
-        return self._files, part.url, {"headers": headers, **options}
+        return self._files, part.url, {"headers": headers}
 
     async def _read(self, response: aiohttp.ClientResponse, attempt: Attempt) -> bytes:
         cap = self._limits.body
@@ -193,9 +219,9 @@ class Transport:
                 body += chunk
                 if len(body) > cap:
                     response.close()
-                    raise _too_large(cap)
+                    raise too_large(cap)
             encoding = response.headers.get("Content-Encoding", "")
-            return _inflate(body, encoding.strip().lower(), cap) if encoding else bytes(body)
+            return inflate(body, encoding.strip().lower(), cap) if encoding else bytes(body)
         except BrazeError:
             if response.status < 300:
                 raise
@@ -204,22 +230,28 @@ class Transport:
     def _explain(self, error: Exception, url: URL) -> TransportError:
         """Our error for aiohttp's: its kind is kept, its texts only where they cannot hold a header."""
         explained = self._explained(error, url)
-        explained.sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        explained.sent = not isinstance(error, _NOT_SENT)
         return explained
 
     def _explained(self, error: Exception, url: URL) -> TransportError:
         where = f"{url.host}:{url.port}"
-        if isinstance(error, TimeoutError):
-            # The one time-out that is left to aiohttp: it alone knows when it connects.
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
             return TimedOutError(
                 f"no connection to {where} within {self._limits.connect:g} s", retryable=True
+            )
+        if isinstance(error, TimeoutError):
+            return TimedOutError(f"{self._limits.silence:g} s of silence from {where}", retryable=True)
+        if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+            return TransportError(
+                f"aiohttp cannot ask {where} ({type(error).__name__}): check base_url, and that a session of "
+                "your own leaves ~/.netrc alone (trust_env=False)"
             )
         if isinstance(error, aiohttp.ClientSSLError):
             return TransportError(f"TLS with {where} failed ({_tls_reason(error)}); nothing was sent")
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             problem = f"the host of {where} is not found"
             if url.host == self._base_url.host:
-                problem += f"; check base_url{likely_mistake(url.host or '')}"
+                problem += f"; check base_url{nearest(url.host or '')}"
         elif isinstance(error, aiohttp.ClientConnectorError):
             # asyncio puts the address where the reason should be.
             reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no reason given"
@@ -236,34 +268,29 @@ class Transport:
         problem = f"not complete within {self._total:g} s"
         if attempt.late == "silence":
             problem = f"{self._limits.silence:g} s of silence from {url.host}:{url.port}"
-        return TimedOutError(problem, retryable=True)
+        error = TimedOutError(problem, retryable=True)
+        error.sent = (
+            attempt.heard_at is not None or self._given is not None
+        )  # whose connections we do not see
+        return error
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells when a request has its connection, since silence cannot begin before that."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        # The client's semaphore bounds the connections; waiting for one here would eat into the time-out.
+        super().__init__(limit=0)
+        self._deadlines = deadlines
+
+    async def connect(self, *arguments: Any, **named: Any) -> Any:
+        """See `aiohttp.BaseConnector`."""
+        connection = await super().connect(*arguments, **named)
+        self._deadlines.connected()
+        return connection
 
 
 def _tls_reason(error: aiohttp.ClientSSLError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return plain(str(error.certificate_error))
     return plain(str(error.os_error))
-
-
-def _too_large(cap: int) -> ReplyError:
-    return ReplyError(f"the body is larger than limits.body ({cap:,} bytes); the connection was closed")
-
-
-def _inflate(body: bytearray, encoding: str, cap: int) -> bytes:
-    """Decompress, but never further than one byte past the limit."""
-    if encoding == "identity":
-        return bytes(body)
-    if encoding not in {"gzip", "x-gzip"}:
-        raise ReplyError("the body came in an encoding nobody asked for", retryable=True)
-    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: gzip
-    try:
-        whole = stream.decompress(body, cap + 1)
-    except zlib.error:
-        whole = None
-    if whole is None:
-        raise ReplyError(f"the body is not the {encoding} it is said to be", retryable=True)
-    if len(whole) > cap:
-        raise _too_large(cap)
-    if not stream.eof:
-        raise TransportError("the compressed body is cut short", retryable=True)
-    return whole

@@ -169,7 +169,8 @@ class UsersExport:
         while True:
             failure: BrazeError | None = None
             try:
-                await self._call(users_file(self._file_url(), self.segment_id, 0, 0))
+                # Later ones are not sent again: this asks again anyway, and retries have a quota.
+                await self._call(users_file(self._file_url(), self.segment_id, 0, 0, retried=not answered))
             except (PermissionDeniedError, NotFoundError):  # what the host says until the file is there
                 answered = True
             except (TransportError, ServerError) as error:
@@ -181,7 +182,8 @@ class UsersExport:
             left = ends - self._clock()
             if left <= 0:
                 raise failure or self._late(timeout)
-            await self._sleep(min(left, delay * random.uniform(0.8, 1.2)))  # noqa: S311 - not a secret
+            told = failure.retry_after if isinstance(failure, ServerError) else None
+            await self._sleep(min(left, max(told or 0.0, delay * random.uniform(0.8, 1.2))))  # noqa: S311 - not a secret
             delay = min(delay * _POLL_GROWTH, _LONGEST_POLL)
 
     async def _read(self, pick: Callable[[tuple[bytes, dict[str, Any]]], T]) -> AsyncGenerator[T, None]:

@@ -26,6 +26,7 @@ async def deadlines() -> AsyncIterator[Deadlines]:
 async def attempt(deadlines: Deadlines, work: Callable[[Callable[[], None]], object]) -> str:
     """One attempt, as the transport makes it: how it ended."""
     this = deadlines.begin()
+    deadlines.connected()
 
     def heard() -> None:
         this.heard_at = deadlines.now()
@@ -61,6 +62,16 @@ async def test_silence_and_the_total_are_told_apart(deadlines: Deadlines) -> Non
     began = time.monotonic()
     assert await attempt(deadlines, drip) == "total"
     assert 0.5 <= time.monotonic() - began < 0.9
+
+
+async def test_there_is_no_silence_before_there_is_a_connection(deadlines: Deadlines) -> None:
+    """Connecting has a time-out of its own, and so has the whole."""
+    this = deadlines.begin()
+    assert this.heard_at is None
+    with pytest.raises(asyncio.CancelledError):
+        await forever(None)
+    assert (this.timed_out(), this.late) == (True, "total")
+    deadlines.end(this)
 
 
 async def test_many_at_once_need_one_timer(deadlines: Deadlines) -> None:
@@ -120,7 +131,7 @@ async def test_the_callers_own_cancellation_passes(deadlines: Deadlines) -> None
 
     task = asyncio.create_task(both())
     await asyncio.sleep(0)
-    (this,) = deadlines._attempts
+    (this,) = deadlines._attempts.values()
     this.late = "total"
     this.task.cancel()
     task.cancel()

@@ -1,30 +1,40 @@
-"""What the README and the docs show is run, as it stands there."""
+"""What the README and the docs show is run, as it stands there. `make docs` also looks at the built site."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import os
 import re
 import shlex
+import socket
+import ssl
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+import tomllib
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from pages import PAGES, ROOT, Page, blocks, run_console
+from site_check import problems
 
 import braze_segments_async
 from braze_segments_async import BrazeError, BrazeSegments, Limits, RetryPolicy
+from braze_segments_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
-    from braze_segments_async.sandbox import Sandbox
-
-ROOT = Path(__file__).parent.parent
+PACKAGE = braze_segments_async.__name__
 README = (ROOT / "README.md").read_text()
-OF_RECIPES = {"airflow_dag.py", "dagster_asset.py", "dlt_pipeline.py"}  # see test_recipes.py
+# Run by test_recipes.py, and by the tests of FastAPI.
+ELSEWHERE = {"airflow_dag.py", "dagster_asset.py", "dlt_pipeline.py", "fastapi_app.py"}
 
 
 def _block(heading: str, language: str = "python") -> str:
@@ -33,12 +43,105 @@ def _block(heading: str, language: str = "python") -> str:
     return section.split(f"```{language}\n", 1)[1].split("```", 1)[0]
 
 
-@pytest.fixture
-def in_env(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """The sandbox, as the environment's two variables name a Braze."""
+def _ask_only(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the sandbox the Braze that the environment names, with no way out of this machine."""
     monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
     monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
-    return sandbox
+    look_up = socket.getaddrinfo
+
+    def here(host: Any, *arguments: Any, **more: Any) -> Any:
+        assert host in {None, "127.0.0.1", "localhost"}, f"an example asks for {host}"
+        return look_up(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+
+
+@asynccontextmanager
+async def _proxy() -> AsyncIterator[dict[str, str]]:
+    """What docs/proxy.md has: a proxy that must be used, and the certificate of an authority."""
+    passed = []
+
+    async def forward(request: web.BaseRequest) -> web.Response:
+        passed.append(request.url)
+        headers = {
+            name: request.headers[name]
+            for name in ("Authorization", "Content-Type")
+            if name in request.headers
+        }
+        async with aiohttp.request(
+            request.method, request.url, headers=headers, data=await request.read()
+        ) as reply:
+            kept = {name: value for name, value in reply.headers.items() if name.startswith(("X-", "Date"))}
+            return web.Response(status=reply.status, body=await reply.read(), headers=kept)
+
+    runner = web.ServerRunner(web.Server(forward))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    here = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    authority = ssl.get_default_verify_paths().cafile
+    try:
+        yield {
+            "http://proxy.example.com:3128": here,
+            'os.environ["HTTPS_PROXY"]': repr(here),
+            'cafile="/etc/ssl/certs/company-ca.pem"': f"cafile={authority!r}",
+        }
+    finally:
+        await runner.cleanup()
+    assert len(passed) > 250
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[dict[str, str]]:
+    yield {}
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.language == "python" for b in blocks(page))]
+)
+async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every Python block of a page is run, or says why not; what is shown of its output is what it prints."""
+    monkeypatch.chdir(tmp_path)
+    size = 30 if page == "README.md" else 250  # which asks for a year of sizes of all of them
+    async with Sandbox(size) as sandbox, _proxy() if page == "docs/proxy.md" else _nothing() as instead:
+        _ask_only(sandbox, monkeypatch)
+        monkeypatch.setenv("BRAZE_KEY_US", sandbox.api_key)  # of docs/workspaces.md
+        names = {"__name__": "page", "segment_id": sandbox.segment_ids[0]}
+        await Page(tmp_path, names, instead).run(page)
+
+
+async def test_console(tmp_path: Path) -> None:
+    """The commands of docs/start.md say what is shown."""
+    await run_console("docs/start.md", tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_data(page: str) -> None:
+    """What is shown as JSON and TOML is that."""
+    for block in blocks(page):
+        if block.language == "json":
+            for line in block.text.splitlines():
+                json.loads(line)
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+
+
+def test_reference() -> None:
+    """Every public name is in the reference, and nothing else."""
+    modules = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
+    public = {
+        f"{PACKAGE}{suffix}.{name}"
+        for suffix in modules
+        for name in importlib.import_module(f"{PACKAGE}{suffix}").__all__
+    }
+    found = []
+    for path in (ROOT / "docs" / "reference").glob("*.md"):
+        module = ""
+        for directive, name in re.findall(r"^\.\. (\w+):: (\S+)", path.read_text(), re.MULTILINE):
+            if directive in {"module", "currentmodule"}:
+                module = name
+            elif directive != "automodule":
+                found.append(f"{module}.{name}")
+    assert sorted(found) == sorted(public)
 
 
 async def _run(example: str, names: dict[str, Any]) -> dict[str, Any]:
@@ -65,22 +168,6 @@ async def test_ten_lines(sandbox: Sandbox, source: str, capsys: pytest.CaptureFi
     result = await _run(lines, names)
     assert len(result["sizes"]) == 365
     assert len(capsys.readouterr().out.splitlines()) == 250 + 3 + 250 + 1
-
-
-async def test_script(in_env: Sandbox) -> None:
-    """The README's script prints every segment."""
-    script = _block("### In a script")
-    done = await _python("-c", script)
-    assert len(done.splitlines()) == 250
-    assert in_env.count("details") == 250
-
-
-async def test_into_a_file(in_env: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The README's export leaves the whole file."""
-    monkeypatch.chdir(tmp_path)
-    result = await _run(_block("## Into a file"), {"BrazeSegments": BrazeSegments})
-    assert result["result"].rows == in_env.count("details") == 250
-    assert (tmp_path / "segments.parquet").stat().st_size > 10_000
 
 
 def test_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +214,7 @@ async def test_pytest_fixture() -> None:
         await anext(generator)
 
 
-@pytest.mark.parametrize("example", sorted({p.name for p in (ROOT / "examples").glob("*.py")} - OF_RECIPES))
+@pytest.mark.parametrize("example", sorted({p.name for p in (ROOT / "examples").glob("*.py")} - ELSEWHERE))
 async def test_examples(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every example runs by one command, with no key."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
@@ -167,12 +254,18 @@ def test_reliability_numbers() -> None:
         assert row in page
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", PAGES)
 def test_links(page: str) -> None:
     """Every relative link leads to a file that is there."""
     here = (ROOT / page).parent
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text()):
         assert (here / target).exists(), target
+
+
+@pytest.mark.skipif("SITE" not in os.environ, reason="make docs builds the site, and has it looked at")
+def test_site() -> None:
+    """No page of the built site loads anything from another host, and every link in it leads somewhere."""
+    assert not problems(ROOT / os.environ["SITE"])
 
 
 async def _python(*arguments: str) -> str:

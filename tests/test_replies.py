@@ -192,13 +192,14 @@ STARTED = {"message": "success", "object_prefix": "p", "url": "https://example.c
 
 
 def test_an_export_that_was_started() -> None:
-    """201 is its success, and nothing else is; its url does not show itself, and may be missing."""
-    started = judge(USERS, reply(201, STARTED), KEY)
-    assert (started.object_prefix, started.url) == ("p", STARTED["url"])
+    """201, or the 200 of a gateway, is its success; its url does not show itself, and may be missing."""
+    for status in (201, 200):
+        started = judge(USERS, reply(status, STARTED), KEY)
+        assert (started.object_prefix, started.url) == ("p", STARTED["url"])
     assert "secret" not in repr(started)
     for url in (None, ""):
         assert judge(USERS, reply(201, STARTED | {"url": url}), KEY).url is None
-    for status, body in ((200, STARTED), (201, {"message": "success"}), (201, {"message": "queued"})):
+    for status, body in ((204, STARTED), (201, {"message": "success"}), (201, {"message": "queued"})):
         with pytest.raises(ReplyError):
             judge(USERS, reply(status, body), KEY)
 

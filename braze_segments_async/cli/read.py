@@ -106,7 +106,7 @@ def sizes(
 
 
 def check(*, json: bool = False, connection: Connection = _ANY) -> int:
-    """Check the key: host, permissions and what is left of the rate limit. Three or four requests.
+    """Check the key: host, permissions and what is left of the rate limit. Four requests at most.
 
     Exit codes: 0 an export can be made, 1 something it needs is missing, 2 wrong use.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 from braze_segments_async.config import CONSISTENCIES, check_base_url, check_choice, check_integer
 from braze_segments_async.errors import ConfigError
@@ -93,7 +94,7 @@ class WorkspaceConfig:
     base_url: str
     path: Path = field(converter=Path)
     api_key_env: str | None = field(default=None, converter=_variable)
-    api_key_file: Path | None = None
+    api_key_file: Path | None = field(default=None, converter=optional(Path))
     options: ExportOptions = ExportOptions()
 
     def __attrs_post_init__(self) -> None:

@@ -1,0 +1,31 @@
+"""Segments and exports in a FastAPI app. It needs the extra `fastapi`.
+
+    from braze_segments_async.fastapi import Segments, braze_lifespan, segments_router
+
+    app = FastAPI(lifespan=braze_lifespan(exports="exports"))
+    app.include_router(segments_router(dependencies=[Depends(signed_in)]), prefix="/braze")
+
+    @app.get("/names")
+    async def names(segments: Segments) -> list[str]:
+        return [segment.name async for segment in segments.list()]
+
+The client and the export are the lifespan's: made in the event loop that serves, and ended before the server
+waits for its last connection.
+"""
+
+from importlib import import_module
+
+try:
+    import_module("fastapi.sse")  # the newest part that is used here
+except ModuleNotFoundError as error:
+    if error.name not in {"fastapi", "fastapi.sse"}:
+        raise
+    raise ModuleNotFoundError(
+        'FastAPI, 0.135.1 or newer, is an extra: pip install "braze-segments-async[fastapi]"', name=error.name
+    ) from None
+
+from .lifespan import Segments, braze_lifespan, get_segments
+from .problems import braze_errors
+from .router import segments_router
+
+__all__ = ["Segments", "braze_errors", "braze_lifespan", "get_segments", "segments_router"]

@@ -1,0 +1,65 @@
+"""What goes wrong between Braze and us, as an honest status to our own caller."""
+
+import math
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from fastapi import HTTPException
+
+from braze_segments_async.errors import (
+    BadRequestError,
+    BrazeError,
+    ClosedError,
+    ConfigError,
+    ExportError,
+    ExportRunningError,
+    RateLimitedError,
+    TimedOutError,
+)
+
+__all__ = ["braze_errors", "http_error"]
+
+# The first that fits. All else is a bad gateway: the key of this service, not the caller's, is refused, or
+# Braze did not answer as it should.
+_STATUSES: dict[type[BrazeError], int] = {
+    ConfigError: 422,
+    RateLimitedError: 503,
+    ExportRunningError: 409,
+    ClosedError: 503,
+    TimedOutError: 504,
+    ExportError: 500,
+}
+
+
+async def braze_errors() -> AsyncIterator[None]:
+    """A dependency: what the library raises is answered with an honest status.
+
+    That is 422 for a wrong argument, 404 for a segment that is not there, 503 and `Retry-After` for the rate
+    limit, 504 where Braze took too long, and 502 for all else of it: if it refuses the key of this service,
+    that is not the fault of whoever called.
+    """
+    try:
+        yield
+    except BrazeError as error:
+        problem = http_error(error)
+    else:
+        return
+    raise problem
+
+
+def http_error(error: BrazeError) -> HTTPException:
+    """What `braze_errors` raises."""
+    if isinstance(error, BadRequestError) and error.segment_id is not None:
+        status = 404
+    else:
+        status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 502)
+    headers = {}
+    if isinstance(error, RateLimitedError) and (seconds := _seconds_left(error)) is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    return HTTPException(status, str(error), headers)
+
+
+def _seconds_left(error: RateLimitedError) -> float | None:
+    if error.retry_after is not None or error.resets_at is None:
+        return error.retry_after
+    return (error.resets_at - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,184 @@
+"""The code on the pages of README and docs: found, and run as it stands there, one page after the other.
+
+- The Python blocks of a page are run in order and share their names; `await` works at the top level.
+- A block that begins with `# some/name.py` is that file: tests are run by pytest, scripts by Python.
+- A block that is not to be run says why, in a comment before it: `<!-- not run: reason -->`.
+- A `text` block right after a Python block is what that prints; `…` stands for anything.
+- `"KEY"` and Braze's endpoints are those of a sandbox of 250 segments, and so is the environment.
+- The `console` blocks of some pages are run, too: a command after each `$`, and what it says.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import io
+import os
+import re
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+import braze_segments_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(braze_segments_async.__file__).parents[1]
+PAGES = ("README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
+
+_FENCE = re.compile(r"( *)(`{3,})(\S*)[^`]*")
+_NOT_RUN = re.compile(r"<!-- not run: (.{10,}) -->")
+_FILE = re.compile(r"# ([\w/]+\.(?:py|toml))\n")
+_ENDPOINT = re.compile(r'"https://rest\.[a-z]+-\d\d\.braze\.(?:com|eu)"|\bInstance\.[A-Z]{2}_\d\d\b')
+_INSTANCE = re.compile(r'\binstance = "[A-Z]{2}-\d\d"')
+
+
+@frozen
+class Block:
+    """A fenced block.
+
+    Attributes:
+        page: the path from the root of the checkout.
+        line: of its fence, from 1.
+        language: as the fence says.
+        text: without what it is indented by.
+        not_run: why it is not to be run; empty if it is.
+        at_once: whether nothing stands between it and the block before.
+    """
+
+    page: str
+    line: int
+    language: str
+    text: str
+    not_run: str
+    at_once: bool
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return f"{self.page}:{self.line}"
+
+    @property
+    def file(self) -> str:
+        """The file it is, if it is one."""
+        found = _FILE.match(self.text)
+        return found[1] if found else ""
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """The fenced blocks of a page, in order."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    before: list[str] = ["the top"]  # what stands between this block and the one before
+    at = 0
+    while at < len(lines):
+        fence = _FENCE.fullmatch(lines[at])
+        if fence is None:
+            before.append(lines[at])
+            at += 1
+            continue
+        indent, ticks, language = fence.groups()
+        end = next(n for n in range(at + 1, len(lines)) if lines[n].strip() == ticks)
+        text = "\n".join(line.removeprefix(indent) for line in lines[at + 1 : end])
+        between = [line.strip() for line in before if line.strip()]
+        reason = _NOT_RUN.fullmatch(between[-1]) if between else None
+        yield Block(page, at + 1, language, f"{text}\n", reason[1] if reason else "", not between)
+        before, at = [], end + 1
+
+
+@frozen
+class Page:
+    """A page that is being run.
+
+    Attributes:
+        folder: where its files go.
+        names: what its blocks know.
+        instead: what to put in the place of some texts.
+    """
+
+    folder: Path
+    names: dict[str, Any]
+    instead: Mapping[str, str] = field(factory=dict)
+
+    async def run(self, page: str) -> None:
+        """Run the Python blocks of a page."""
+        printed = None
+        for block in blocks(page):
+            if block.language == "text" and block.at_once and printed is not None:
+                assert_says(block, block.text, printed)
+            printed = None
+            if block.file and not block.not_run:
+                self._write(block)
+            elif block.language == "python" and not block.not_run:
+                printed = await self._run(block)
+        for command in self._commands(page):
+            await succeed(*command, cwd=self.folder)
+
+    def as_run(self, text: str) -> str:
+        """The text, with the sandbox for a Braze."""
+        url, key = f'"{os.environ["BRAZE_BASE_URL"]}"', f'"{os.environ["BRAZE_API_KEY"]}"'
+        text = _INSTANCE.sub(f"base_url = {url}", _ENDPOINT.sub(url, text))
+        for this, that in {'"KEY"': key, **self.instead}.items():
+            text = text.replace(this, that)
+        return text
+
+    async def _run(self, block: Block) -> str:
+        source = "\n" * block.line + self.as_run(block.text)  # so that a traceback names the line
+        code = compile(source, ROOT / block.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        out = io.StringIO()
+        with redirect_stdout(out):
+            if code.co_flags & inspect.CO_COROUTINE:
+                await eval(code, self.names)  # noqa: S307 - our own page
+            else:  # beside the loop, which serves the sandbox meanwhile
+                await asyncio.to_thread(exec, code, self.names)
+        return out.getvalue()
+
+    def _write(self, block: Block) -> None:
+        path = self.folder / block.file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(self.as_run(block.text), encoding="utf-8")
+
+    def _commands(self, page: str) -> Iterator[tuple[str, ...]]:
+        files = [block.file for block in blocks(page) if block.file and not block.not_run]
+        tests = [file for file in files if Path(file).name.startswith("test_")]
+        if tests:  # with no plugin but the one: loading them takes time
+            alone = ("-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin")
+            yield "env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", sys.executable, "-m", "pytest", *alone, *tests
+        for file in files:
+            if file.endswith(".py") and "asyncio.run(" in (self.folder / file).read_text(encoding="utf-8"):
+                yield (sys.executable, "-W", "error", file)
+
+
+def assert_says(block: Block, expected: str, said: str) -> None:
+    """Compare what was said with what a page shows."""
+    pattern = ".*?".join(map(re.escape, expected.rstrip().split("…")))
+    assert re.fullmatch(pattern, said.rstrip(), re.DOTALL), f"{block.place} says otherwise:\n{said}"
+
+
+async def run_console(page: str, folder: Path) -> None:
+    """Run the commands of a page's `console` blocks, and compare what they say."""
+    command = folder / "bin" / "braze-segments"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {braze_segments_async.__name__} "$@"\n')
+    command.chmod(0o700)
+    paths = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    for block in blocks(page):
+        if block.language == "console":
+            for line in block.text.split("$ ")[1:]:
+                asked, _, expected = line.partition("\n")
+                said = await succeed("/bin/sh", "-c", asked, cwd=folder, env={**os.environ, **paths})
+                assert_says(block, expected, said)
+
+
+async def succeed(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run a command beside the loop; returns all it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=-1, stderr=asyncio.subprocess.STDOUT, cwd=cwd, env=env
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    return said.decode()

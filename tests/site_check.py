@@ -1,0 +1,85 @@
+"""What may be wrong with a built site: something is loaded from elsewhere, or a link leads nowhere."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["problems"]
+
+_LOADS = {("link", "href"), ("object", "data"), ("use", "href")}  # and whatever has a src, or a srcset
+
+
+class _Document(HTMLParser):
+    """What a page loads, where it leads to, and where it can be led to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = {""}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """See `HTMLParser`."""
+        for name, value in attrs:
+            if value is None:
+                continue
+            if name in {"src", "srcset"} or (tag, name) in _LOADS:
+                self.loads.append(value)
+            elif (tag, name) == ("a", "href"):
+                self.links.append(value)
+            elif name == "id":
+                self.anchors.add(value)
+            elif name == "style":
+                self.loads += re.findall(r"url\(['\"]?([^'\")]+)", value)
+
+
+@cache
+def _read(path: Path) -> _Document:
+    document = _Document()
+    document.feed(path.read_text(encoding="utf-8"))
+    return document
+
+
+def problems(site: Path) -> list[str]:
+    """All of them, by page.
+
+    Args:
+        site: the directory of the built site.
+    """
+    pages = sorted(site.rglob("*.html"))
+    assert pages, f"no site in {site}"
+    found = []
+    for page in pages:
+        document = _read(page)
+        found += [f"{page}: loads {url}" for url in document.loads if not _is_here(url, page)]
+        found += [f"{page}: leads to {url}" for url in document.links if not _leads_somewhere(url, page)]
+    for style in site.rglob("*.css"):
+        urls = re.findall(r"(?:url\(|@import)\s*['\"]?([^'\")\s]+)", style.read_text(encoding="utf-8"))
+        found += [f"{style}: loads {url}" for url in urls if not _is_here(url, style)]
+    return found
+
+
+def _is_here(url: str, page: Path) -> bool:
+    """A file of the site, or data in the page itself."""
+    parts = urlsplit(url)
+    if parts.scheme or parts.netloc:
+        return parts.scheme == "data"
+    return not parts.path or (page.parent / unquote(parts.path)).is_file()
+
+
+def _leads_somewhere(url: str, page: Path) -> bool:
+    """Another host, where nobody looks; or a file of the site, and a place in it."""
+    parts = urlsplit(url)
+    if parts.scheme or parts.netloc:
+        return parts.scheme in {"https", "mailto"}
+    target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+    if not target.is_file():
+        return False
+    return target.suffix != ".html" or unquote(parts.fragment) in _read(target).anchors
