@@ -11,11 +11,21 @@ import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from faulty import Exchange, Fault, Faulty, answer, head, say
 from helpers import CALLS, KEY, Call, Tried, check_values, client_of
 
-from braze_segments_async import Limits, RedirectError, ReplyError, RetryEvent, TimedOutError, TransportError
+from braze_segments_async import (
+    ConfigError,
+    Limits,
+    RedirectError,
+    ReplyError,
+    RetryEvent,
+    RetryPolicy,
+    TimedOutError,
+    TransportError,
+)
 from braze_segments_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -264,3 +274,47 @@ async def test_key_is_only_in_one_header(call: Call) -> None:
             assert not any(
                 part in f"{exchange.target} {exchange.headers}" for part in (KEY, KEY[:14], KEY[14:])
             )
+
+
+@pytest.mark.parametrize("host", ["rest..iad-01.braze.com", f"{'a' * 64}.braze.com", ".braze.com"])
+def test_what_cannot_be_a_name_is_refused(host: str) -> None:
+    """As an argument: later it would be an exception of Python's codec for such names."""
+    with pytest.raises(ConfigError, match=r"^base_url is not a url: "):
+        client_of(f"https://{host}")
+
+
+async def test_what_aiohttp_refuses_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A session that reads `~/.netrc` may find another authorisation there; nothing is sent."""
+    (tmp_path / ".netrc").write_text("default login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    async with (
+        Faulty() as server,
+        aiohttp.ClientSession(trust_env=True) as session,
+        client_of(server.base_url, session=session) as client,
+    ):
+        with pytest.raises(TransportError, match=r"aiohttp cannot ask .*trust_env=False") as caught:
+            await client.details("a")
+        assert (caught.value.sent, caught.value.attempts, server.requests) == (False, 1, [])
+
+
+async def test_a_connection_that_never_is_was_not_sent() -> None:
+    """Whichever time-out ends it: a POST that waited for a connection can be sent again."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            options: dict[str, Any] = {"timeout": 0.2, "retry": RetryPolicy(attempts=2, backoff=0.0)}
+            async with client_of(f"http://{address[0]}:{address[1]}", **options) as client:
+                with pytest.raises(TimedOutError) as caught:
+                    await client.cancel_exports("a")
+        finally:
+            for filler in fillers:
+                filler.close()
+    assert (caught.value.sent, caught.value.attempts) == (False, 2)

@@ -20,6 +20,7 @@ from braze_segments_async import (
     ExportError,
     ExportExpiredError,
     ExportRunningError,
+    Limits,
     RateLimitedError,
     ReplyError,
     RetryPolicy,
@@ -481,3 +482,17 @@ async def test_before_and_after(braze: Sandbox) -> None:
     with pytest.raises(ClosedError, match="open the client first"):
         await client.cancel_exports(braze.segment_ids[0])
     assert not braze.requests
+
+
+async def test_an_outage_of_the_file_host_costs_no_retries(sandbox: Sandbox) -> None:
+    """A wait asks again anyway: when the file is there at last, the client has all its retries left."""
+    sandbox.inject(Answer(status=503), endpoint="file", ordinals=range(2, 120))
+    sandbox.inject(Answer(status=403), endpoint="file", ordinals=1)
+    async with BrazeSegments(
+        sandbox.api_key, base_url=sandbox.base_url, retry=RetryPolicy(backoff=0.0)
+    ) as client:
+        export = await client.export_users(sandbox.segment_ids[0], fields=["email"])
+        export._sleep = lambda _: asyncio.sleep(0)
+        await export.wait()
+        assert sandbox.count("file") == 120
+        assert client._retrier._quota._tokens == Limits().retry_quota

@@ -349,12 +349,9 @@ async def test_the_key_stays_here(*, own: bool) -> None:
         for request in sandbox.file_requests:
             assert "Authorization" not in request.headers
             assert not leaks(f"{request.path} {request.query} {dict(request.headers)}")
-            assert own or "Cookie" not in request.headers
             assert request.headers["Accept-Encoding"] == "identity"
-            assert set(request.headers) <= {
-                *("Host", "Accept", "Accept-Encoding", "Range", "User-Agent"),
-                *(("X-Team", "Cookie") if own else ()),
-            }
+            # Not even those of the caller's own session: they may be a gateway's, and are for Braze.
+            assert set(request.headers) <= {"Host", "Accept", "Accept-Encoding", "Range", "User-Agent"}
         assert all(request.headers["Authorization"] == f"Bearer {KEY}" for request in sandbox.requests)
 
 
