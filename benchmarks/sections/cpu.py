@@ -1,0 +1,71 @@
+"""What a request costs, beside a loop written by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from contenders import default_session, details_by_hand, details_ours, new_client, new_session
+from measure import has, rounds, row, run_loop
+from report import Row, Section
+from serving import server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from measure import Costs
+    from report import Scale
+
+TITLE = "A request, beside a hand-written aiohttp loop"
+_SAME, _DEFAULT = "same time-outs", "aiohttp's default session"
+_ALLOWED = 1.15  # of the CPU of a loop with the same time-outs: what checks, models and the gate may add
+
+
+class _Size(NamedTuple):
+    details: int
+    rounds: int
+    concurrencies: tuple[int, ...]
+
+
+_SIZES = {
+    "smoke": _Size(100, 2, (16,)),
+    "quick": _Size(3_000, 5, (16, 64)),
+    "full": _Size(3_000, 18, (16, 64)),
+}
+
+
+def run(scale: Scale) -> Section:
+    """See the module."""
+    size = _SIZES[scale]
+    loops = ("asyncio", "uvloop") if has("uvloop") else ("asyncio",)
+    rows: list[Row] = []
+    with server() as url:
+        for loop in loops:
+            for concurrency in size.concurrencies:
+                costs = run_loop(_compare(url, size, concurrency), loop)
+                rows += _rows(costs, loop, concurrency, size.details)
+    text = (
+        f"{size.details:,} details of about 1 KB, no latency, {size.rounds} rounds. First the package, "
+        "second the hand-written loop (`json.loads`, no retries, no rate limit, no models): once with "
+        "time-outs that bound the same as the package's, once with aiohttp's default session, which is what "
+        "people write."
+    )
+    return Section(TITLE, text, tuple(rows), ("uvloop",))
+
+
+async def _compare(url: str, size: _Size, concurrency: int) -> Costs:
+    ids = [f"segment-{number}" for number in range(size.details)]
+    async with new_client(url) as client, new_session(url) as same, default_session(url) as default:
+        contenders = {
+            "package": lambda: details_ours(client, ids, concurrency),
+            _SAME: lambda: details_by_hand(same, ids, concurrency),
+            _DEFAULT: lambda: details_by_hand(default, ids, concurrency),
+        }
+        return await rounds(contenders, size.rounds, size.details)
+
+
+def _rows(costs: Costs, loop: str, concurrency: int, details: int) -> Iterator[Row]:
+    for beside in (_SAME, _DEFAULT):
+        for what in ("cpu", "wall"):
+            label = f"{loop}, {concurrency} at a time, {beside}: {what.replace('cpu', 'CPU')}"
+            allowed = _ALLOWED if (loop, beside, what) == ("asyncio", _SAME, "cpu") else None
+            yield row(label, costs["package"], costs[beside], what, details, at_most=allowed)

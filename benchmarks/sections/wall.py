@@ -1,0 +1,86 @@
+"""How long the whole catalogue takes, beside the ideal and beside two loops written by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+from contenders import catalogue_in_turn, catalogue_ours, catalogue_pipelined
+from measure import rounds
+from report import Row, Section
+from serving import server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from measure import Costs
+    from report import Scale
+
+TITLE = "The whole catalogue, beside the ideal"
+_LATENCY = 0.05
+_ALLOWED, _FROM = 1.05, 10_000  # of the ideal, for so many segments: fewer do not outweigh the opening
+
+
+class _Size(NamedTuple):
+    segments: int
+    rounds: dict[int, int]  # by concurrency
+
+
+_SIZES = {
+    "smoke": _Size(150, {64: 1}),
+    "quick": _Size(2_000, {64: 3, 128: 1, 256: 1}),
+    "full": _Size(10_000, {64: 3, 128: 2, 256: 2}),
+}
+
+
+def pipelined_ideal(segments: int, latency: float, concurrency: int) -> float:
+    """Seconds that nothing could beat that asks for one list page after another.
+
+    The last page is followed by at least one round of details; and the details, which start after page 0,
+    take their time divided by the concurrency. It counts no CPU time and no opening of connections.
+    """
+    pages = segments // 100 + 1
+    return max(pages * latency + latency, latency + segments * latency / concurrency)
+
+
+def run(scale: Scale) -> Section:
+    """See the module."""
+    size = _SIZES[scale]
+    rows: list[Row] = []
+    with server("--segments", str(size.segments), "--latency", str(_LATENCY)) as url:
+        for concurrency, number in size.rounds.items():
+            contenders = {
+                "package": partial(catalogue_ours, url, concurrency),
+                "pipelined by hand": partial(catalogue_pipelined, url, concurrency),
+                "list, then details, by hand": partial(catalogue_in_turn, url, concurrency),
+            }
+            costs = asyncio.run(rounds(contenders, number, size.segments, warm=False))
+            rows += _rows(costs, size.segments, concurrency)
+    text = (
+        f"{size.segments:,} segments at {1000 * _LATENCY:.0f} ms, opening of connections included. The ideal "
+        "is what nothing could beat that asks for one page of the list after another: with p pages, n "
+        "segments, latency L and concurrency C, the longer of p·L + L and L + n·L/C. From a hundred at a "
+        "time on the package asks for pages ahead, and is held against the details alone besides, L + n·L/C."
+    )
+    return Section(TITLE, text, tuple(rows))
+
+
+def _rows(costs: Costs, segments: int, concurrency: int) -> Iterator[Row]:
+    ideal = pipelined_ideal(segments, _LATENCY, concurrency)
+    package = [cost.wall for cost in costs["package"]]
+    how = f"{segments:,} segments, {concurrency} at a time"
+    for name, runs in costs.items():
+        walls = [cost.wall for cost in runs]
+        ratios = tuple(wall / ideal for wall in walls)
+        allowed = _ALLOWED if name == "package" and segments >= _FROM else None
+        row = Row(f"{how}: {name} / ideal", median(walls), ideal, "s", ratios, allowed)
+        yield row._replace(reference=name != "package")
+    alone = _LATENCY + segments * _LATENCY / concurrency
+    if alone < ideal:
+        ratios = tuple(wall / alone for wall in package)
+        yield Row(f"{how}: package / the details alone", median(package), alone, "s", ratios)
+    walls = [cost.wall for cost in costs["list, then details, by hand"]]
+    ratios = tuple(one / other for one, other in zip(package, walls, strict=True))
+    yield Row(f"{how}: package / list, then details", median(package), median(walls), "s", ratios)

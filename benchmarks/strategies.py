@@ -1,0 +1,164 @@
+"""Ways to export a workspace whose allowance production shares: see `simulation`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from virtual import HOUR, LIMIT, Pool
+
+from braze_segments_async import RateLimit, RetryPolicy
+from braze_segments_async.endpoints import details
+from braze_segments_async.gate import RateGate
+from braze_segments_async.pipeline import Pipeline
+from braze_segments_async.replies import Reply
+from braze_segments_async.retry import Retrier, RetryQuota
+from braze_segments_async.text import Secret
+
+if TYPE_CHECKING:
+    import random
+
+    from braze_segments_async.transport import Transport
+
+__all__ = ["STRATEGIES", "Fleet", "Strategy"]
+
+_LATENCY = 0.1  # seconds
+_CONCURRENCY = 16  # the package's default
+_EPOCH = 500_000 * HOUR  # when the simulation begins: a full hour
+_THROTTLE = 0.1  # of the allowance, evenly over the hour
+_OK = json.dumps({"message": "success", "name": "a segment"}).encode()
+
+
+class Fleet:
+    """The processes that all exports share, as one: whoever wants to send something waits its turn."""
+
+    def __init__(self, requests_a_second: float, chance: random.Random) -> None:
+        self.chance = chance
+        self._each = 1 / requests_a_second
+        self._free_at = 0.0
+
+    async def ask(self, pool: Pool) -> bool:
+        """Send one request; whether it was allowed."""
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(now, self._free_at) + self._each
+        await asyncio.sleep(self._free_at - now + _LATENCY / 2)
+        allowed = pool.take(asyncio.get_running_loop().time())
+        await asyncio.sleep(_LATENCY / 2)
+        return allowed
+
+
+Strategy = Callable[[Fleet, Pool, int], Awaitable[None]]
+
+
+async def _work_off(requests: int, one: Callable[[], Awaitable[object]]) -> None:
+    """Do one thing so often, a few at a time."""
+    left = requests
+
+    async def worker() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await one()
+
+    await asyncio.gather(*[worker() for _ in range(_CONCURRENCY)])
+
+
+async def ideal(fleet: Fleet, pool: Pool, requests: int) -> None:
+    """Takes what production will not need, which nobody can know."""
+    loop = asyncio.get_running_loop()
+    taken: dict[int, int] = {}
+
+    async def one() -> None:
+        while True:
+            hour = int(loop.time() // HOUR)
+            if taken.get(hour, 0) < LIMIT - pool.sends.total(hour):
+                taken[hour] = taken.get(hour, 0) + 1
+                if await fleet.ask(pool):
+                    return
+            else:
+                await asyncio.sleep((hour + 1) * HOUR - loop.time())
+
+    await _work_off(requests, one)
+
+
+def ours(reserve: float) -> Strategy:
+    """The package: its gate, waiting as long as the command does."""
+
+    async def strategy(fleet: Fleet, pool: Pool, requests: int) -> None:
+        retry = RetryPolicy(max_rate_limit_wait=3_900.0)
+        gate = RateGate(
+            reserve=reserve,
+            max_wait=retry.max_rate_limit_wait,
+            clock=asyncio.get_running_loop().time,
+            uniform=fleet.chance.uniform,
+        )
+        retrier = Retrier(retry, RetryQuota(500), gate, None, uniform=fleet.chance.uniform)
+        wire = cast("Transport", _Wire(fleet, pool))
+        pipeline = Pipeline(wire, gate, retrier, Secret("key"), hint="")
+        slots, request = asyncio.Semaphore(_CONCURRENCY), details("a-segment")
+        await _work_off(requests, lambda: pipeline.call(request, slots))
+
+    return strategy
+
+
+class _Wire:
+    """Stands where the package's `Transport` does: answers as Braze would, with `Date` in whole seconds."""
+
+    def __init__(self, fleet: Fleet, pool: Pool) -> None:
+        self._fleet = fleet
+        self._pool = pool
+
+    def check(self) -> None:
+        """See `Transport`."""
+
+    async def send(self, _: object) -> Reply:
+        """See `Transport`."""
+        allowed = await self._fleet.ask(self._pool)
+        sent = _EPOCH + int(asyncio.get_running_loop().time() - _LATENCY / 2)
+        reset = sent - sent % HOUR + HOUR
+        told = RateLimit(LIMIT, self._pool.left, datetime.fromtimestamp(reset, UTC))
+        headers: dict[str, Any] = {"X-RateLimit-Reset": str(reset)}
+        return Reply(200 if allowed else 429, headers, _OK, told, float(sent))
+
+
+def throttled(share: float) -> Strategy:
+    """At a fixed pace; a 429 is tried again with backoff."""
+
+    async def strategy(fleet: Fleet, pool: Pool, requests: int) -> None:
+        loop = asyncio.get_running_loop()
+        upcoming = loop.time()
+
+        async def one() -> None:
+            nonlocal upcoming
+            mine = upcoming = max(upcoming, loop.time()) + HOUR / (share * LIMIT)
+            await asyncio.sleep(mine - loop.time())
+            await _until_allowed(fleet, pool)
+
+        await _work_off(requests, one)
+
+    return strategy
+
+
+async def backoff(fleet: Fleet, pool: Pool, requests: int) -> None:
+    """As fast as it goes; a 429 is tried again with backoff."""
+    await _work_off(requests, lambda: _until_allowed(fleet, pool))
+
+
+async def _until_allowed(fleet: Fleet, pool: Pool) -> None:
+    """Wait up to 0.5 s after a 429, doubling to 20 s, with full jitter, as cloud SDKs do."""
+    attempt = 0
+    while not await fleet.ask(pool):
+        await asyncio.sleep(fleet.chance.uniform(0, min(20.0, 0.5 * 2**attempt)))
+        attempt = min(attempt + 1, 10)
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "ideal": ideal,
+    "this package": ours(reserve=0.1),
+    "this package, `reserve=0.3`": ours(reserve=0.3),
+    "static throttle, a tenth of the allowance": throttled(_THROTTLE),
+    "retry on 429, with backoff": backoff,
+}
