@@ -105,6 +105,6 @@ async def test_killed_again_and_again(sandbox: Sandbox, client: BrazeSegments, t
     async with exporting() as exporter:
         for _ in range(5):
             before = len(journaled(target))
-            await _kill(exporter, sandbox, target, 40)
+            await _kill(exporter, sandbox, target, 26)
             assert len(journaled(target)) > before
     await _resume(sandbox, client, target, content(whole))
