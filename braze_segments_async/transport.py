@@ -68,7 +68,7 @@ class Transport:
             "Authorization": Secret(f"Bearer {api_key}"),
             "User-Agent": _USER_AGENT,
             "Accept": "application/json",
-            "Accept-Encoding": "gzip",  # what _inflate can bound
+            "Accept-Encoding": "gzip",  # what inflate() can bound
         }
         self._given = session
         self._session: aiohttp.ClientSession | None = None
