@@ -77,7 +77,7 @@ async def test_killed_at_twenty_random_moments_while_asking(
             target = tmp_path / str(attempt) / "segments.ndjson"
             target.parent.mkdir()
             await _kill(exporter, sandbox, target, moments.randint(1, _REQUESTS))
-            assert not target.exists()
+            assert not target.exists() or content(target) == content(whole)  # it was faster
             await _resume(sandbox, client, target, content(whole))
 
 
