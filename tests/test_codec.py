@@ -245,7 +245,7 @@ BODIES = st.one_of(
     st.fixed_dictionaries(ANY_DETAILS, optional={"estimated_size": JSON, "id": JSON}),
     st.fixed_dictionaries({"message": st.just("success"), "data": st.lists(ANY_POINT, max_size=3)}),
 )
-quick = settings(deadline=None, max_examples=150)
+quick = settings(max_examples=150)
 
 
 def strictly(value: Any) -> None:

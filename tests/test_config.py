@@ -26,7 +26,7 @@ from braze_segments_async.config import (
 
 HOST = "https://rest.iad-01.braze.com"
 SECRET = "d3adb33f-feed-c0ffee"
-quick = settings(deadline=None, max_examples=300)
+quick = settings(max_examples=300)
 
 
 def problem(check: Any, *arguments: Any, **options: Any) -> str:

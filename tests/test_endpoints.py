@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from attrs import evolve
 from helpers import series_windows
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from braze_segments_async import ConfigError, Segment, SegmentDetails, SizePoint
@@ -123,7 +123,6 @@ ZONES: list[tzinfo] = [UTC, timezone(timedelta(hours=-9, minutes=-30)), ZoneInfo
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.sampled_from(ZONES))  # noqa: DTZ001
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2000), st.none() | MOMENTS | st.dates(date(2000, 1, 1)))
 def test_windows_tile_the_days(length: int, ending_at: datetime | date | None) -> None:
     """Neither gap nor overlap, 1 to 100 days each, in any zone: together exactly the days asked for."""

@@ -139,7 +139,7 @@ def test_every_format_gives_back_the_same_text(kind: Format, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["ndjson", "csv", "sqlite"])
 @given(name=texts, tag=texts, key=texts)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_text_survives(kind: Format, name: str, tag: str, key: str) -> None:
     """Also lone surrogates: NDJSON gives them back, the others show their escape."""
     (row,) = written(kind, evolve(ONE, name=name, tags=(tag,), extra={key: tag}))
@@ -152,7 +152,7 @@ def test_any_text_survives(kind: Format, name: str, tag: str, key: str) -> None:
 
 
 @given(st.lists(texts, min_size=1, max_size=30))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_any_text_survives_in_parquet(names: list[str]) -> None:
     """Also lone surrogates, which are shown as their escape."""
     rows = written("parquet", *[evolve(ONE, name=name, tags=(name,)) for name in names])

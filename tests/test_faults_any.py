@@ -70,7 +70,7 @@ def _judged(request: Request[Any], status: int, body: bytes, headers: dict[str, 
     return judge(request, Reply(status, told, body, parse_rate_limit(told, sent), sent), KEY)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(REQUEST, BODIES)
 def test_any_json(request_: Request[Any], body: Any) -> None:
     """Any JSON in a success reply is a value or a `ReplyError`."""
@@ -80,7 +80,7 @@ def test_any_json(request_: Request[Any], body: Any) -> None:
         assert str(error).isprintable()  # noqa: PT017 - either outcome is right
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(REQUEST, st.integers(100, 599), st.binary(), HEADERS)
 def test_any_reply(request_: Request[Any], status: int, body: bytes, headers: dict[str, str]) -> None:
     """Any status, bytes and headers are a value or an error of ours; a wait is above 0 and finite."""
@@ -92,7 +92,7 @@ def test_any_reply(request_: Request[Any], status: int, body: bytes, headers: di
     assert wait is None or 0 < wait < float("inf")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(REQUEST, st.sampled_from([200, 400, 403, 404, 409, 500, 503]), st.text(), st.text())
 def test_any_text_of_the_service(request_: Request[Any], status: int, before: str, after: str) -> None:
     """Any text of the service with the key in it makes a message that is printable, and without the key."""
@@ -113,7 +113,7 @@ _PASSING = [
 ]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.none() | st.sampled_from(_PASSING), max_size=30))
 def test_any_schedule(schedule: list[Any]) -> None:
     """Under any schedule of passing faults a walk with its details is complete, or raises; never short."""
@@ -138,7 +138,7 @@ def test_any_schedule(schedule: list[Any]) -> None:
     asyncio.run(walk())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.binary(max_size=200),
     st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]),

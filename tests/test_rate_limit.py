@@ -91,7 +91,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(sorted(NAMES)), ANYTHING))
 @example({"date": "Mon, 01 Jan 0001 00:00:00 +2359", "reset": "1"})
 @example({"date": "1 Jan 1 1:1:1 99999999999999", "retry": "Fri, 31 Dec 9999 23:59:59 -2359"})

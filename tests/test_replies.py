@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from braze_segments_async import (
@@ -241,7 +241,6 @@ def test_a_reply_does_not_show_its_body() -> None:
 
 
 @given(st.integers(100, 599), st.binary(max_size=30) | st.text().map(lambda said: {"message": said}))
-@settings(deadline=None)
 def test_any_reply_is_judged(status: int, body: object) -> None:
     """Whatever the status and the body: an error of ours (or a value), of one printable line."""
     if status != 200:

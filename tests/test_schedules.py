@@ -94,7 +94,7 @@ async def _try(client: BrazeSegments, ids: list[str], consumer: _Consumer, optio
             raise AssertionError(other)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.none() | st.sampled_from(_FAULTS), max_size=40),
     st.lists(CONSUMERS, min_size=1, max_size=3),
