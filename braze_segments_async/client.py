@@ -69,8 +69,8 @@ class BrazeSegments(SessionManager):
     ) -> SegmentListing:
         config.check_list(sort_direction, start_page, consistency, prefetch)
 
-        async def fetch(number: int, direction: SortDirection) -> tuple[Segment, ...]:
-            return await self._call(endpoints.list_page(number, direction), slots)
+        def fetch(number: int, direction: SortDirection) -> Coroutine[Any, Any, tuple[Segment, ...]]:
+            return self._call(endpoints.list_page(number, direction), slots)
 
         return SegmentListing(
             fetch,
@@ -119,8 +119,10 @@ class BrazeSegments(SessionManager):
                 stream is iterated.
         """
 
-        async def ask(segment: str | Segment, slots: asyncio.Semaphore | None) -> SegmentDetails:
-            return await self._call(endpoints.details(segment), slots)
+        def ask(
+            segment: str | Segment, slots: asyncio.Semaphore | None
+        ) -> Coroutine[Any, Any, SegmentDetails]:
+            return self._call(endpoints.details(segment), slots)
 
         return self._stream(
             DetailsStream,

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from operator import eq
 from sys import intern
+from types import NoneType
 from typing import Any, NoReturn, TypeVar
 
 from attrs import fields
@@ -95,10 +96,18 @@ def _empty_or(problem: str, body: bytes) -> str:
 # --- strict hooks -------------------------------------------------------------------------------------
 
 
-def _text(value: Any, _: object = None) -> str:
-    if type(value) is not str:
-        raise _Mismatch("text", value)
-    return value
+def _exactly(expected: str, *kinds: type) -> Callable[..., Any]:
+    """A hook that lets values of these types pass, and no others: True is no number."""
+
+    def hook(value: Any, _: object = None) -> Any:
+        if type(value) not in kinds:
+            raise _Mismatch(expected, value)
+        return value
+
+    return hook
+
+
+_text = _exactly("text", str)
 
 
 def _secret(value: Any) -> Secret | None:
@@ -114,12 +123,6 @@ def _identifier(value: Any, _: object = None) -> str:
     except UnicodeEncodeError:
         raise _Mismatch("an id in UTF-8", value) from None
     return value  # type: ignore[no-any-return]
-
-
-def _boolean(value: Any, _: object = None) -> bool:
-    if type(value) is not bool:
-        raise _Mismatch("true or false", value)
-    return value
 
 
 def _size(value: Any, _: object = None) -> int | float:
@@ -142,7 +145,9 @@ def _names(value: Any, _: object = None) -> tuple[str, ...]:
     return tuple([intern(_text(name)) for name in value if name is not None])
 
 
-def _moment(value: Any, _: object = None) -> datetime:
+def _moment(value: Any, _: object = None) -> datetime | None:
+    if value is None:
+        return None
     moment = datetime.fromisoformat(_text(value))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -161,15 +166,14 @@ def _optional(hook: Callable[[Any], T]) -> Callable[[Any, object], T | None]:
 
 _converter = Converter()
 _converter.register_structure_hook(str, _text)
-_converter.register_structure_hook(datetime, _moment)
 _converter.register_structure_hook(date, _day)
 _hooks: dict[Any, Callable[[Any, Any], Any]] = {
-    str | None: _optional(_text),
+    str | None: _exactly("text", str, NoneType),
     Secret | None: _optional(_secret),
-    bool | None: _optional(_boolean),
+    bool | None: _exactly("true or false", bool, NoneType),
     int | float: _size,
     int | float | None: _optional(_size),
-    datetime | None: _optional(_moment),
+    datetime | None: _moment,
     tuple[str, ...]: _names,
     Mapping[str, Any]: _as_it_is,  # `extra`: made here, never by a reply
 }
@@ -227,7 +231,7 @@ def decode_details(body: dict[str, Any], segment_id: str, tracking: bool | None)
     Raises:
         ReplyError: no name, or a value of the wrong type.
     """
-    extra = {key: value for key, value in body.items() if key not in _NOT_EXTRA}
+    extra = {key: body[key] for key in body if key not in _NOT_EXTRA}
     own = {"id": segment_id, "analytics_tracking_enabled": tracking, "extra": extra}
     return _strictly(lambda: _structure_details(body | own, SegmentDetails), "$")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 __all__ = ["Attempt", "Deadlines"]
 
@@ -51,7 +51,7 @@ class Deadlines:
         self._total = total
         self._silence = silence
         self._tick = min(total / _LOOKS, silence / _LOOKS, _LONGEST_TICK)
-        self._attempts: dict[asyncio.Task[Any], Attempt] = {}
+        self._attempts: dict[asyncio.Task[Any] | None, Attempt] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> Attempt:
@@ -65,7 +65,7 @@ class Deadlines:
 
     def connected(self) -> None:
         """The current task has a connection: from now on there can be silence."""
-        attempt = self._attempts.get(cast("asyncio.Task[Any]", asyncio.current_task(self._loop)))
+        attempt = self._attempts.get(asyncio.current_task(self._loop))
         if attempt is not None:
             attempt.heard_at = self.now()
 

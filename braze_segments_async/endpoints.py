@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from .codec import decode_details, decode_list, decode_series, decode_started
 from .config import check_integer, check_segment_id, check_users_export
@@ -111,7 +111,7 @@ class FileBytes:
     etag: str
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Request(Generic[T]):
     """One request, ready to be sent, and how to read its answer.
 

@@ -15,7 +15,7 @@ from .models import Segment, SegmentDetails, SegmentFailure, SegmentSizes
 from .tasks import stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
 
     from .config import OnError
 
@@ -26,6 +26,9 @@ ResultT = TypeVar("ResultT")
 
 # What one request met, every other would meet too: even with on_error="collect" there is no going on.
 _FATAL = (AuthenticationError, PermissionDeniedError, RateLimitedError, ClosedError)
+
+
+_END: Any = object()  # in the place of an item: there are no more
 
 
 @define(eq=False)
@@ -84,7 +87,8 @@ class FanOut(Generic[ItemT, ResultT]):
         self._taken = 0
         self._known: set[Hashable] = set()
         self._waiting = self._handed = False
-        self._source: AsyncGenerator[ItemT, None] | None = None
+        self._iterator: Iterator[ItemT] | None = None
+        self._async_iterator: AsyncIterator[ItemT] | None = None
         self._state = "new"
 
     async def __aenter__(self) -> Self:
@@ -104,18 +108,19 @@ class FanOut(Generic[ItemT, ResultT]):
             raise ClosedError("a stream can be iterated once; call the method again for a new one")
         self._state = "running"
         self._running.add(self)
-        self._source = _iterate(self._items)
         self._nobody_asks = asyncio.Event()
         self._nobody_asks.set()
         self._room = asyncio.Semaphore(self._concurrency)
         self._changed = asyncio.Event()
-        for _ in range(min(self._concurrency, length_hint(self._items, self._concurrency))):
-            self._spawn(self._worker(self._source))
         try:
-            while True:
-                outcome = await self._take()
-                if outcome is None:
-                    break
+            if isinstance(self._items, AsyncIterable):
+                self._async_iterator = aiter(self._items)
+            else:
+                self._iterator = iter(self._items)
+            for _ in range(min(self._concurrency, length_hint(self._items, self._concurrency))):
+                self._spawn(self._worker())
+            while self._done or await self._wait():
+                outcome = self._take()
                 if outcome.error is None:
                     yield cast("ResultT", outcome.result)
                 elif self._can_go_on(outcome):
@@ -135,8 +140,9 @@ class FanOut(Generic[ItemT, ResultT]):
         if self._tasks:
             self._changed.set()
             await stop(self._tasks)
-        source, self._source = self._source, None
-        if source is not None:
+        source, self._async_iterator = self._async_iterator, None
+        # An iterator made here is closed here, the caller's own is left alone.
+        if source is not self._items and isinstance(source, AsyncGenerator):
             await source.aclose()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -152,23 +158,16 @@ class FanOut(Generic[ItemT, ResultT]):
         if not self._tasks or task.cancelled():
             self._changed.set()
 
-    async def _worker(self, source: AsyncIterable[ItemT]) -> None:
+    async def _worker(self) -> None:
         while True:
             await self._room.acquire()
-            # A source is asked for one thing at a time. Not with a lock: it lets one in per turn of the loop,
-            # where a whole page of items may be there.
-            while not self._nobody_asks.is_set():
-                await self._nobody_asks.wait()
-            self._nobody_asks.clear()
             try:
-                item = await self._next(source)
-            except StopAsyncIteration:
-                break
+                item = await self._next()
             except Exception as error:  # noqa: BLE001 - the source is the caller's: whatever it raises is passed on
                 self._deliver(self._next_turn(), _Outcome(error=error))
                 continue
-            finally:
-                self._nobody_asks.set()
+            if item is _END:
+                break
             turn = self._next_turn()
             try:
                 outcome = _Outcome(item, await self._work(item))
@@ -177,22 +176,34 @@ class FanOut(Generic[ItemT, ResultT]):
             self._deliver(turn, outcome)
         self._room.release()  # the others shall see the end, too
 
-    async def _next(self, source: AsyncIterable[ItemT]) -> ItemT:
-        """The next item to work on.
+    async def _next(self) -> ItemT:
+        """The next item to work on, or `_END`."""
+        while True:
+            item = await self._anext() if self._iterator is None else next(self._iterator, _END)
+            if item is _END or self._is_wanted(item):
+                return item
 
-        Raises:
-            StopAsyncIteration: there is none.
-        """
-        async for item in source:
-            if self._wanted is not None and not self._wanted(item):
-                continue
-            if self._key is not None:
-                key = self._key(item)
-                if key in self._known:
-                    continue
-                self._known.add(key)
-            return item
-        raise StopAsyncIteration
+    async def _anext(self) -> ItemT:
+        assert self._async_iterator is not None  # noqa: S101 - one of the two
+        # One thing at a time, as generators can do. Not with a lock: it lets one in per turn of the loop,
+        # where a whole page of items may be there.
+        while not self._nobody_asks.is_set():
+            await self._nobody_asks.wait()
+        self._nobody_asks.clear()
+        try:
+            return await anext(self._async_iterator, _END)
+        finally:
+            self._nobody_asks.set()
+
+    def _is_wanted(self, item: ItemT) -> bool:
+        if self._wanted is not None and not self._wanted(item):
+            return False
+        if self._key is not None:
+            key = self._key(item)
+            if key in self._known:
+                return False
+            self._known.add(key)
+        return True
 
     def _next_turn(self) -> int:
         self._taken += 1
@@ -213,17 +224,20 @@ class FanOut(Generic[ItemT, ResultT]):
             self._room.release()
         self._changed.set()
 
-    async def _take(self) -> _Outcome[ItemT, ResultT] | None:
-        """The next outcome; `None` once the source is used up and all tasks are over."""
+    async def _wait(self) -> bool:
+        """Until there is an outcome; false once the source is used up and all tasks are over."""
         while not self._done:
             if self._state == "closed":
                 raise ClosedError("the stream was closed while it was read")
             if not self._tasks:
-                return None
+                return False
             self._changed.clear()
             self._waiting = True
             await self._changed.wait()
             self._waiting = False
+        return True
+
+    def _take(self) -> _Outcome[ItemT, ResultT]:
         if self._handed:
             self._handed = False
         else:
@@ -238,21 +252,6 @@ class FanOut(Generic[ItemT, ResultT]):
             and isinstance(outcome.error, BrazeError)
             and not isinstance(outcome.error, _FATAL)
         )
-
-
-async def _iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
-    """One by one from either kind; an iterator made here is closed here, the caller's own is left alone."""
-    if not isinstance(items, AsyncIterable):
-        for item in items:
-            yield item
-        return
-    iterator = aiter(items)
-    try:
-        async for item in iterator:
-            yield item
-    finally:
-        if iterator is not items and isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
 
 
 class SegmentStream(FanOut["str | Segment", ResultT]):

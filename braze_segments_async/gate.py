@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .errors import RateLimitedError
@@ -20,12 +19,11 @@ from .rate_limit import LONGEST, moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from .rate_limit import RateLimit
 
 __all__ = ["RateGate", "too_long"]
-
-_SECOND = timedelta(seconds=1)
 
 
 class RateGate:
@@ -63,7 +61,7 @@ class RateGate:
         self._left: int | None = None  # of the window, as told; None while nothing was told
         self._kept = 0  # requests of the window that are left to others
         self._first_left = self._earlier_requests = 0  # when the window was first heard of
-        self._window = datetime.fromtimestamp(0, UTC)  # the latest, by the moment it resets at
+        self._window = 0.0  # the latest, by the moment it resets at: seconds of the epoch
         self._window_ends = 0.0  # the same moment, by our clock
         self._opens = 0.0
         self._resets_at: datetime | None = None
@@ -109,7 +107,7 @@ class RateGate:
         if told is not None:
             self.latest = told
             if sent is not None and told.remaining is not None and told.resets_at is not None:
-                self._learn(told.remaining, told.limit, told.resets_at, sent)
+                self._learn(told.remaining, told.limit, told.resets_at.timestamp(), sent)
         self._changed.set()
 
     def close(self, seconds: float, why: str, resets_at: datetime | None) -> None:
@@ -138,8 +136,8 @@ class RateGate:
             pause_reason=self._why if self.closed else "",
         )
 
-    def _learn(self, remaining: int, limit: int | None, resets_at: datetime, sent: float) -> None:
-        resets_in = resets_at.timestamp() - sent
+    def _learn(self, remaining: int, limit: int | None, resets_at: float, sent: float) -> None:
+        resets_in = resets_at - sent
         if not 0 < resets_in <= LONGEST:
             return
         now = self._clock()
@@ -148,9 +146,9 @@ class RateGate:
         # they are of; where it is told in relative seconds, it may be off by one.
         ahead = resets_at - self._window
         over = now >= self._window_ends
-        if ahead < -_SECOND or (over and ahead <= timedelta()):
+        if ahead < -1.0 or (over and ahead <= 0.0):
             return  # of a window that is over
-        if not over and ahead <= _SECOND:
+        if not over and ahead <= 1.0:
             ends = min(ends, self._window_ends)
             if self._left is not None:
                 remaining = min(remaining, self._left)

@@ -18,7 +18,7 @@ from .retry import Retrier, RetryEvent, RetryPolicy, RetryQuota, check_policy
 from .text import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     import aiohttp
@@ -161,9 +161,9 @@ class SessionManager:
             for stream in list(self._streams):
                 await stream.aclose()
 
-    async def _call(self, request: Request[T], slots: asyncio.Semaphore | None = None) -> T:
+    def _call(self, request: Request[T], slots: asyncio.Semaphore | None = None) -> Coroutine[Any, Any, T]:
         if self._state != "open":
             if self._state == "closed":
                 raise ClosedError("this client is closed, and cannot be opened again; make a new one")
             raise ClosedError("open the client first: async with BrazeSegments(…) as segments: …")
-        return await self._pipeline.call(request, slots or self._slots)
+        return self._pipeline.call(request, slots or self._slots)

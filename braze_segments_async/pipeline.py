@@ -58,8 +58,9 @@ class Pipeline:
             ClosedError: the client was closed before the answer came.
             BrazeError: any other that the request met.
         """
-        self._transport.check()
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        self._transport.check(loop)
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - coroutines of ours are awaited in tasks
         cancelling = task.cancelling()
         self._calls.add(task)
@@ -69,8 +70,11 @@ class Pipeline:
                 return await (
                     self._retrier.run(request, elsewhere) if request.retried else elsewhere(request)
                 )
-            async with slots:
+            await slots.acquire()
+            try:
                 return await self._retrier.run(request, self._attempt)
+            finally:
+                slots.release()
         except asyncio.CancelledError:
             # The way asyncio.timeout() tells its own cancellation from the caller's.
             if task not in self._aborted or task.uncancel() > cancelling:

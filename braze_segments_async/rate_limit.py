@@ -10,12 +10,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from attrs import frozen
+from multidict import istr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["LONGEST", "RateLimit", "moment", "parse_rate_limit", "parse_retry_after", "sent_at"]
 
+# Ready to be looked up: every reply is asked for all of them.
+_DATE = istr("Date")
+_LIMIT = istr("X-RateLimit-Limit")
+_REMAINING = istr("X-RateLimit-Remaining")
+_RESET = istr("X-RateLimit-Reset")
 _RELATIVE_BELOW = 1e9  # X-RateLimit-Reset: smaller than any epoch of this century, so seconds from now
 _MILLISECONDS_ABOVE = 1e11  # ... larger than any epoch in seconds for three thousand years
 LONGEST = 366 * 86_400.0  # seconds; nobody means more than a year
@@ -43,7 +49,7 @@ def sent_at(headers: Mapping[str, str], now: float) -> float:
         headers: the reply's, whose lookup ignores letter case.
         now: the local clock, used where there is no `Date`: seconds of the epoch.
     """
-    date = _http_date(headers.get("Date"))
+    date = _http_date(headers.get(_DATE))
     return now if date is None else date
 
 
@@ -54,9 +60,9 @@ def parse_rate_limit(headers: Mapping[str, str], sent: float) -> RateLimit | Non
         headers: the reply's.
         sent: what `sent_at` says of them.
     """
-    limit = _count(headers.get("X-RateLimit-Limit"))
-    remaining = _count(headers.get("X-RateLimit-Remaining"))
-    resets_at = _reset(headers.get("X-RateLimit-Reset"), sent)
+    limit = _count(headers.get(_LIMIT))
+    remaining = _count(headers.get(_REMAINING))
+    resets_at = _reset(headers.get(_RESET), sent)
     if limit is None and remaining is None and resets_at is None:
         return None
     return RateLimit(limit, remaining, resets_at)
@@ -74,7 +80,7 @@ def parse_retry_after(headers: Mapping[str, str], sent: float, *, reset: bool = 
     """
     retry_after = headers.get("Retry-After")
     until = _http_date(retry_after)
-    resets_at = _reset(headers.get("X-RateLimit-Reset"), sent) if reset else None
+    resets_at = _reset(headers.get(_RESET), sent) if reset else None
     waits = (
         _seconds(headers.get("X-RateLimit-Retry-After")),
         _seconds(retry_after),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import field, frozen
+from attrs import define, field
 
 from .codec import parse_json
 from .endpoints import USERS, FileBytes
@@ -61,7 +61,7 @@ _REFUSED: dict[int, tuple[type[StatusError], str]] = {
 }
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Reply:
     """What came back, whole.
 

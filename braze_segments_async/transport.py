@@ -142,13 +142,13 @@ class Transport:
             if session is not None and session is not self._given:
                 await session.close()
 
-    def check(self) -> None:
+    def check(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse another event loop, and a session that was closed.
 
         Raises:
             ClosedError: in either case.
         """
-        if asyncio.get_running_loop() is not self._loop:
+        if loop is not self._loop:
             raise ClosedError("this client was opened in another event loop; open one in each loop")
         if self._session is None or self._session.closed:
             raise ClosedError(_SESSION_CLOSED)
