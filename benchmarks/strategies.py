@@ -111,7 +111,7 @@ class _Wire:
         self._fleet = fleet
         self._pool = pool
 
-    def check(self) -> None:
+    def check(self, _: object) -> None:
         """See `Transport`."""
 
     async def send(self, _: object) -> Reply:

@@ -1,4 +1,4 @@
-"""What the README and the docs show is run, as it stands there. `make docs` also looks at the built site."""
+"""What the README and the docs show is run, as it stands there; the built site is looked at."""
 
 from __future__ import annotations
 
@@ -95,8 +95,17 @@ async def _nothing() -> AsyncIterator[dict[str, str]]:
     yield {}
 
 
+# What the README shows is run by `make test`, the rest by `make docs`.
+in_docs = pytest.mark.skipif("SITE" not in os.environ, reason="make docs runs it, and skips nothing")
+
+
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.language == "python" for b in blocks(page))]
+    "page",
+    [
+        pytest.param(page, marks=() if page == "README.md" else in_docs)
+        for page in PAGES
+        if any(b.language == "python" for b in blocks(page))
+    ],
 )
 async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every Python block of a page is run, or says why not; what is shown of its output is what it prints."""
@@ -109,6 +118,7 @@ async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         await Page(tmp_path, names, instead).run(page)
 
 
+@in_docs
 async def test_console(tmp_path: Path) -> None:
     """The commands of docs/start.md say what is shown."""
     await run_console("docs/start.md", tmp_path)
@@ -214,6 +224,7 @@ async def test_pytest_fixture() -> None:
         await anext(generator)
 
 
+@in_docs
 @pytest.mark.parametrize("example", sorted({p.name for p in (ROOT / "examples").glob("*.py")} - ELSEWHERE))
 async def test_examples(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every example runs by one command, with no key."""
@@ -262,7 +273,7 @@ def test_links(page: str) -> None:
         assert (here / target).exists(), target
 
 
-@pytest.mark.skipif("SITE" not in os.environ, reason="make docs builds the site, and has it looked at")
+@in_docs
 def test_site() -> None:
     """No page of the built site loads anything from another host, and every link in it leads somewhere."""
     assert not problems(ROOT / os.environ["SITE"])

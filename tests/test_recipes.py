@@ -1,9 +1,8 @@
-"""The recipes: the script for cron, and the examples that need a package. `make recipes` skips none."""
+"""The recipes: the script for cron, and the examples that need a package. `make recipes` runs them."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import py_compile
 import re
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from braze_segments_async.sandbox import Sandbox
 
+pytestmark = pytest.mark.skipif("RECIPES" not in os.environ, reason="make recipes runs it, and skips nothing")
+
 EXAMPLES = ROOT / "examples"
 KEY_FILE = "api-key"
 
@@ -37,12 +38,6 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
-
-
-def needs(package: str) -> pytest.MarkDecorator:
-    """Skip where a package is not installed, except for `make recipes`."""
-    missing = "RECIPES" not in os.environ and importlib.util.find_spec(package) is None
-    return pytest.mark.skipif(missing, reason=f"needs {package}: make recipes installs it, and skips nothing")
 
 
 async def _ran(sandbox: Sandbox | None, *command: str | Path, **variables: str) -> tuple[int, str, str]:
@@ -161,7 +156,6 @@ def test_airflow(tmp_path: Path) -> None:
 # Dagster
 
 
-@needs("dagster")
 async def test_dagster_without_a_key(tmp_path: Path) -> None:
     """One command, no key: the file, and the metadata."""
     file = str(tmp_path / "segments.parquet")
@@ -171,7 +165,6 @@ async def test_dagster_without_a_key(tmp_path: Path) -> None:
     assert "segments.parquet" in {path.name for path in inside(tmp_path)}
 
 
-@needs("dagster")
 async def test_dagster_retry_resumes(tmp_path: Path, sandbox: Sandbox) -> None:
     """A segment that is missing fails the attempt; the next asks for that one only."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=1)
@@ -187,7 +180,6 @@ async def test_dagster_retry_resumes(tmp_path: Path, sandbox: Sandbox) -> None:
     assert [path.name for path in inside(folder)] == ["segments.parquet"]
 
 
-@needs("dagster")
 async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> None:
     """No file and no materialisation while a segment is missing."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
@@ -203,7 +195,6 @@ async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> Non
 # dlt
 
 
-@needs("dlt")
 async def test_dlt_without_a_key(tmp_path: Path) -> None:
     """One command, no key: the history of the segment that was renamed."""
     code, out, err = await _example("dlt_pipeline.py", tmp_path)
@@ -218,7 +209,6 @@ async def test_dlt_without_a_key(tmp_path: Path) -> None:
     assert was[2] == now[1]
 
 
-@needs("dlt")
 async def test_dlt_history(tmp_path: Path, sandbox: Sandbox) -> None:
     """A load that lacks a segment does not happen; archived ones are retired, and come back."""
     history = str(tmp_path / "history.duckdb")

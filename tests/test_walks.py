@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-WALKS = 150
+WALKS = 75
 Edit = Literal["archive", "create", "restore"]
 
 
