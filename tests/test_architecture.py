@@ -6,6 +6,8 @@ import ast
 import builtins
 import importlib
 import inspect
+import subprocess
+import sys
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -91,7 +93,7 @@ def layer(module: str) -> int:
 def test_every_layer_exists() -> None:
     """Else a module that was renamed would rise to the top unseen."""
     assert set(FILES) >= CLIENT
-    assert "client" in ours("__init__")
+    assert "manager" in ours("client")
     assert "codec" in ours("endpoints")
 
 
@@ -127,14 +129,32 @@ def test_parts_that_know_nothing_of_the_client(part: str) -> None:
 
 
 def test_the_door_shows_every_public_name_sorted() -> None:
-    """`__all__` is what can be had from the package, but for its modules; nothing public is left out."""
-    visible = {
-        name
-        for name, value in vars(braze_segments_async).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+    """What type checkers see in it is what is there, each the very thing that its module has."""
+    door = ast.parse(FILES["__init__"].read_text())
+    shown = {
+        alias.name: node.module
+        for node in ast.walk(door)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
     }
-    assert set(braze_segments_async.__all__) == visible | {"__version__"}
-    assert braze_segments_async.__all__ == sorted(braze_segments_async.__all__)
+    assert braze_segments_async.__all__ == sorted(shown)
+    for name, module in shown.items():
+        home = importlib.import_module(f"{PACKAGE}.{module}")
+        assert getattr(braze_segments_async, name) is getattr(home, name)
+    assert set(shown) <= set(dir(braze_segments_async))
+    with pytest.raises(AttributeError, match="module 'braze_segments_async' has no attribute 'Segmnet'"):
+        _ = braze_segments_async.Segmnet  # type: ignore[attr-defined]
+
+
+def test_the_door_opens_at_the_first_touch() -> None:
+    """The package alone costs next to nothing; a name, all of them, or a module of it, brings the rest."""
+    for touch in ("BrazeSegments", "errors.BrazeError", "SizePoint"):
+        script = (
+            f"import sys, {PACKAGE}; assert not {{'attrs', 'cattrs', 'asyncio'}} & set(sys.modules); "
+            f"{PACKAGE}.{touch}; from {PACKAGE} import *; print(BrazeSegments.__name__)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+        assert done.stdout == "BrazeSegments\n"
 
 
 @pytest.mark.parametrize("module", sorted(CLIENT - {"__init__", "_version"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from report import Scale
 
 TITLE = "Start"
+# The package itself imports what is asked of it when it is asked for.
+_OURS = "from braze_segments_async import BrazeSegments"
 _OPEN_OURS = """
 import asyncio, braze_segments_async
 async def main():
@@ -31,11 +34,12 @@ asyncio.run(main())
 _COMMANDS = {
     "python": ("-c", "pass"),
     "import aiohttp, cattrs": ("-c", "import aiohttp, cattrs"),
-    "import braze_segments_async": ("-c", "import braze_segments_async"),
+    _OURS: ("-c", _OURS),
     "open a session": ("-c", _OPEN_AIOHTTP),
     "open a client": ("-c", _OPEN_OURS),
     "braze-segments --help": ("-m", "braze_segments_async", "--help"),
 }
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 _ROUNDS = {"smoke": 1, "quick": 7, "full": 25}
 
 
@@ -50,7 +54,7 @@ def run(scale: Scale) -> Section:
                 times[name].append(took)
     theirs = "import aiohttp, cattrs"
     rows = (
-        _row(times, "import braze_segments_async", theirs),
+        _row(times, _OURS, theirs, at_most=1.1),
         _row(times, "open a client", "open a session"),
         _row(times, "braze-segments --help", theirs),
     )
@@ -62,15 +66,20 @@ def run(scale: Scale) -> Section:
     return Section(TITLE, text, rows, ("cyclopts", "rich"))
 
 
-def _row(times: dict[str, list[float]], ours: str, theirs: str) -> Row:
+def _row(times: dict[str, list[float]], ours: str, theirs: str, *, at_most: float | None = None) -> Row:
     ratios = tuple(one / other for one, other in zip(times[ours], times[theirs], strict=True))
     return Row(
-        f"`{ours}` / `{theirs}`", 1000 * median(times[ours]), 1000 * median(times[theirs]), "ms", ratios
+        f"`{ours}` / `{theirs}`",
+        1000 * median(times[ours]),
+        1000 * median(times[theirs]),
+        "ms",
+        ratios,
+        at_most,
     )
 
 
 def _time(command: tuple[str, ...]) -> float:
     began = time.perf_counter()
     # -P: what is installed or on PYTHONPATH, and not what is in the working directory.
-    subprocess.run([sys.executable, "-P", *command], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-P", *command], check=True, capture_output=True, env=_ENVIRONMENT)
     return time.perf_counter() - began
