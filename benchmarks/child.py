@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
-from pathlib import Path
 
 from contenders import list_by_hand, new_client
-
-
-def peak() -> float:
-    """The most memory this process had, in MiB.
-
-    Not `ru_maxrss` where there is better: a child's begins with what its parent had.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+from measure import peak
 
 
 async def fan_out(url: str) -> None:

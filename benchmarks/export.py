@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -18,7 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from contenders import new_client
-from run import server
+from measure import peak
+from serving import server
 
 from braze_segments_async.export import export_segments
 from braze_segments_async.export.walk import Walk
@@ -56,8 +56,7 @@ def child(url: str, suffix: str) -> None:
     began = time.perf_counter()
     with TemporaryDirectory() as folder:
         asyncio.run(export(url, Path(folder, f"a.{suffix}")) if suffix in _SUFFIXES else fan_out(url))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(Cost(time.perf_counter() - began, peak)))
+    print(json.dumps(Cost(time.perf_counter() - began, peak())))
 
 
 def measure(url: str, suffix: str) -> Cost:

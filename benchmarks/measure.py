@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
 from report import Row
 
-__all__ = ["Contenders", "Cost", "Costs", "Run", "has", "measure", "rounds", "row", "run_loop"]
+__all__ = ["Contenders", "Cost", "Costs", "Run", "has", "measure", "peak", "rounds", "row", "run_loop"]
 
 T = TypeVar("T")
 
@@ -101,3 +104,15 @@ def row(
         tuple(one / other for one, other in pairs),
         at_most,
     )
+
+
+def peak() -> float:
+    """The most memory this process had, in MiB.
+
+    Not `ru_maxrss` where there is better: a child's begins with what its parent had.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import web
+from measure import peak
 
 from braze_segments_async import BrazeSegments, __version__
 
@@ -110,14 +110,6 @@ async def read(url: str, verb: str) -> int:
         async for _ in export.users():
             count += 1
         return count
-
-
-def peak() -> float:
-    """MiB that this process has had in memory, at most."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells includes the process that started this one
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def child(url: str, verb: str) -> None:
