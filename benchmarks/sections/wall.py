@@ -71,8 +71,7 @@ def run(scale: Scale) -> Section:
         "is what nothing could beat that asks for one page of the list after another: with p pages, n "
         "segments, latency L and concurrency C, the longer of p·L + L and L + n·L/C. From a hundred at a "
         "time on the package asks for pages ahead, and is held against the details alone besides, L + "
-        f"n·L/C. L is what the server waits; alone, an answer took {1000 * answer:.1f} ms, the rest being "
-        "timers that count in whole ms, and the way."
+        f"n·L/C. L is what the server waits; alone, an answer took {1000 * answer:.1f} ms."
     )
     return Section(TITLE, text, tuple(rows))
 
