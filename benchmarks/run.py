@@ -9,12 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from report import combine, keep, render, save_baseline, slower
-from serving import server
 
 if TYPE_CHECKING:
     from report import Scale, Section
-
-__all__ = ["server"]  # for the benchmarks that stand beside this one
 
 _SECTIONS = ("cpu", "libraries", "wall", "listing", "limit", "capacity", "memory", "start")
 _REPETITIONS = {"smoke": 1, "quick": 1, "full": 3}

@@ -118,9 +118,9 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         for home in _HOMES:
             found = import_module(f"{__name__}.{home}")
-            globals().update(
-                {public: getattr(found, public) for public in found.__all__ if public in __all__}
-            )
+            for public in found.__all__:
+                if public in __all__:  # what somebody has put in its place stays
+                    globals().setdefault(public, getattr(found, public))
         return globals()[name]
 
     def __dir__() -> list[str]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from . import config, endpoints
 from .check import CheckReport, check
 from .config import ON_ERROR, Consistency, OnError, SortDirection
-from .endpoints import PAGE_SIZE
 from .fanout import DetailsStream, SegmentStream, SizesStream
-from .listing import SegmentListing
+from .listing import SegmentListing, pages_at_once
 from .manager import SessionManager
 from .models import Segment, SegmentSizes
 from .users import UsersExport
@@ -69,8 +68,8 @@ class BrazeSegments(SessionManager):
     ) -> SegmentListing:
         config.check_list(sort_direction, start_page, consistency, prefetch)
 
-        def fetch(number: int, direction: SortDirection) -> Coroutine[Any, Any, tuple[Segment, ...]]:
-            return self._call(endpoints.list_page(number, direction), slots)
+        async def fetch(number: int, direction: SortDirection) -> tuple[Segment, ...]:
+            return await self._call(endpoints.list_page(number, direction), slots)
 
         return SegmentListing(
             fetch,
@@ -282,8 +281,7 @@ class BrazeSegments(SessionManager):
             config.check_integer("concurrency", concurrency, at_least=1)
             slots = asyncio.Semaphore(concurrency)
         concurrency = concurrency or self.concurrency
-        # Pages of 100 come one after another no faster than 100 requests at a time use them up.
-        listing = self._listing("asc", 0, consistency, 1 + concurrency // PAGE_SIZE, slots)
+        listing = self._listing("asc", 0, consistency, pages_at_once(concurrency, consistency), slots)
         return kind(
             listing if of is None else of,
             lambda segment: ask(segment, slots),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
@@ -12,10 +11,11 @@ from attrs import define
 
 from .errors import AuthenticationError, BrazeError, ClosedError, PermissionDeniedError, RateLimitedError
 from .models import Segment, SegmentDetails, SegmentFailure, SegmentSizes
+from .source import END, Source
 from .tasks import stop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Hashable, Iterable
 
     from .config import OnError
 
@@ -26,9 +26,6 @@ ResultT = TypeVar("ResultT")
 
 # What one request met, every other would meet too: even with on_error="collect" there is no going on.
 _FATAL = (AuthenticationError, PermissionDeniedError, RateLimitedError, ClosedError)
-
-
-_END: Any = object()  # in the place of an item: there are no more
 
 
 @define(eq=False)
@@ -87,8 +84,7 @@ class FanOut(Generic[ItemT, ResultT]):
         self._taken = 0
         self._known: set[Hashable] = set()
         self._waiting = self._handed = False
-        self._iterator: Iterator[ItemT] | None = None
-        self._async_iterator: AsyncIterator[ItemT] | None = None
+        self._source: Source[ItemT] | None = None
         self._state = "new"
 
     async def __aenter__(self) -> Self:
@@ -108,17 +104,12 @@ class FanOut(Generic[ItemT, ResultT]):
             raise ClosedError("a stream can be iterated once; call the method again for a new one")
         self._state = "running"
         self._running.add(self)
-        self._nobody_asks = asyncio.Event()
-        self._nobody_asks.set()
         self._room = asyncio.Semaphore(self._concurrency)
         self._changed = asyncio.Event()
         try:
-            if isinstance(self._items, AsyncIterable):
-                self._async_iterator = aiter(self._items)
-            else:
-                self._iterator = iter(self._items)
+            self._source = Source(self._items, self._is_wanted)
             for _ in range(min(self._concurrency, length_hint(self._items, self._concurrency))):
-                self._spawn(self._worker())
+                self._spawn(self._worker(self._source))
             while self._done or await self._wait():
                 outcome = self._take()
                 if outcome.error is None:
@@ -140,9 +131,8 @@ class FanOut(Generic[ItemT, ResultT]):
         if self._tasks:
             self._changed.set()
             await stop(self._tasks)
-        source, self._async_iterator = self._async_iterator, None
-        # An iterator made here is closed here, the caller's own is left alone.
-        if source is not self._items and isinstance(source, AsyncGenerator):
+        source, self._source = self._source, None
+        if source is not None:
             await source.aclose()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -158,15 +148,15 @@ class FanOut(Generic[ItemT, ResultT]):
         if not self._tasks or task.cancelled():
             self._changed.set()
 
-    async def _worker(self) -> None:
+    async def _worker(self, source: Source[ItemT]) -> None:
         while True:
             await self._room.acquire()
             try:
-                item = await self._next()
+                item = await source.take()
             except Exception as error:  # noqa: BLE001 - the source is the caller's: whatever it raises is passed on
                 self._deliver(self._next_turn(), _Outcome(error=error))
                 continue
-            if item is _END:
+            if item is END:
                 break
             turn = self._next_turn()
             try:
@@ -175,25 +165,6 @@ class FanOut(Generic[ItemT, ResultT]):
                 outcome = _Outcome(item, error=error)
             self._deliver(turn, outcome)
         self._room.release()  # the others shall see the end, too
-
-    async def _next(self) -> ItemT:
-        """The next item to work on, or `_END`."""
-        while True:
-            item = await self._anext() if self._iterator is None else next(self._iterator, _END)
-            if item is _END or self._is_wanted(item):
-                return item
-
-    async def _anext(self) -> ItemT:
-        assert self._async_iterator is not None  # noqa: S101 - one of the two
-        # One thing at a time, as generators can do. Not with a lock: it lets one in per turn of the loop,
-        # where a whole page of items may be there.
-        while not self._nobody_asks.is_set():
-            await self._nobody_asks.wait()
-        self._nobody_asks.clear()
-        try:
-            return await anext(self._async_iterator, _END)
-        finally:
-            self._nobody_asks.set()
 
     def _is_wanted(self, item: ItemT) -> bool:
         if self._wanted is not None and not self._wanted(item):

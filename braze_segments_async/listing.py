@@ -21,13 +21,23 @@ if TYPE_CHECKING:
 
     from .config import Consistency, SortDirection
 
-__all__ = ["SegmentListing"]
+__all__ = ["SegmentListing", "pages_at_once"]
 
 Rows = tuple[Segment, ...]
 Fetch = Callable[[int, "SortDirection"], Coroutine[Any, Any, Rows]]
 
 _STALE_PAGES = 2  # full pages in a row with nothing new: one can be a mass un-archiving, two are a loop
 _STRICT_ROUNDS = 5
+
+
+def pages_at_once(concurrency: int, consistency: Consistency) -> int:
+    """How many pages to ask for at once so that so many requests for details need not wait for pages.
+
+    Pages of 100 that come one after another keep 100 requests at a time busy. Where pages are read twice,
+    second readings come two at a time, so that first ones need not come faster.
+    """
+    pages = 1 + concurrency // PAGE_SIZE
+    return pages if consistency == "fast" else min(pages, 2)
 
 
 class SegmentListing:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import CancelledError
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
@@ -102,11 +102,14 @@ def lock_of(config: WorkspaceConfig) -> Path:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process still does anything; one that was killed goes on for a moment."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    """Whether a thread of a process still does anything; what was killed goes on for a moment."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        states = [
+            stat.read_text().rpartition(")")[2].split()[0]
+            for stat in Path("/proc").glob(f"{pid}/task/*/stat")
+        ]
+        return any(state not in "ZX" for state in states)
+    return is_alive(pid)  # one was gone before it was read
 
 
 async def undisturbed(sandbox: Sandbox, path: Path) -> bytes:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli_helpers import until
 from export_helpers import asked, beside, content, journaled, names_in
 
 from braze_segments_async import (
@@ -276,6 +277,21 @@ async def test_progress(sandbox: Sandbox, client: BrazeSegments, target: Path) -
     assert (last.failed, last.archived, last.resumed) == (0, 0, done)
     assert last.rate_limit == client.rate_limit
     assert all(one.done <= two.done for one, two in pairwise(seen))
+
+
+@pytest.mark.parametrize("consistency", ["fast", "safe"])
+async def test_hundreds_at_once_need_pages_ahead(sandbox: Sandbox, target: Path, consistency: str) -> None:
+    """With more in flight than one page holds, the walk does not wait for one page to ask for the next."""
+    sandbox.inject(Answer(delay=30.0), page=1)
+    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
+    async with client:
+        exporting = asyncio.create_task(
+            export_segments(client, target, concurrency=128, consistency=consistency)  # type: ignore[arg-type]
+        )
+        await until(lambda: "2" in {request.query.get("page") for request in sandbox.requests})
+        exporting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await exporting
 
 
 async def test_what_the_callback_raises_is_the_callers(client: BrazeSegments, target: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -21,7 +21,7 @@ from braze_segments_async.fanout import FanOut
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 async def _double(number: int) -> int:
@@ -211,6 +211,83 @@ async def test_the_callers_own_source_fails() -> None:
         async for result in FanOut(source(), _double, concurrency=3, ordered=True):
             seen.append(result)  # noqa: PERF401
     assert seen == [2 * number for number in range(10)]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_source_that_ended_is_not_asked_again(ordered: bool) -> None:  # noqa: FBT001
+    """A queue that says once that it is over is believed: to ask it again would take for ever."""
+    queue: asyncio.Queue[int | None] = asyncio.Queue()
+    for item in (*range(10), None):
+        queue.put_nowait(item)
+
+    class Queued:
+        def __aiter__(self) -> Self:
+            return self
+
+        async def __anext__(self) -> int:
+            if (item := await queue.get()) is None:
+                raise StopAsyncIteration
+            return item
+
+    assert [r async for r in FanOut(Queued(), _double, concurrency=4, ordered=ordered)] == [
+        2 * number for number in range(10)
+    ]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_source_that_failed_is_not_asked_again(awaited: bool) -> None:  # noqa: FBT001
+    """Though it would go on: the stream ends with what it raised, and nothing more is begun."""
+    begun = []
+
+    class Once:
+        asked = 0
+
+        def __next__(self) -> int:
+            self.asked += 1
+            if self.asked == 3:
+                raise LookupError("mine")
+            return self.asked
+
+        async def __anext__(self) -> int:
+            await asyncio.sleep(0)
+            return next(self)
+
+        def __iter__(self) -> Self:
+            return self
+
+    class AsyncOnce(Once):
+        def __aiter__(self) -> Self:
+            return self
+
+    async def work(item: int) -> int:
+        begun.append(item)
+        await asyncio.sleep(0)
+        return item
+
+    source = AsyncOnce() if awaited else Once()
+    with pytest.raises(LookupError, match="mine"):
+        async for _ in FanOut(source, work, concurrency=4, ordered=True):
+            pass
+    assert (begun, source.asked) == ([1, 2], 3)
+
+
+async def test_what_the_source_opened_is_closed() -> None:
+    """An iterator that was made here is let go when the loop is left; the stream may live on."""
+    closed = []
+
+    class Lines:
+        def __iter__(self) -> Iterator[int]:
+            try:
+                yield from range(1_000)
+            finally:
+                closed.append(True)
+
+    stream = FanOut(Lines(), _double, concurrency=4)
+    async with stream:
+        async for _ in stream:
+            break
+    assert closed
+    await stream.aclose()
 
 
 async def test_a_task_cancelled_from_outside_is_not_an_item_lost() -> None:

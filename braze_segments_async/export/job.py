@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from braze_segments_async.errors import BadRequestError, ReplyError
 from braze_segments_async.fanout import DetailsStream
 from braze_segments_async.files import file_errors
+from braze_segments_async.listing import pages_at_once
 from braze_segments_async.models import SegmentFailure
 from braze_segments_async.threads import in_thread
 
@@ -58,6 +59,7 @@ class Job:
         self._on_progress = on_progress
         self._consistency = consistency
         self._concurrency = concurrency
+        self._at_once = concurrency or client.concurrency
         self._began = self._told = self._synced = time.monotonic()
         self._failures: list[SegmentFailure] = []
         self._archived: set[str] = set()
@@ -92,7 +94,8 @@ class Job:
 
     async def _fetch(self) -> None:
         """Walk the list, and put into the journal what is not there yet."""
-        listing = self._client.list(consistency=self._consistency)
+        prefetch = pages_at_once(self._at_once, self._consistency)
+        listing = self._client.list(consistency=self._consistency, prefetch=prefetch)
         self._walk = Walk(listing, self._journal.ids, self._tell)
         # A stream leaves an iterator of the caller's open, so it is closed here, after the stream.
         async with aclosing(self._walk.missing()) as missing, self._stream(missing) as self._details:
@@ -109,8 +112,7 @@ class Job:
         if self._layout.sizes is None:
             return self._client.all_details(missing, concurrency=self._concurrency, on_error="collect")
         # One after the other for each segment, so that no more requests than that are ever in flight.
-        concurrency = self._concurrency or self._client.concurrency
-        return DetailsStream(missing, self._with_history, concurrency=concurrency, on_error="collect")
+        return DetailsStream(missing, self._with_history, concurrency=self._at_once, on_error="collect")
 
     async def _with_history(self, segment: str | Segment) -> SegmentDetails:
         details = await self._client.details(segment)
