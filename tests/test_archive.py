@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from users_helpers import PERSON, packed, people
 
@@ -65,6 +65,7 @@ def _members(draw: st.DrawFn) -> tuple[bytes, list[dict[str, Any]]]:
     return (text.rstrip() if draw(st.booleans()) else text).encode(), users
 
 
+@settings(max_examples=50)
 @given(st.lists(_members(), max_size=5), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 def test_any_users(members: list[tuple[bytes, list[dict[str, Any]]]], method: int) -> None:
     """Whatever Braze's JSON, line ends and files are, each user comes once, in order, as what they are."""

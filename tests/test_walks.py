@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-WALKS = 75
+WALKS = 50
 Edit = Literal["archive", "create", "restore"]
 
 
