@@ -449,7 +449,9 @@ async def test_signals_end_it_at_once(arguments: tuple[str, ...], number: signal
 async def test_ctrl_c_while_stdin_says_nothing(braze: Sandbox) -> None:
     """A command that waits for ids still hears Ctrl-C."""
     process = await _start(braze, "details", "-", stdin=PIPE)
-    await asyncio.sleep(1.0)  # until it reads: nothing tells
+    assert process.stdin is not None
+    process.stdin.write(b"\n" * 2**20)  # more than a pipe holds: what takes it reads
+    await process.stdin.drain()
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(5):
         _, err = await process.communicate()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from cli_helpers import until
 
 import braze_segments_async
 from braze_segments_async import (
@@ -206,8 +207,7 @@ async def test_closing_ends_requests_under_way(sandbox: Sandbox) -> None:
         ]
         stream = aiter(client.all_details(sandbox.segment_ids, concurrency=3))
         calls.append(asyncio.create_task(anext(stream)))
-        await asyncio.sleep(0.1)
-        assert (sandbox.count("details"), sandbox.count("data_series")) == (4, 1)
+        await until(lambda: (sandbox.count("details"), sandbox.count("data_series")) == (4, 1))
     outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 1)
     assert [type(outcome) for outcome in outcomes] == [ClosedError] * 4
     assert all(task.cancelling() == 0 for task in calls)
@@ -243,7 +243,7 @@ async def test_thousands_of_single_calls_stay_in_bounds() -> None:
 def test_importing_opens_nothing() -> None:
     """Importing the package brings no server, no command line and no event loop with it."""
     code = (
-        "import sys, braze_segments_async;"
+        "import sys; from braze_segments_async import BrazeSegments;"
         "unwanted = ('cyclopts', 'rich', 'aiohttp.web', 'braze_segments_async.sandbox');"
         "print([name for name in unwanted if name in sys.modules])"
     )
@@ -273,11 +273,14 @@ async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
     sandbox.inject(Answer(503), endpoint="details", ordinals=1)
     await client.details(sandbox.segment_ids[0])
     assert client.stats == Stats(requests=2, retries=1, bytes=client.stats.bytes)
-    sandbox.inject(Answer(delay=0.1), endpoint="details")
+    sandbox.inject(Answer(delay=30), endpoint="details")
     call = asyncio.create_task(client.details(sandbox.segment_ids[0]))
-    await asyncio.sleep(0.05)
+    await until(lambda: sandbox.count("details") == 3)
     assert client.stats.in_flight == 1
-    await call
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert client.stats.in_flight == 0
 
 
 @pytest.mark.parametrize(

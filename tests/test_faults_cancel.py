@@ -185,9 +185,11 @@ async def test_timeout_in_the_loop() -> None:
     async with Faulty(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.05), client.all_details() as stream:
+            async with asyncio.timeout(None) as time_out, client.all_details() as stream:
                 async for details in stream:
                     got.append(details.id)
+                    if len(got) == 1:
+                        time_out.reschedule(asyncio.get_running_loop().time() + 0.05)
                     await asyncio.sleep(0.01)
         assert 1 <= len(got) < 350
         _nothing_runs(server, before)
