@@ -37,7 +37,7 @@ $(VENV)/.bench: $(VENV)/.installed
 bench: $(VENV)/.bench  ## two or three minutes; see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
-bench-full: $(VENV)/.bench  ## everything larger and three times over: half an hour
+bench-full: $(VENV)/.bench  ## everything larger and three times over: forty minutes
 	$(BIN)/python benchmarks/run.py --full
 
 $(VENV)/.docs: $(VENV)/.installed

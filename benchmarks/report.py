@@ -27,7 +27,7 @@ _DECIMALS = {"s": 2, "ms": 0, "µs": 0, "MiB": 1, "": 2}
 _NOTABLE = 1.1  # a ratio that grew by more than a tenth since the baseline is pointed out
 _HEAD = """# Results
 
-`make bench` measures in two or three minutes, `make bench-full` in about half an hour, three times over;
+`make bench` measures in two or three minutes, `make bench-full` in about forty minutes, three times over;
 either replaces the sections it ran. Trust the ratios: each is of runs side by side, and the times are of one
 machine on one day. "Spread" is the middle half of the rounds, or after three repetitions, from the lowest to
 the highest of their medians. "Yardstick" is what the design allows the ratio to be. "Baseline" is the ratio

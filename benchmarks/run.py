@@ -32,7 +32,7 @@ def title(name: str) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="everything three times, about half an hour")
+    parser.add_argument("--full", action="store_true", help="everything three times, about forty minutes")
     parser.add_argument("--smoke", action="store_true", help="see whether it runs; nothing is kept")
     parser.add_argument("--only", default=",".join(_SECTIONS), metavar="NAME,…", help="default: %(default)s")
     parser.add_argument("--repetitions", type=int, help="how often, other than once or three times")

@@ -70,7 +70,7 @@ class Pipeline:
                 return await (
                     self._retrier.run(request, elsewhere) if request.retried else elsewhere(request)
                 )
-            await slots.acquire()
+            await slots.acquire()  # `async with` is two coroutines more, for every request
             try:
                 return await self._retrier.run(request, self._attempt)
             finally:
