@@ -38,7 +38,7 @@ class BrazeSegments(SessionManager):
         *,
         sort_direction: SortDirection = "asc",
         start_page: int = 0,
-        consistency: Consistency = "fast",
+        consistency: Consistency = "safe",
         prefetch: int = 1,
     ) -> SegmentListing:
         """All segments that are not archived (`GET /segments/list`, permission `segments.list`).
@@ -99,7 +99,7 @@ class BrazeSegments(SessionManager):
         concurrency: int | None = None,
         ordered: bool = False,
         on_error: OnError = "raise",
-        consistency: Consistency = "fast",
+        consistency: Consistency = "safe",
     ) -> DetailsStream:
         """The details of many segments; of all, without `of`.
 
@@ -163,7 +163,7 @@ class BrazeSegments(SessionManager):
         concurrency: int | None = None,
         ordered: bool = False,
         on_error: OnError = "raise",
-        consistency: Consistency = "fast",
+        consistency: Consistency = "safe",
     ) -> SizesStream:
         """The size histories of many segments, all up to the same moment; of all segments, without `of`.
 
@@ -281,7 +281,7 @@ class BrazeSegments(SessionManager):
             config.check_integer("concurrency", concurrency, at_least=1)
             slots = asyncio.Semaphore(concurrency)
         concurrency = concurrency or self.concurrency
-        listing = self._listing("asc", 0, consistency, pages_at_once(concurrency, consistency), slots)
+        listing = self._listing("asc", 0, consistency, pages_at_once(concurrency), slots)
         return kind(
             listing if of is None else of,
             lambda segment: ask(segment, slots),

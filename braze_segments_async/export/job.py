@@ -94,7 +94,7 @@ class Job:
 
     async def _fetch(self) -> None:
         """Walk the list, and put into the journal what is not there yet."""
-        prefetch = pages_at_once(self._at_once, self._consistency)
+        prefetch = pages_at_once(self._at_once)
         listing = self._client.list(consistency=self._consistency, prefetch=prefetch)
         self._walk = Walk(listing, self._journal.ids, self._tell)
         # A stream leaves an iterator of the caller's open, so it is closed here, after the stream.
