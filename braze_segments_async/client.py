@@ -46,9 +46,10 @@ class BrazeSegments(SessionManager):
         Args:
             sort_direction: by time of creation: "asc" oldest first, "desc" newest first.
             start_page: where the walk begins, counted from 0.
-            consistency: what a walk does about edits in the workspace meanwhile. "fast": one request a page;
-                a segment archived during the walk can hide another. "safe": pages are read twice, which finds
-                it. "strict": the list is walked both ways until both walks agree.
+            consistency: what a walk does about edits in the workspace meanwhile. "safe": pages are read
+                twice, so that a segment archived during the walk hides no other; a row that only the second
+                reading has follows the rows of its page. "fast": one request a page; it can miss a segment
+                without an error. "strict": the list is walked both ways until both walks agree.
             prefetch: pages asked for at once, at most, once pages are full; with more than 1, up to
                 `prefetch - 1` requests are wasted at the end.
 
