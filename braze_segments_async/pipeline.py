@@ -35,7 +35,7 @@ class Pipeline:
             transport: opened.
             gate: shared by all requests.
             retrier: shared by all requests.
-            secret: the key, to be taken out of the service's texts.
+            secret: the key; a text of the service that contains part of it goes into no message.
             hint: what to say besides when the key is not known there.
         """
         self._transport = transport

@@ -15,9 +15,8 @@ from braze_segments_async.export.ndjson import to_json
 from braze_segments_async.text import plain
 
 from .ids import standard_input
-from .output import to_stdout
+from .output import json_to_stdout, to_stdout
 from .run import run, wrong
-from .show import harmless, in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +49,10 @@ async def _show(changes: list[Change], *, json: bool) -> int:
     # The reader of a pipe may leave early: that changes nothing about what was found.
     with suppress(BrokenPipeError):
         for change in changes:
-            line = f"{to_json(asdict(change)) if json else change_text(change)}\n".encode()
-            await to_stdout(harmless(line) if json and in_terminal() else line)
+            if json:
+                await json_to_stdout(f"{to_json(asdict(change))}\n".encode())
+            else:
+                await to_stdout(f"{change_text(change)}\n".encode())
         if changes and not json:
             await to_stdout(f"{summary(changes)}\n".encode())
     return 1 if changes else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from braze_segments_async.export import (
 from braze_segments_async.export.walk import REFUSALS, Walk, split_archived
 from braze_segments_async.text import plain
 
-from .output import to_stdout
+from .output import csv_to_stdout, in_terminal, json_to_stdout
 from .progress import Watch, counted, say, watching
 
 if TYPE_CHECKING:
@@ -72,17 +71,20 @@ async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
     watch = Watch(segments)
     async with AsyncExitStack() as stack:
         # Lines of output on the same terminal would tear the bar apart.
-        bar, quiet, verbose = not sys.stdout.isatty(), choices.quiet, choices.verbose
+        bar, quiet, verbose = not in_terminal(), choices.quiet, choices.verbose
         await stack.enter_async_context(watching(watch, bar=bar, quiet=quiet, verbose=verbose))
         walk = Walk(segments.list(consistency=choices.consistency), (), lambda: watch.walked(walk))
         found = await stack.enter_async_context(aclosing(walk.missing()))
         stream = segments.all_details(found, ordered=True, on_error="collect")
         await stack.enter_async_context(stream)
         if csv:
-            await to_stdout(csv_header())
+            await csv_to_stdout(csv_header())
         async for details in stream:
             line = to_json_line(details)
-            await to_stdout(to_csv_line(line, safe=choices.csv_safe) if csv else line)
+            if csv:
+                await csv_to_stdout(to_csv_line(line, safe=choices.csv_safe))
+            else:
+                await json_to_stdout(line)
             watch.done += 1
             if not choices.allow_partial:
                 _raise_first(

@@ -19,10 +19,10 @@ from braze_segments_async.text import plain
 from braze_segments_async.workspaces import ExportOptions, export_workspaces, read_workspaces
 
 from .export import PARTIAL
-from .output import to_stdout
+from .output import in_terminal, to_stdout
 from .progress import SPEAKER, Watch, counted, say, watching
 from .run import OPTIONS, RATE_LIMITED, in_options, run
-from .show import in_terminal, result_json, results_table
+from .show import result_json, results_table
 from .work import RESUME
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["csv_header", "to_csv_line", "write_csv"]
 
-# What makes a spreadsheet take a cell for a formula (OWASP: "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What makes a spreadsheet take a cell for a formula (OWASP: "CSV Injection"), the full-width forms included.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def csv_header(*, sizes: bool = False) -> bytes:

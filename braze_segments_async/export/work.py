@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braze_segments_async.config import CONSISTENCIES, check_choice, check_integer
+from braze_segments_async.config import CONSISTENCIES, check_callback, check_choice, check_integer
 from braze_segments_async.errors import ConfigError
 
 from .formats import Layout, format_of
@@ -52,7 +52,7 @@ async def export_segments(
         allow_partial: write the file although some segments could not be had.
         csv_safe: put an apostrophe before what a spreadsheet would take for a formula.
         sizes: add the size history of each segment: so many days.
-        on_progress: called up to ten times a second, and at the end; must not block.
+        on_progress: called up to ten times a second, and at the end; a plain function that must not block.
 
     Raises:
         ConfigError: a wrong argument, or something is there already; nothing was sent.
@@ -62,6 +62,7 @@ async def export_segments(
     path = _path(destination)
     layout = Layout(format=format_of(path, format), csv_safe=csv_safe, sizes=sizes)
     _check(layout, consistency, concurrency)
+    check_callback("on_progress", on_progress)
     with claimed(path, resume=resume, overwrite=overwrite) as target:
         job = Job(client, target, layout, on_progress, consistency=consistency, concurrency=concurrency)
         return await job.run(resume=resume, allow_partial=allow_partial)

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.requests import HTTPConnection
 
 from braze_segments_async.client import BrazeSegments
-from braze_segments_async.config import check_integer
+from braze_segments_async.config import check_callback, check_integer
 from braze_segments_async.errors import ClosedError, ConfigError
 from braze_segments_async.tasks import start
 
@@ -50,6 +50,7 @@ def braze_lifespan(
             "make_client is called when the app starts, and makes the client: BrazeSegments.from_env without "
             "brackets, or lambda: BrazeSegments(…)"
         )
+    check_callback("make_client", make_client)
     check_integer("keep", keep, at_least=1)
     jobs = None if exports is None else lambda: ExportJobs(Path(exports), keep=keep)
     return lambda app: _lifespan(app, make_client, jobs, resume=resume)
