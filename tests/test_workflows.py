@@ -12,7 +12,7 @@ WORKFLOWS = sorted((Path(__file__).parents[1] / ".github" / "workflows").glob("*
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)  # none in an sdist
 def test_actions_are_pinned(path: Path) -> None:
-    """By the full hash of a commit, with the version in a comment; and no credentials are left on the disk."""
+    """By the full hash of a commit, with the version in a comment; no credentials are left on the disk."""
     text = path.read_text(encoding="utf-8")
     actions = re.findall(r"\buses:(.*)", text)
     assert actions
