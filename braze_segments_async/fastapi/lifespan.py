@@ -37,7 +37,9 @@ def braze_lifespan(
         exports: the directory for the files, of this one workspace; all workers share it. Without one there
             are no exports.
         resume: go on, when the app starts, with an export that a shutdown or a crash has ended.
-        keep: so many exports are kept; a new one removes the oldest beyond that, with its file.
+        keep: the number of finished exports that are kept with their files, and of exports that have not
+            finished; the end of an export removes the oldest beyond that. The newest finished export without
+            failed segments is always kept.
 
     Returns:
         What `FastAPI(lifespan=…)` takes. In a lifespan of your own: `async with braze_lifespan(…)(app):`.

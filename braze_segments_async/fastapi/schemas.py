@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from braze_segments_async.config import Consistency
 from braze_segments_async.export import Format
@@ -96,11 +96,11 @@ class Export(BaseModel):
     id: UUID
     state: State = Field(
         default="running",
-        description="`interrupted`: its process has died. What failed, was cancelled or interrupted can be "
-        "resumed",
+        description="`interrupted`: its process has died, or something other than a request or a shutdown "
+        "stopped it. A failed, cancelled or interrupted export can be resumed",
     )
     order: ExportOrder
-    created_at: datetime
+    created_at: AwareDatetime
     ended_at: datetime | None = None
     cancelled_by: Literal["request", "shutdown"] | None = None
     error: str | None = Field(default=None, description="Why it failed, and what to do")
