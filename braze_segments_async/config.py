@@ -47,6 +47,7 @@ class Limits:
         connect: seconds to open a connection.
         silence: seconds without a single byte of an answer.
         body: bytes of one body, after decompression.
+        file: bytes of a users file, as Braze packs it.
         pages: pages of one walk; beyond it the walk raises, it does not end.
         retry_quota: retry tokens of one client. A retry costs 14 of them (5 when rate-limited), a request
             that succeeds at once gives 1 back, a retry that succeeds gives its cost back.
@@ -55,6 +56,7 @@ class Limits:
     connect: float = 10.0
     silence: float = 15.0
     body: int = 16 * 2**20
+    file: int = 64 * 2**30
     pages: int = 10_000
     retry_quota: int = 500
 
@@ -62,6 +64,7 @@ class Limits:
         check_seconds("limits.connect", self.connect)
         check_seconds("limits.silence", self.silence)
         check_integer("limits.body", self.body, at_least=1)
+        check_integer("limits.file", self.file, at_least=1)
         check_integer("limits.pages", self.pages, at_least=1)
         check_integer("limits.retry_quota", self.retry_quota, at_least=0)
 
