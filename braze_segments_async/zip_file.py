@@ -102,10 +102,13 @@ def read_directory(file: IO[bytes], stop: Stop) -> list[Member]:
     if file.tell() != directory.end:
         raise _damaged("the directory does not have as many entries as the end record says")
     members.sort()
-    ends = [member.start for member in members[1:]] + [directory.start]
-    if (members[0].start if members else directory.start) != 0:
+    following = directory.start
+    for place in reversed(range(len(members))):
+        members[place] = members[place]._replace(end=following)
+        following = members[place].start
+    if following != 0:
         raise _damaged("there are bytes before the first file")
-    return [member._replace(end=end) for member, end in zip(members, ends, strict=False)]
+    return members
 
 
 def read_member(file: IO[bytes], member: Member, stop: Stop) -> Iterator[bytes]:
