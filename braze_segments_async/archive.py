@@ -3,93 +3,80 @@
 from __future__ import annotations
 
 import codecs
-import errno
-import io
 import os
-import zipfile
-import zlib
+import shutil
+import tempfile
 from collections import deque
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from .codec import parse_json
 from .errors import ConfigError, ExportError, ReplyError
 from .files import beside, create, file_errors, put
 from .text import plain
+from .zip_file import read_directory, read_member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from .threads import Stop
 
-__all__ = ["batches", "read_users", "save_path", "write_users"]
+__all__ = ["batches", "check_room", "read_users", "save_path", "temporary_directory", "write_users"]
 
 T = TypeVar("T")
 
-_BUFFER = 2**18  # bytes
 _BATCH = 2**20  # bytes of lines that one trip to a thread is worth
-_PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others cannot be unpacked in bounded memory
-_END, _END_SIZE = b"PK\5\6", 22  # of the directory; a comment may follow
-_LONGEST_COMMENT = _MANY = 2**16 - 1
-# What zipfile raises for a file that is cut, changed or encrypted.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 
-def read_users(file: IO[bytes], longest: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Each user, as the JSON there is of it and as what that says; never more than one line in memory.
+def read_users(file: IO[bytes], longest: int, stop: Stop) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield each user as a line of JSON and as the object in it. Memory holds a chunk and one line.
 
     Args:
-        file: the whole ZIP.
-        longest: bytes that a line may have.
+        file: The whole ZIP.
+        longest: Bytes that a line may have.
+        stop: Checked for each chunk, whether or not there are users in it.
 
     Raises:
-        ReplyError: the file is not a whole ZIP, one of its files is not what its checksum says, or a line is
-            no user. Where, but nothing of a user, is in the message.
+        ReplyError: The file is not a whole ZIP, one of its members is not what its checksum says, or a line
+            is not a user. The message contains the place, but nothing of a user.
     """
-    where = ""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            _check_count(file, len(archive.infolist()))
-            for member in archive.infolist():
-                where = f" ({plain(member.filename)})"
-                if member.compress_type not in _PACKINGS:
-                    raise NotImplementedError("packed in a way that is not Braze's")
-                with archive.open(member) as packed:
-                    lines = io.BufferedReader(cast("io.RawIOBase", packed), _BUFFER)
-                    yield from _read_lines(lines, longest, member.filename)
-            return
-    except _DAMAGED as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a place before the start
+    for number, member in enumerate(read_directory(file, stop), 1):
+        stop.check()
+        place = f"file {number} of the ZIP"
+        try:
+            lines = _lines(read_member(file, member, stop), longest)
+            yield from _read_users(lines, longest, place)
+        except ReplyError as error:
+            error.path = error.path or place
             raise
-        problem = f"the ZIP is damaged{where}: {plain(str(error))}"
-    raise ReplyError(problem)
 
 
-def _check_count(file: IO[bytes], found: int) -> None:
-    """Refuse a directory that has lost entries, which zipfile does not look for."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _LONGEST_COMMENT - _END_SIZE))
-    told = int.from_bytes(file.read().rpartition(_END)[2][6:8], "little")
-    if told not in {found, _MANY}:  # with more, it is told elsewhere
-        raise zipfile.BadZipFile(f"{found:,} of {told:,} files are found")
+def _lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
+    """Yield each line without its end, up to and including one that is longer than it may be."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+        if len(rest) > longest:
+            break
+    yield rest
 
 
-def _read_lines(
-    lines: io.BufferedReader[Any], longest: int, name: str
-) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    number = 0
-    while line := lines.readline(longest + 2):
-        number += 1
-        if len(line.rstrip(b"\r\n")) > longest:
+def _read_users(lines: Iterable[bytes], longest: int, place: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if not line:  # there may be millions of these
+            continue
+        text = line.removeprefix(codecs.BOM_UTF8).strip()
+        if len(line) > longest:
             problem = f"longer than limits.body ({longest:,} bytes)"
-        elif not (line := line.removeprefix(codecs.BOM_UTF8).strip()):
+        elif not text:
             continue
         else:
-            problem, user = _parse(line)
+            problem, user = _parse(text)
         if problem:
-            raise ReplyError(f"a user that cannot be read: {problem}", path=f"{plain(name)}, line {number}")
-        yield line, user
+            raise ReplyError(f"a user that cannot be read: {problem}", path=f"{place}, line {number}")
+        yield text, user
 
 
 def _parse(line: bytes) -> tuple[str, Any]:
@@ -148,6 +135,23 @@ def save_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     return target
 
 
+def temporary_directory() -> Path:
+    """Return where temporary files go; raise `ExportError` if there is no such place."""
+    with file_errors(Path("a temporary file")):
+        return Path(tempfile.gettempdir())
+
+
+def check_room(directory: Path, needed: int) -> None:
+    """Raise `ExportError` if the disk has less free space than the rest of the file needs."""
+    free = shutil.disk_usage(directory).free
+    if needed > free:
+        raise ExportError(
+            f"the rest of the users file has {needed:,} bytes, but {plain(str(directory))} has only {free:,} "
+            "bytes of free disk space; free some space, or use another directory (save() uses that of its "
+            "path, users() and lines() use TMPDIR)"
+        )
+
+
 def write_users(file: IO[bytes], target: Path, longest: int, stop: Stop, *, replace: bool) -> int:
     """Check the ZIP to its last byte, and put it or, by the suffix, its users in place.
 
@@ -155,7 +159,7 @@ def write_users(file: IO[bytes], target: Path, longest: int, stop: Stop, *, repl
         file: the whole ZIP.
         target: see `save_path`.
         longest: bytes that a user may have.
-        stop: heard between two users.
+        stop: Checked for each chunk that is read.
         replace: whether something that is there may go.
 
     Returns:
@@ -172,7 +176,7 @@ def write_users(file: IO[bytes], target: Path, longest: int, stop: Stop, *, repl
     def fill(part: Path) -> None:
         nonlocal count
         with create(part) as out:
-            for line, _ in stop.heard_between(read_users(file, longest)):
+            for line, _ in read_users(file, longest, stop):
                 count += 1
                 if not zipped:
                     out.write(line + b"\n")

@@ -226,8 +226,9 @@ class BrazeSegments(SessionManager):
         """
         request = endpoints.export_users(segment_id, fields, callback_endpoint, output_format)
         started = await self._call(request)
+        longest, largest = self._limits.body, self._limits.file
         return UsersExport(
-            str(request.segment_id), started, self._call, self._streams, longest=self._limits.body
+            str(request.segment_id), started, self._call, self._streams, longest=longest, largest=largest
         )
 
     async def cancel_exports(self, segment_id: str | Segment) -> None:

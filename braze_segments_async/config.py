@@ -30,10 +30,15 @@ __all__ = [
     "check_segment_id",
     "check_source",
     "check_users_export",
+    "is_loopback",
+    "is_public_address",
+    "is_public_host",
     "secure_url",
 ]
 
 _LONGEST = 1e9  # seconds; finite, and some thirty years
+_UNICAST = ipaddress.ip_network("2000::/3")  # all that is assigned of the global addresses (RFC 4291)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # stands for an IPv4 address (RFC 6052)
 SORT_DIRECTIONS = ("asc", "desc")
 CONSISTENCIES = ("fast", "safe", "strict")
 ON_ERROR = ("raise", "collect")
@@ -50,6 +55,7 @@ class Limits:
         connect: seconds to open a connection.
         silence: seconds without a single byte of an answer.
         body: bytes of one body, after decompression.
+        file: bytes of a users file, as Braze packs it.
         pages: pages of one walk; beyond it the walk raises, it does not end.
         retry_quota: retry tokens of one client. A retry costs 14 of them (5 when rate-limited), a request
             that succeeds at once gives 1 back, a retry that succeeds gives its cost back.
@@ -58,6 +64,7 @@ class Limits:
     connect: float = 10.0
     silence: float = 15.0
     body: int = 16 * 2**20
+    file: int = 64 * 2**30
     pages: int = 10_000
     retry_quota: int = 500
 
@@ -65,6 +72,7 @@ class Limits:
         check_seconds("limits.connect", self.connect)
         check_seconds("limits.silence", self.silence)
         check_integer("limits.body", self.body, at_least=1)
+        check_integer("limits.file", self.file, at_least=1)
         check_integer("limits.pages", self.pages, at_least=1)
         check_integer("limits.retry_quota", self.retry_quota, at_least=0)
 
@@ -225,7 +233,7 @@ def check_base_url(base_url: object) -> URL:
         raise ConfigError("base_url must not hold a user or password; the key goes into api_key")
     if url.query_string or url.fragment or text.endswith(("?", "#")):
         raise ConfigError("base_url must not have a query or a fragment")
-    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.host)):
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
         raise ConfigError("base_url must be https (http is for loopback only): the key would travel in clear")
     if url.host.startswith(("dashboard", "sdk.")):
         raise ConfigError(
@@ -242,7 +250,7 @@ def secure_url(text: str) -> URL | None:
     url = _parse_url(text, encoded=True)
     if url is None or not url.host or url.user is not None or url.password is not None:
         return None
-    return url if url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host)) else None
+    return url if url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host)) else None
 
 
 def _parse_url(text: str, *, encoded: bool = False) -> URL | None:
@@ -256,11 +264,40 @@ def _parse_url(text: str, *, encoded: bool = False) -> URL | None:
     return url
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or as an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_public_host(host: str) -> bool:
+    """Whether a host of a url is a public address, or a name, which then has to be resolved and checked."""
+    host = host.rstrip(".").lower()
+    try:
+        return is_public_address(host)
+    except ValueError:
+        last = host.rpartition(".")[2]
+    # No top-level domain begins with a digit, but "127.1" and "0x7f000001" are addresses to a resolver.
+    return last != "localhost" and not last[:1].isdigit()
+
+
+def is_public_address(text: str) -> bool:
+    """Whether an IP address can be anywhere in the internet: not loopback, private, link-local or reserved.
+
+    Raises:
+        ValueError: It is not an IP address.
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is None:
+            return address in _UNICAST and address.is_global
+        address = inner
+    return address.is_global and not address.is_multicast
 
 
 def _hidden(text: str) -> str:

@@ -29,20 +29,28 @@ class Stop:
         """End the work at the next item."""
         self._told.set()
 
+    def check(self) -> None:
+        """Raise an exception that undoes the work if the work is to stop."""
+        if self._told.is_set():
+            raise _StoppedError
+
     def heard_between(self, items: Iterable[T]) -> Iterator[T]:
         """The items, until the work is to stop: then an exception that undoes it."""
         for item in items:
-            if self._told.is_set():
-                raise _StoppedError
+            self.check()
             yield item
 
 
-async def in_thread(work: Callable[[Stop], T]) -> T:
-    """Do blocking work in a thread. Cancelled, tell it to stop, and wait until it has.
+async def in_thread(work: Callable[[Stop], T], stop: Stop | None = None) -> T:
+    """Do blocking work in a thread. If cancelled, stop the work and wait until it has ended.
 
     A thread cannot be cancelled: one left alone would still write files the caller believes are at rest.
+
+    Args:
+        work: Returns the result. It has to check the stop flag it is given at least every 0.1 s.
+        stop: The flag to use, for work that takes several calls; by default a new one.
     """
-    stop = Stop()
+    stop = stop or Stop()
     # Not a task, which the end of asyncio.run() would cancel: it would be over, and its thread would not.
     running = asyncio.get_running_loop().run_in_executor(None, work, stop)
     try:
@@ -54,4 +62,8 @@ async def in_thread(work: Callable[[Stop], T]) -> T:
                 await asyncio.wait([running])
         with suppress(BaseException):
             running.result()  # retrieved; the cancellation is what the caller is to see
+        raise
+    except BaseException:
+        # Raised by the work, or by a signal handler; then asyncio.run() waits for the thread.
+        stop.tell()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ import aiohttp
 
 from ._version import __version__
 from .bodies import inflate, too_large
+from .config import is_loopback, is_public_address, is_public_host
 from .deadlines import Deadlines
-from .errors import BrazeError, ClosedError, ConfigError, TimedOutError, TransportError
+from .errors import BrazeError, ClosedError, ConfigError, ReplyError, TimedOutError, TransportError
 from .instances import nearest
 from .rate_limit import parse_rate_limit, sent_at
 from .replies import Reply
@@ -61,6 +63,7 @@ class Transport:
             session: the caller's own, which is never closed here; `None` to own one.
         """
         self._base_url = base_url
+        self._is_local = is_loopback(base_url.host or "")  # so is the host of its users files
         self._limits = limits
         self._total = timeout
         self.received = 0
@@ -107,7 +110,8 @@ class Transport:
         headers = {"User-Agent": _USER_AGENT}
         given = self._given
         if given is None:
-            return self._new_session(headers, _Connector(self._deadlines))
+            resolver = None if self._is_local else _PublicResolver()
+            return self._new_session(headers, _Connector(self._deadlines, resolver))
         # The caller's connections, proxy and traces, but not their headers and cookies: those are for Braze.
         return self._new_session(
             headers,
@@ -207,6 +211,8 @@ class Transport:
         return self._session, url, self._options
 
     def _way_elsewhere(self, part: Part) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
+        if not (self._is_local or is_public_host(part.url.raw_host or "")):
+            raise _not_public()
         if self._files is None:  # the other one sends the key with whatever it sends
             self._files = self._new_files_session()
         headers = {"Range": f"bytes={part.first}-{part.last}", "Accept-Encoding": "identity"}
@@ -230,8 +236,10 @@ class Transport:
                 raise
         return b""  # the status says enough, and must not be lost with the text
 
-    def _explain(self, error: Exception, url: URL) -> TransportError:
+    def _explain(self, error: Exception, url: URL) -> BrazeError:
         """Our error for aiohttp's: its kind is kept, its texts only where they cannot hold a header."""
+        if isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, _NotPublicError):
+            return _not_public()
         explained = self._explained(error, url)
         explained.sent = not isinstance(error, _NOT_SENT)
         return explained
@@ -281,9 +289,9 @@ class Transport:
 class _Connector(aiohttp.TCPConnector):
     """Tells when a request has its connection, since silence cannot begin before that."""
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: Deadlines, resolver: aiohttp.ThreadedResolver | None = None) -> None:
         # The client's semaphore bounds the connections; waiting for one here would eat into the time-out.
-        super().__init__(limit=0)
+        super().__init__(limit=0, resolver=resolver)
         self._deadlines = deadlines
 
     async def connect(self, *arguments: Any, **named: Any) -> Any:
@@ -291,6 +299,32 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(*arguments, **named)
         self._deadlines.connected()
         return connection
+
+
+class _NotPublicError(OSError):
+    """A name has an address that is not public; aiohttp makes a `ClientConnectorDNSError` of it."""
+
+
+class _PublicResolver(aiohttp.ThreadedResolver):
+    """Resolves names, and refuses those with an address that is not public.
+
+    aiohttp connects to the addresses that this returns, so nothing can change between the check and the use.
+    """
+
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_UNSPEC) -> Any:
+        """See `aiohttp.abc.AbstractResolver`."""
+        found = await super().resolve(host, port, family)
+        if not all(is_public_address(each["host"]) for each in found):
+            raise _NotPublicError
+        return found
+
+
+def _not_public() -> ReplyError:
+    return ReplyError(
+        "the url of the users file leads to a loopback, private or link-local address, which is refused; if "
+        "your network resolves names to private addresses on purpose, give the client a session of your own",
+        path="$.url",
+    )
 
 
 def _tls_reason(error: aiohttp.ClientSSLError) -> str:

@@ -10,10 +10,9 @@ import random
 import tempfile
 import time
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from .archive import batches, read_users, save_path, write_users
+from .archive import batches, check_room, read_users, save_path, temporary_directory, write_users
 from .config import check_seconds, secure_url
 from .endpoints import USERS_FILE, users_file
 from .errors import (
@@ -35,6 +34,7 @@ from .threads import Stop, in_thread
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
 
     from yarl import URL
 
@@ -72,6 +72,7 @@ class UsersExport:
         running: set[FanOut[Any, Any]],
         *,
         longest: int,
+        largest: int,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -83,6 +84,7 @@ class UsersExport:
             call: sends a request.
             running: the client's record of what it has to close.
             longest: bytes that one user may have.
+            largest: Bytes that the file may have.
             clock: monotonic seconds.
             sleep: for tests.
         """
@@ -94,6 +96,7 @@ class UsersExport:
         self._call = call
         self._running = running
         self._longest = longest
+        self._largest = largest
         self._step = min(_PART, longest)
         self._clock = clock
         self._sleep = sleep
@@ -124,6 +127,8 @@ class UsersExport:
         async with FanOut((timeout,), self._poll, concurrency=1, running=self._running) as polling:
             async for _ in polling:
                 self._ready = True
+        if not self._ready:
+            raise self._about(TransportError("the polling task ended without a result; wait again"))
 
     def users(self) -> AsyncGenerator[dict[str, Any], None]:
         """User after user, each as Braze's JSON has it; fields left out mean null, false or empty.
@@ -187,10 +192,11 @@ class UsersExport:
             delay = min(delay * _POLL_GROWTH, _LONGEST_POLL)
 
     async def _read(self, pick: Callable[[tuple[bytes, dict[str, Any]]], T]) -> AsyncGenerator[T, None]:
-        place = _temporary()
+        place = temporary_directory()
+        stop = Stop()
         async with self._fetched(place) as file:
-            with closing(batches(read_users(file, self._longest), pick)) as reading:
-                while batch := await self._in_thread(lambda _: next(reading, None), place):
+            with closing(batches(read_users(file, self._longest, stop), pick)) as reading:
+                while batch := await self._in_thread(lambda _: next(reading, None), place, stop):
                     while batch:  # by no name: this frame may be in a traceback, and that shows locals
                         yield batch.popleft()
 
@@ -201,12 +207,20 @@ class UsersExport:
         if not self._ready:
             await self.wait()
         with file_errors(directory), tempfile.TemporaryFile(dir=directory) as file:
-            await self._fetch(file)
+            await self._fetch(file, directory)
             yield file
 
-    async def _fetch(self, file: IO[bytes]) -> None:
+    async def _fetch(self, file: IO[bytes], directory: Path) -> None:
         first = await self._part(0)
         self.received, self.size = 0, first.total
+        missing = first.total  # not of the attributes, which a second reading at the same time changes, too
+        if first.total > self._largest:
+            raise self._about(
+                ReplyError(
+                    f"the users file has {first.total:,} bytes, which is more than limits.file "
+                    f"({self._largest:,} bytes); raise that limit if you expect such a file"
+                )
+            )
 
         async def fetch(start: int) -> FileBytes:
             part = await self._part(start)
@@ -214,8 +228,14 @@ class UsersExport:
                 raise self._about(ReplyError("the file has changed while it was fetched"))
             return part
 
+        def write(part: FileBytes) -> None:
+            check_room(directory, missing)
+            file.write(part.body)
+
         async def keep(part: FileBytes) -> None:
-            await in_thread(lambda _: file.write(part.body))
+            nonlocal missing
+            await in_thread(lambda _: write(part))
+            missing -= len(part.body)
             self.received += len(part.body)
 
         await keep(first)
@@ -225,6 +245,8 @@ class UsersExport:
         ) as parts:
             async for part in parts:
                 await keep(part)
+        if missing:
+            raise self._about(TransportError("parts of the file are missing; read or save the users again"))
 
     async def _part(self, start: int) -> FileBytes:
         last = start + self._step - 1
@@ -234,15 +256,12 @@ class UsersExport:
             pass
         raise self._about(ExportExpiredError("the file is not there any more; export the users again"))
 
-    async def _in_thread(self, work: Callable[[Stop], T], place: Path) -> T:
-        failure: BaseException
+    async def _in_thread(self, work: Callable[[Stop], T], place: Path, stop: Stop | None = None) -> T:
         try:
             with file_errors(place):
-                return await in_thread(work)
-        except ReplyError as error:
-            failure = self._about(error)
-        except (ExportError, asyncio.CancelledError) as error:
-            failure = error
+                return await in_thread(work, stop)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failure = self._about(error) if isinstance(error, ReplyError) else error
         # Without the frames below, and without what else they raised: their locals hold users.
         failure.__context__ = None
         raise failure.with_traceback(None)
@@ -276,8 +295,3 @@ class UsersExport:
         if url is None:
             raise ReplyError("the url of the file is not one of https", path="$.url")
         return url
-
-
-def _temporary() -> Path:
-    with file_errors(Path("a temporary file")):
-        return Path(tempfile.gettempdir())

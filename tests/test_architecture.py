@@ -31,7 +31,7 @@ FILES = {
 # beside the commands, so that nothing of the client may import it.
 LAYERS = [
     {"_version", "text", "log", "errors", "models", "config", "options", "instances", "files"},
-    {"codec", "bodies", "endpoints", "replies", "rate_limit", "gate", "retry", "archive"},
+    {"codec", "bodies", "endpoints", "replies", "rate_limit", "gate", "retry", "archive", "zip_file"},
     {
         "tasks",
         "threads",

@@ -128,13 +128,16 @@ def test_no_number_is_too_large_for_its_message(check: Any, options: dict[str, A
     assert problem(check, "n", -(10**5000), **options).startswith("n must be ")
 
 
-@pytest.mark.parametrize("name", ["connect", "silence", "body", "pages", "retry_quota"])
+@pytest.mark.parametrize("name", ["connect", "silence", "body", "file", "pages", "retry_quota"])
 def test_limits_are_checked_by_name(name: str) -> None:
     """When they are made; only the retry quota may be 0. The defaults are as documented."""
     least: dict[str, Any] = {name: 0 if name == "retry_quota" else 1}
     assert getattr(Limits(**least), name) == least[name]
     assert problem(Limits, **{name: least[name] - 1}).startswith(f"limits.{name} must be ")
-    assert Limits(connect=10, silence=15, body=16 * 2**20, pages=10_000, retry_quota=500) == Limits()
+    assert (
+        Limits(connect=10, silence=15, body=16 * 2**20, file=64 * 2**30, pages=10_000, retry_quota=500)
+        == Limits()
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from braze_segments_async.threads import Stop
+
 DATA = packed([people(3), b'\xef\xbb\xbf{"a": 1}\r\n\n {"b": "\xe2\x80\xa8"} ', []])
 LINES = [*map(json.dumps, people(3)), '{"a": 1}', '{"b": "\u2028"}']
 
@@ -199,7 +201,7 @@ async def test_a_damaged_file(
         (tmp_path / name).write_text(old)
     with pytest.raises(ReplyError, match=r"a user that cannot be read: not JSON") as caught:
         await export.save(tmp_path / name, overwrite=True)
-    assert caught.value.path == "users-1.json, line 1"
+    assert caught.value.path == "file 2 of the ZIP, line 1"
     assert caught.value.segment_id == "segment-1"
     assert [text_of(path) for path in inside(tmp_path)] == ([old] if old else [])
 
@@ -276,12 +278,13 @@ async def test_two_at_once(export: UsersExport, tmp_path: Path, monkeypatch: pyt
 async def test_cancelled(
     export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The thread ends at the next user, and is waited for; nothing is left."""
+    """The thread ends at the next chunk, and is waited for; nothing is left."""
     loop, writing, told = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     written: list[int] = []
 
-    def endless(*_: object) -> Iterator[Any]:
+    def endless(_file: object, _longest: int, stop: Stop) -> Iterator[Any]:
         while True:
+            stop.check()
             written.append(1)
             loop.call_soon_threadsafe(writing.set)
             told.wait(5)

@@ -64,7 +64,7 @@ async def client(session: aiohttp.ClientSession, events: list[RetryEvent]) -> No
         timeout=30.0,
         retry=RetryPolicy(attempts=5, backoff=0.5, backoff_cap=20.0, max_rate_limit_wait=120.0),
         reserve=0.1,
-        limits=Limits(connect=10.0, silence=15.0, body=1, pages=1, retry_quota=0),
+        limits=Limits(connect=10.0, silence=15.0, body=1, file=1, pages=1, retry_quota=0),
         session=session,
         on_retry=events.append,
     )

@@ -132,6 +132,7 @@ def export_at(
         client._call,
         client._streams,
         longest=client._limits.body,
+        largest=client._limits.file,
         **time,
     )
     if step is not None:
