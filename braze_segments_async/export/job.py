@@ -65,12 +65,17 @@ class Job:
         self._archived: set[str] = set()
         self._histories: dict[str, list[SizePoint]] = {}  # of segments about to be journaled
 
-    async def run(self, *, resume: bool, allow_partial: bool) -> ExportResult:
+    async def run(
+        self, *, resume: bool, resume_within: float, overwrite: bool, allow_partial: bool
+    ) -> ExportResult:
         """Do it; see `export_segments`."""
         self._journal = self._new_journal()
         try:
             with file_errors(self._journal.path):
-                await in_thread(partial(self._journal.open, resume=resume))
+                begin = partial(
+                    self._journal.open, resume=resume, resume_within=resume_within, overwrite=overwrite
+                )
+                await in_thread(begin)
             await self._fetch()
             await self._find_archived()
             if self._failures and not allow_partial:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from braze_segments_async.errors import ConfigError, ExportError
-from braze_segments_async.files import beside, file_errors, put
+from braze_segments_async.files import beside, check_regular, file_errors, put
 from braze_segments_async.text import plain
 
 from .lock import locked
@@ -81,7 +81,8 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[Target]:
         if path.exists() and not path.is_file():
             raise ExportError(f"{shown} is not a plain file, and cannot be replaced by one")
     with locked(path):
-        begun = journal_of(path).exists()
+        with file_errors(path):
+            begun = check_regular(journal_of(path))
         if begun and not (resume or overwrite):
             raise ConfigError(
                 f"an earlier export to {shown} was interrupted: resume=True continues it, "
@@ -96,11 +97,13 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[Target]:
 
 
 def _tidy(path: Path) -> None:
-    """Remove what a process that was killed has left, but for the journal."""
+    """Remove what a process that was killed has left, except the journal; refuse what is not a file."""
     with file_errors(path):
-        rmtree(beside(path, ".part.rows"), ignore_errors=True)
-        for suffix in (".part", ".failures.ndjson.part"):
-            beside(path, suffix).unlink(missing_ok=True)
+        rmtree(beside(path, ".part.rows"), ignore_errors=True)  # never follows a link
+        for suffix in (".part.rows", ".part", ".failures.ndjson.part"):
+            leftover = beside(path, suffix)
+            if check_regular(leftover):
+                leftover.unlink()
 
 
 def journal_of(path: Path) -> Path:

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braze_segments_async.config import CONSISTENCIES, check_choice, check_integer
+from braze_segments_async.config import CONSISTENCIES, check_choice, check_integer, check_seconds
 from braze_segments_async.errors import ConfigError
 
+from .durations import RESUME_WITHIN
 from .formats import Layout, format_of
 from .job import Job
 from .target import claimed
@@ -33,6 +34,7 @@ async def export_segments(
     consistency: Consistency = "safe",
     concurrency: int | None = None,
     resume: bool = False,
+    resume_within: float = RESUME_WITHIN,
     overwrite: bool = False,
     allow_partial: bool = False,
     csv_safe: bool = False,
@@ -47,8 +49,11 @@ async def export_segments(
         format: "ndjson", "csv", "parquet" or "sqlite"; by default what the suffix stands for.
         consistency: of the walk through the list; see `BrazeSegments.list`.
         concurrency: details asked for at once, at most; by default the client's, and with `sizes` never more.
-        resume: go on from the journal of an interrupted export, if there is one.
-        overwrite: replace the file, and start afresh unless `resume` is given too.
+        resume: continue from the journal of an interrupted export, if there is one.
+        resume_within: seconds within which a journal may be resumed, 12 hours by default, counted from its
+            last row; the pauses of an export that was interrupted several times add up. An older journal is
+            refused or, with `overwrite` too, discarded.
+        overwrite: replace the file, and start afresh unless `resume` is given too and the journal is young.
         allow_partial: write the file although some segments could not be had.
         csv_safe: put an apostrophe before what a spreadsheet would take for a formula.
         sizes: add the size history of each segment: so many days.
@@ -62,9 +67,13 @@ async def export_segments(
     path = _path(destination)
     layout = Layout(format=format_of(path, format), csv_safe=csv_safe, sizes=sizes)
     _check(layout, consistency, concurrency)
+    check_seconds("resume_within", resume_within)
+    layout.check_path(path)
     with claimed(path, resume=resume, overwrite=overwrite) as target:
         job = Job(client, target, layout, on_progress, consistency=consistency, concurrency=concurrency)
-        return await job.run(resume=resume, allow_partial=allow_partial)
+        return await job.run(
+            resume=resume, resume_within=resume_within, overwrite=overwrite, allow_partial=allow_partial
+        )
 
 
 def _path(destination: object) -> Path:
