@@ -17,7 +17,8 @@ from braze_segments_async.listing import pages_at_once
 from braze_segments_async.models import SegmentFailure
 from braze_segments_async.threads import in_thread
 
-from .journal import Header, Journal
+from .header import Header
+from .journal import Journal
 from .ndjson import to_json_line
 from .results import ExportProgress, ExportResult, IncompleteExportError
 from .walk import Walk, split_archived
@@ -112,6 +113,7 @@ class Job:
                     self._synced = time.monotonic()
                 self._tell()
         self._failures += self._details.failures
+        self._walk.check_complete(self._done() + len(self._failures))
 
     def _stream(self, missing: AsyncGenerator[Segment, None]) -> DetailsStream:
         if self._layout.sizes is None:

@@ -11,14 +11,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
-from attrs import asdict, field, frozen
-
 from braze_segments_async.errors import ExportError
 from braze_segments_async.files import create, open_regular
 from braze_segments_async.log import logger
 from braze_segments_async.text import plain
 
 from .durations import show_duration
+from .results import ResumeError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
 
     from braze_segments_async.threads import Stop
 
-__all__ = ["Header", "Journal"]
+    from .header import Header
 
-_VERSION = 2
+__all__ = ["Journal"]
+
 _LONGEST_HEADER = 4_096  # bytes: a foreign file need not have lines
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = 2**63 - 1  # stands for "no date": such segments come last
@@ -37,52 +37,6 @@ _SEAL = len(b',"journal":"1764000000000 89abcdef"}\n')
 _CHECKSUM = len(b'89abcdef"}\n')
 _MOMENT = slice(-len(b'1764000000000 89abcdef"}\n'), -len(b' 89abcdef"}\n'))
 _CLOCK_TOLERANCE = 300.0  # seconds that the clocks of two machines may differ
-
-
-@frozen(kw_only=True)
-class Header:
-    """What the rows of a journal depend on; another export's rows must not get between them. No secret.
-
-    Attributes:
-        workspace: the host asked. Not the key: keys are replaced.
-        format: of the file.
-        csv_safe: of the file.
-        sizes: days of history each row has.
-        sizes_until: the moment all histories end; the resumed run asks for the same.
-        journal: version of the journal's own format.
-    """
-
-    workspace: str
-    format: str
-    csv_safe: bool
-    sizes: int | None
-    sizes_until: datetime = field(eq=False)
-    journal: int = _VERSION
-
-    def line(self) -> bytes:
-        """The first line of the journal."""
-        return (json.dumps(asdict(self) | {"sizes_until": self.sizes_until.isoformat()}) + "\n").encode()
-
-    def agree(self, line: bytes) -> datetime:
-        """Compare with the first line of a journal; its `sizes_until`.
-
-        Raises:
-            ExportError: it is not a journal, or one of another export; says what differs.
-        """
-        try:
-            other = json.loads(line)
-            until = datetime.fromisoformat(other["sizes_until"])
-            mine = asdict(self)
-            differences = [
-                f"{name} was {plain(str(other[name]))}, is now {mine[name]}"
-                for name in mine
-                if name != "sizes_until" and other[name] != mine[name]
-            ]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise ExportError("its first line is not that of a journal") from None
-        if differences:
-            raise ExportError(f"it belongs to another export: {'; '.join(differences)}")
-        return until
 
 
 class Journal:
@@ -121,6 +75,7 @@ class Journal:
         self._checksums = array("I")  # before each row
         self._checksum = 0
         self._end = 0
+        self._written = 0.0  # when the last row was, less the pauses before it
 
     def open(self, stop: Stop, *, resume: bool, resume_within: float, overwrite: bool) -> None:
         """Start afresh, or read what is there and continue after the last whole row.
@@ -132,7 +87,8 @@ class Journal:
             overwrite: start afresh where that was longer.
 
         Raises:
-            ExportError: what is there is not a journal of this export, was changed, or is too old.
+            ResumeError: what is there is not a journal of this export, was changed, or is too old.
+            ExportError: something other than a file is there.
             OSError: the file system could not.
         """
         if resume and self._resume(stop, resume_within, overwrite=overwrite):
@@ -153,21 +109,18 @@ class Journal:
                 return False
             file = opened.enter_context(os.fdopen(descriptor, "rb+", buffering=0))
             status, now = os.fstat(descriptor), time.time()
-            if not status.st_size:
-                return False
-            problem, written = self._read(descriptor, stop), status.st_mtime
+            problem = self._read(descriptor, stop) if status.st_size else ""
             if not (problem or self.ids):
                 return False
-            if not problem:
-                # A copy of an old journal has a new time of modification, but the rows keep theirs.
-                written = min(written, self._written)
+            # A copy of an old journal has a new time of modification, but its rows keep theirs.
+            written = status.st_mtime if problem else min(status.st_mtime, self._written)
             if too_old := _too_old(now - written, resume_within):
                 if overwrite:
                     logger.info("%s is not resumed: %s", plain(str(self.path)), too_old)
                     return False
                 problem = problem or f"{too_old}; overwrite=True starts afresh"
             if problem:
-                raise ExportError(f"cannot resume from {plain(str(self.path))}: {problem}")
+                raise ResumeError(f"cannot resume from {plain(str(self.path))}: {problem}")
             # The pauses add up: rows of different nights must not meet, however many runs are in between.
             self._paused = max(0.0, now - self._written)
             os.ftruncate(descriptor, self._end)
@@ -294,17 +247,12 @@ def _verify(line: bytes, before: int) -> int:
 
 
 def _too_old(paused: float, resume_within: float) -> str:
-    """Why a journal must not be resumed after a pause of so many seconds; nothing if it may."""
+    """Return why a journal must not be resumed after a pause of so many seconds; nothing if it may."""
+    age, limit = show_duration(abs(paused)), show_duration(resume_within)
     if paused < -_CLOCK_TOLERANCE:
-        return (
-            f"its last row is from {show_duration(-paused)} in the future, so that its age is not known: a "
-            "clock was wrong"
-        )
+        return f"a clock was wrong: its last row was written {age} in the future, so its age is not known"
     if paused > resume_within:
-        return (
-            f"it was interrupted {show_duration(paused)} ago, and resume_within is "
-            f"{show_duration(resume_within)}: its details may have changed since"
-        )
+        return f"it was interrupted for {age}, longer than resume_within ({limit}), and its details are old"
     return ""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from braze_segments_async.errors import ConfigError, ExportError
-from braze_segments_async.files import beside, check_regular, file_errors, put
+from braze_segments_async.files import beside, check_regular, file_errors, open_regular, put
 from braze_segments_async.text import plain
 
 from .lock import locked
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Target", "claimed"]
+__all__ = ["Target", "claimed", "count_failures", "failures_of", "finished", "journal_of", "resolved"]
 
 
 @frozen
@@ -51,7 +51,7 @@ class Target:
         Raises:
             ExportError: it could not be written; everything is as it was.
         """
-        missing, lines = beside(self.path, ".failures.ndjson"), list(failures)
+        missing, lines = failures_of(self.path), list(failures)
         with file_errors(self.path):
             if lines:  # first: a partial file is never there without it
                 put(missing, partial(write_ndjson, lines=lines), replace=True)
@@ -106,6 +106,41 @@ def _tidy(path: Path) -> None:
                 leftover.unlink()
 
 
+def resolved(path: Path) -> Path:
+    """Return the path to write for a target: a link stays, and the file that it leads to is written."""
+    return path.resolve() if path.is_symlink() and path.exists() else path
+
+
 def journal_of(path: Path) -> Path:
-    """Where finished segments are kept until the file is written."""
+    """Return where finished segments are kept until the file is written."""
     return beside(path, ".journal")
+
+
+def count_failures(path: Path) -> int:
+    """Return how many segments the file beside an export says are missing in it.
+
+    Raises:
+        ExportError: the file system could not tell.
+    """
+    path = failures_of(resolved(path))
+    with file_errors(path):
+        if not os.path.lexists(path):
+            return 0
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            return sum(1 for _ in file)
+
+
+def failures_of(path: Path) -> Path:
+    """Return where the segments are listed that are missing in an export."""
+    return beside(path, ".failures.ndjson")
+
+
+def finished(path: Path) -> bool:
+    """Return whether the file is there, and no later export to it was interrupted.
+
+    Raises:
+        ExportError: the file system could not tell.
+    """
+    with file_errors(path):
+        path = resolved(path)
+        return path.is_file() and not os.path.lexists(journal_of(path))

@@ -12,7 +12,7 @@ from braze_segments_async.errors import ConfigError
 from .durations import RESUME_WITHIN
 from .formats import Layout, format_of
 from .job import Job
-from .target import claimed
+from .target import claimed, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +50,8 @@ async def export_segments(
         consistency: of the walk through the list; see `BrazeSegments.list`.
         concurrency: details asked for at once, at most; by default the client's, and with `sizes` never more.
         resume: continue from the journal of an interrupted export, if there is one.
-        resume_within: seconds within which a journal may be resumed, 12 hours by default, counted from its
-            last row; the pauses of an export that was interrupted several times add up. An older journal is
-            refused or, with `overwrite` too, discarded.
+        resume_within: seconds from its last row within which a journal may be resumed, 12 hours by default;
+            several pauses add up. An older one is refused or, with `overwrite` too, discarded.
         overwrite: replace the file, and start afresh unless `resume` is given too and the journal is young.
         allow_partial: write the file although some segments could not be had.
         csv_safe: put an apostrophe before what a spreadsheet would take for a formula.
@@ -66,9 +65,7 @@ async def export_segments(
     """
     path = _path(destination)
     layout = Layout(format=format_of(path, format), csv_safe=csv_safe, sizes=sizes)
-    _check(layout, consistency, concurrency)
-    check_seconds("resume_within", resume_within)
-    layout.check_path(path)
+    _check(path, layout, consistency, concurrency, resume_within)
     with claimed(path, resume=resume, overwrite=overwrite) as target:
         job = Job(client, target, layout, on_progress, consistency=consistency, concurrency=concurrency)
         return await job.run(
@@ -82,15 +79,17 @@ def _path(destination: object) -> Path:
     path = Path(destination)
     if not path.name or "\0" in str(path):
         raise ConfigError("destination must name a file")
-    return (
-        path.resolve() if path.is_symlink() and path.exists() else path
-    )  # the link stays, what it leads to is written
+    return resolved(path)
 
 
-def _check(layout: Layout, consistency: str, concurrency: int | None) -> None:
+def _check(
+    path: Path, layout: Layout, consistency: str, concurrency: int | None, resume_within: float
+) -> None:
     check_choice("consistency", consistency, CONSISTENCIES)
     if concurrency is not None:
         check_integer("concurrency", concurrency, at_least=1)
     if layout.sizes is not None:
         check_integer("sizes", layout.sizes, at_least=1)
+    check_seconds("resume_within", resume_within)
     layout.check()
+    layout.check_path(path)
