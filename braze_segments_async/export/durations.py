@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.text import plain
 
 __all__ = ["RESUME_WITHIN", "parse_duration", "show_duration"]
 
@@ -28,10 +27,7 @@ def parse_duration(name: str, text: str) -> float:
     """
     parts = _FORM.fullmatch(text)
     if parts is None:
-        raise ConfigError(
-            f"{name} must be a number of seconds, or a number with s, m, h or d, such as 12h; "
-            f"got {plain(text)!r}"
-        )
+        raise ConfigError(f"{name} must be a number of seconds, or a number with s, m, h or d, such as 12h")
     return float(parts[1]) * _UNITS[parts[2]]
 
 
