@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from braze_segments_async.errors import ExportError
 from braze_segments_async.export.lock import locked
-from braze_segments_async.files import beside, create, file_errors
+from braze_segments_async.files import beside, file_errors
 
 from .schemas import Export
 
@@ -77,8 +77,7 @@ class ExportRecords:
         path = self._path(export, ".json")
         with file_errors(path):
             part = beside(path, ".part")
-            with create(part, 0o666) as file:
-                file.write(export.model_dump_json().encode())
+            part.write_text(export.model_dump_json(), "utf-8")
             part.replace(path)
         return export
 
@@ -109,7 +108,7 @@ class ExportRecords:
         """
         marker = self._path(export, ".cancel")
         with file_errors(marker):
-            create(marker, 0o666).close() if asked else marker.unlink(missing_ok=True)
+            marker.touch() if asked else marker.unlink(missing_ok=True)
 
     def asked_to_cancel(self, export: Export) -> bool:
         """Whether an export is to end."""
