@@ -68,8 +68,8 @@ def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
     folder = path.with_name(f"{path.name}.rows")
     types = _TYPES | _SIZES if sizes else _TYPES
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
+    folder.mkdir(0o700)
     try:
-        folder.mkdir(0o700)
         create(path, 0o666).close()  # DuckDB would follow a link that somebody has put there
         pieces, longest = _stage(folder, lines)
         with duckdb.connect(":memory:", config=_SETTINGS) as database:

@@ -99,7 +99,9 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[Target]:
 def _tidy(path: Path) -> None:
     """Remove what a process that was killed has left, except the journal; refuse what is not a file."""
     with file_errors(path):
-        rmtree(beside(path, ".part.rows"), ignore_errors=True)  # never follows a link
+        rows = beside(path, ".part.rows")
+        if rows.is_dir() and not rows.is_symlink():  # rmtree would wait for the other end of a pipe
+            rmtree(rows, ignore_errors=True)
         for suffix in (".part.rows", ".part", ".failures.ndjson.part"):
             leftover = beside(path, suffix)
             if check_regular(leftover):
