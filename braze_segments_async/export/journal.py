@@ -112,8 +112,11 @@ class Journal:
             problem = self._read(descriptor, stop) if status.st_size else ""
             if not (problem or self.ids):
                 return False
-            # A copy of an old journal has a new time of modification, but its rows keep theirs.
-            written = status.st_mtime if problem else min(status.st_mtime, self._written)
+            # The rows say when they were written. The time of modification counts only if it was set, as by
+            # `touch` or a restored backup: else it is of a file server's clock, or a copy's.
+            written = status.st_mtime if problem else self._written
+            if status.st_ctime - status.st_mtime > _CLOCK_TOLERANCE:
+                written = min(written, status.st_mtime)
             if too_old := _too_old(now - written, resume_within):
                 if overwrite:
                     logger.info("%s is not resumed: %s", plain(str(self.path)), too_old)
