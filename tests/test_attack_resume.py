@@ -284,33 +284,32 @@ def test_durations_shown() -> None:
 # --- the commands -----------------------------------------------------------------------------------
 
 
-async def test_nothing_to_do(sandbox: Sandbox, tmp_path: Path) -> None:
-    """`--resume` on a finished export: exit 0, nothing asked of Braze, with one workspace and with many."""
+@pytest.fixture(params=["one", "many"])
+def command(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -> tuple[str, ...]:
+    """The command for one workspace, and for a file of workspaces."""
+    if request.param == "one":
+        return ("export", "--output", str(tmp_path / "one.ndjson"))
     file = write_file(tmp_path / "workspaces.toml", {"a": sandbox})
+    return ("export", "--workspaces", str(file), "--output", str(tmp_path / "many"))
+
+
+async def test_nothing_to_do(sandbox: Sandbox, command: tuple[str, ...]) -> None:
+    """`--resume` on a finished export: exit 0, nothing asked of Braze, with one workspace and with many."""
     keys = environment(sandbox, **keys_in({"a": sandbox}))
-    one = ("export", "--output", str(tmp_path / "one.ndjson"))
-    many = ("export", "--workspaces", str(file), "--output", str(tmp_path / "many"))
-    for command in (one, many):
-        assert (await ran(sandbox, *command, env=keys))[0] == 0
-        sandbox.requests.clear()
-        code, _, err = await ran(sandbox, *command, "--resume", env=keys)
-        assert (code, sandbox.requests) == (0, [])
-        assert err.endswith("ndjson is finished, nothing to do; --overwrite replaces it\n")
+    assert (await ran(sandbox, *command, env=keys))[0] == 0
+    sandbox.requests.clear()
+    code, _, err = await ran(sandbox, *command, "--resume", env=keys)
+    assert (code, sandbox.requests) == (0, [])
+    assert err.endswith("ndjson is finished, nothing to do; --overwrite replaces it\n")
 
 
-async def test_a_partial_file_is_not_finished(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_partial_file_is_not_finished(sandbox: Sandbox, command: tuple[str, ...]) -> None:
     """`--resume` on a file that lacks segments says so, exit 3, with one workspace and with many."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
-    file = write_file(tmp_path / "workspaces.toml", {"a": sandbox})
     keys = environment(sandbox, **keys_in({"a": sandbox}))
-    one = ("export", "--output", str(tmp_path / "one.ndjson"))
-    many = ("export", "--workspaces", str(file), "--output", str(tmp_path / "many"))
-    for command in (one, many):
-        assert (await ran(sandbox, *command, "--allow-partial", env=keys))[0] == 3
-        code, _, err = await ran(sandbox, *command, "--resume", "--quiet", env=keys)
-        assert code == 3
-        assert "1 segment" in err
-        assert ".ndjson.failures.ndjson" in err
+    assert (await ran(sandbox, *command, "--allow-partial", env=keys))[0] == 3
+    code, _, err = await ran(sandbox, *command, "--resume", "--quiet", env=keys)
+    assert (code, "1 segment" in err, ".ndjson.failures.ndjson" in err) == (3, True, True)
 
 
 async def test_the_command_with_an_old_journal(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
