@@ -21,7 +21,7 @@ from attrs import evolve
 
 from .config import check_base_url, check_callback
 from .errors import BrazeError, ConfigError, ExportError
-from .export.target import claimed
+from .export.target import claimed, resolved
 from .files import file_errors
 from .tasks import start, stop
 from .text import plain
@@ -182,7 +182,7 @@ def _admit(config: WorkspaceConfig) -> None:
     if options.resume and not options.overwrite and config.finished:
         return
     with file_errors(path):
-        path = path.resolve() if path.exists() else path  # a journal is beside what a link leads to
+        path = resolved(path)  # a journal is beside what a link leads to
         with claimed(path, resume=options.resume, overwrite=options.overwrite) as target:
             if not options.resume:
                 target.journal.unlink(missing_ok=True)

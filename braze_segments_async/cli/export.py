@@ -12,6 +12,7 @@ from braze_segments_async.export import (
     to_csv_line,
     to_json_line,
 )
+from braze_segments_async.export.target import count_failures, failures_of
 from braze_segments_async.export.walk import REFUSALS, Walk, split_archived
 from braze_segments_async.text import plain
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from .options import Choices
 
-__all__ = ["PARTIAL", "to_file", "to_lines"]
+__all__ = ["PARTIAL", "already_finished", "to_file", "to_lines"]
 
 PARTIAL = 3  # exit code: some segments could not be had
 _FAILURES_SHOWN = 5
@@ -46,6 +47,7 @@ async def to_file(segments: BrazeSegments, output: Path, choices: Choices) -> in
                 format=choices.format,
                 consistency=choices.consistency,
                 resume=choices.resume,
+                resume_within=choices.resume_seconds(),
                 overwrite=choices.overwrite,
                 allow_partial=choices.allow_partial,
                 csv_safe=choices.csv_safe,
@@ -62,6 +64,19 @@ async def to_file(segments: BrazeSegments, output: Path, choices: Choices) -> in
     if not choices.quiet:
         say(f"{watch.summary()}{_notes(result)} → {shown}")
     return PARTIAL if result.failures else 0
+
+
+def already_finished(output: Path, *, quiet: bool) -> int:
+    """Say that there is nothing to resume, and what is missing in the file; the exit code."""
+    shown, missing = plain(str(output)), count_failures(output)
+    if missing:
+        listed = plain(str(failures_of(output)))
+        lacks = f"{shown} lacks {counted(missing, 'segment')}: see {listed}"
+        say(f"braze-segments: {lacks}; --overwrite starts afresh")
+        return PARTIAL
+    if not quiet:
+        say(f"{shown} is finished, nothing to do; --overwrite replaces it")
+    return 0
 
 
 async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
@@ -90,6 +105,7 @@ async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
                 _raise_first(
                     failure for failure in stream.failures if not isinstance(failure.error, REFUSALS)
                 )
+        walk.check_complete(watch.done + len(stream.failures))
         failures, archived = await split_archived(segments, stream.failures, choices.consistency)
     if not choices.allow_partial:
         _raise_first(failures)

@@ -213,6 +213,7 @@ class _Job:
                 format=order.format,
                 consistency=order.consistency,
                 resume=True,  # whatever is at this path is of this export
+                resume_within=order.resume_within,
                 overwrite=True,
                 allow_partial=order.allow_partial,
                 csv_safe=order.csv_safe,

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from braze_segments_async.config import Consistency
 from braze_segments_async.export import Format
+from braze_segments_async.export.durations import RESUME_WITHIN
 
 __all__ = [
     "Days",
@@ -82,6 +83,14 @@ class ExportOrder(BaseModel):
         default=False,
         description="Go on with the latest export, of this `format`, `csv_safe` and `sizes` where they are "
         "given. If there is none, or it is done, start one",
+    )
+
+    resume_within: float = Field(
+        default=RESUME_WITHIN,
+        gt=0,
+        le=1e9,
+        description="Seconds for which an export may have been interrupted and still be resumed; after that, "
+        "all of it is asked for again",
     )
 
     def agrees_with(self, other: "ExportOrder") -> bool:

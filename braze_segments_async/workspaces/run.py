@@ -10,6 +10,7 @@ from braze_segments_async.client import BrazeSegments
 from braze_segments_async.config import check_callback
 from braze_segments_async.errors import BrazeError
 from braze_segments_async.export import ExportProgress, export_segments
+from braze_segments_async.export.target import count_failures
 from braze_segments_async.tasks import start, stop
 
 from .config import keys_of
@@ -94,7 +95,8 @@ async def _export(
     began, options = time.monotonic(), config.options
     try:
         if options.resume and not options.overwrite and config.finished:
-            return WorkspaceResult(name=config.name, path=config.path, kept=True)
+            missing = count_failures(config.path)
+            return WorkspaceResult(name=config.name, path=config.path, failures=missing, kept=True)
         async with BrazeSegments(
             read_key(), base_url=config.base_url, concurrency=options.concurrency, retry=options.retry
         ) as client:
@@ -110,6 +112,7 @@ async def _export(
                 format=options.format,
                 consistency=options.consistency,
                 resume=options.resume,
+                resume_within=options.resume_within,
                 overwrite=options.overwrite,
                 allow_partial=options.allow_partial,
                 csv_safe=options.csv_safe,
