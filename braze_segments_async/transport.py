@@ -194,7 +194,8 @@ class Transport:
             problem = self._timed_out(attempt, url)
         finally:
             self._deadlines.end(attempt)
-        problem.suspended = attempt.suspended
+        if isinstance(problem, TransportError):
+            problem.suspended = attempt.suspended
         # Outside the except block: aiohttp's exceptions hold the Authorization header.
         raise problem
 
