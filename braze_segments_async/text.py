@@ -57,7 +57,6 @@ def contains_part(text: str, secret: str) -> bool:
     percent-encoded or HTML-encoded (several times, and both), and the hex or base64 form of the key or of a
     longer text around it. A text that is still encoded after ten rounds of decoding counts as one that
     contains part of the key.
-
     """
     # A text can share six characters with the key by chance: two random UUIDs, such as a segment id and a
     # key, do so in 1 of about 2,000 cases ("-4abc-" has three digits by chance). Then a message is withheld
