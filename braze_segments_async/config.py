@@ -160,11 +160,14 @@ def check_list(sort_direction: object, start_page: object, consistency: object, 
 
 
 def check_source(of: object) -> None:
-    """Many segments, or none; one id is not taken for its letters."""
+    """Check the segments of a fan-out, and each id of a collection; an iterator's are checked one by one."""
     if isinstance(of, str | bytes):
         raise ConfigError("of must be ids or segments; for the details of one, call details()")
     if of is not None and not isinstance(of, Iterable | AsyncIterable):
         raise ConfigError(f"of must be ids or segments, sync or async iterable, got {_kind(of)}")
+    if isinstance(of, Collection):
+        for each in of:
+            check_segment_id(getattr(each, "id", each))
 
 
 def check_segment_id(value: object) -> str:

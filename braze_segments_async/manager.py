@@ -69,8 +69,7 @@ class SessionManager:
             reserve: the share of the hourly allowance that is left to others, such as message sending.
             limits: bounds in seconds, bytes, pages and retries.
             session: your own, with its proxy, TLS or tracing; it is used, and never closed.
-            on_retry: called with a `RetryEvent` before a request is repeated; a plain function that must not
-                block.
+            on_retry: called with a `RetryEvent` before each retry; a plain function that must not block.
 
         Raises:
             ConfigError: an argument is wrong; the message names it.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from braze_segments_async.config import OnError
     from braze_segments_async.fanout import SegmentStream
 
 KEY = "3f9d2c71-8b4e-4a06-9c5d-e17f60ab2d84"
@@ -298,13 +299,23 @@ async def test_a_blank_id_is_refused(blank: str) -> None:
             lambda: client.data_series(blank),
             lambda: client.export_users(blank, fields=["email"]),
             lambda: client.cancel_exports(blank),
-            lambda: _first(client.all_details([blank])),
+            lambda: _first(client.all_details(iter([blank]))),
             lambda: _first(client.all_details([blank], on_error="collect")),
             lambda: _first(client.all_data_series([blank])),
         )
         for call in calls:
             with pytest.raises(ConfigError, match=r"^segment_id is empty; "):
                 await call()
+        assert not sandbox.requests
+
+
+@BLANK
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+async def test_a_blank_id_among_others_is_refused_at_the_call(blank: str, on_error: OnError) -> None:
+    """A collection of ids is checked when the call is made, so that nothing is sent for the good ones."""
+    async with Sandbox(2, api_key=KEY) as sandbox, client_of_key(sandbox.base_url) as client:
+        with pytest.raises(ConfigError, match=r"^segment_id is empty; "):
+            client.all_details([*sandbox.segment_ids, blank], on_error=on_error)
         assert not sandbox.requests
 
 
