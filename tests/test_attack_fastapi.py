@@ -7,6 +7,7 @@ import json
 import os
 import random
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -369,3 +370,28 @@ async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_pa
                 task.cancel()
         await _unlocked(tmp_path)
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "interrupted"
+
+
+async def test_a_job_that_does_not_end_is_not_running_for_ever(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where cancellation does not end a task, the server stops in time, and the export is interrupted."""
+    started, never = asyncio.Event(), asyncio.Event()
+
+    async def deaf(*_: object, **__: object) -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await never.wait()
+        await never.wait()
+
+    monkeypatch.setattr(jobs, "export_segments", deaf)
+    monkeypatch.setattr(jobs, "_END", 0.05)
+    async with serving(sandbox, tmp_path) as api:
+        await api.post("/exports")
+        await started.wait()
+    async with serving(sandbox, tmp_path) as api:
+        assert [export["state"] for export in (await api.get("/exports")).json()] == ["interrupted"]
+    assert "does not end" in caplog.text
+    never.set()
+    await _unlocked(tmp_path)
+    assert [export.state for export in ExportRecords(tmp_path).all()] == ["interrupted"]

@@ -130,7 +130,10 @@ class ExportJobs:
         self._stopping = True
         if self._job is not None:
             self._job.cancel("shutdown")
-            await asyncio.wait([self._job.work, self._job.watching])
+            _, late = await asyncio.wait([self._job.work, self._job.watching], timeout=_END)
+            if late:  # such as a task that a signal handler's exception has taken out of the event loop
+                self._job.abandon()
+                self._look(self._job)
         self._stopped.set()
         for limit in self._readers:
             limit.reschedule(_now() + _LAST_EVENT)
@@ -241,6 +244,14 @@ class _Job:
             if not watching.cancelled():
                 error = watching.exception()
                 logger.error("export %s is stopped: its state cannot be followed", self.id, exc_info=error)
+
+    def abandon(self) -> None:
+        """Count an export that does not end as interrupted, so that it does not seem to run for ever."""
+        if self._export.ended_at is None:
+            self._change(
+                state="interrupted", cancelled_by=None, ended_at=datetime.now(UTC), paused_until=None
+            )
+            logger.error("export %s does not end: it counts as interrupted", self.id)
 
     def now(self) -> Export:
         """How it stands."""
