@@ -34,7 +34,7 @@ class _Outcome(Generic[ItemT, ResultT]):
 
     item: ItemT | None = None
     result: ResultT | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class FanOut(Generic[ItemT, ResultT]):
@@ -142,11 +142,16 @@ class FanOut(Generic[ItemT, ResultT]):
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled() and self._state == "running":
-            # Somebody else cancelled a task of ours: its item must not go missing without a word.
-            self._done.append(_Outcome(error=ClosedError("a task of this stream was cancelled from outside")))
-        if not self._tasks or task.cancelled():
-            self._changed.set()
+        # A worker returns once the source has ended. One that ended in any other way, such as by a
+        # BaseException that a hook or a signal handler raised, has lost its item: the stream must fail.
+        error = (
+            ClosedError("a task of this stream was cancelled from outside")
+            if task.cancelled()
+            else task.exception()
+        )
+        if error is not None and self._state == "running":
+            self._done.append(_Outcome(error=error))
+        self._changed.set()
 
     async def _worker(self, source: Source[ItemT]) -> None:
         while True:
