@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types bench bench-full docs recipes build clean
+.PHONY: demo test lowest lint types bench bench-full docs recipes build clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -22,6 +22,16 @@ demo: $(VENV)/.installed  ## export a whole workspace, with details, from a Braz
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lowest: export UV_NO_CACHE := 1
+lowest: $(VENV)/.installed  ## the main uses, with the lowest versions that pyproject.toml allows on Python 3.11
+	$(BIN)/python -m pip install --quiet --group lowest
+	rm -rf build/lowest
+	$(BIN)/uv venv --quiet --python 3.11 build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
+		--editable '.[cli,dask,fastapi,parquet,speed]'
+	$(BIN)/uv pip install --quiet --python build/lowest --group pytest
+	LOWEST=1 build/lowest/bin/python -m pytest tests/test_lowest_versions.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

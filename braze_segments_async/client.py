@@ -38,7 +38,7 @@ class BrazeSegments(SessionManager):
         *,
         sort_direction: SortDirection = "asc",
         start_page: int = 0,
-        consistency: Consistency = "fast",
+        consistency: Consistency = "safe",
         prefetch: int = 1,
     ) -> SegmentListing:
         """All segments that are not archived (`GET /segments/list`, permission `segments.list`).
@@ -46,9 +46,10 @@ class BrazeSegments(SessionManager):
         Args:
             sort_direction: by time of creation: "asc" oldest first, "desc" newest first.
             start_page: where the walk begins, counted from 0.
-            consistency: what a walk does about edits in the workspace meanwhile. "fast": one request a page;
-                a segment archived during the walk can hide another. "safe": pages are read twice, which finds
-                it. "strict": the list is walked both ways until both walks agree.
+            consistency: what a walk does about edits in the workspace meanwhile. "safe": pages are read
+                twice, so that a segment archived during the walk hides no other; a row that only the second
+                reading has follows the rows of its page. "fast": one request a page; it can miss a segment
+                without an error. "strict": the list is walked both ways until both walks agree.
             prefetch: pages asked for at once, at most, once pages are full; with more than 1, up to
                 `prefetch - 1` requests are wasted at the end.
 
@@ -99,7 +100,7 @@ class BrazeSegments(SessionManager):
         concurrency: int | None = None,
         ordered: bool = False,
         on_error: OnError = "raise",
-        consistency: Consistency = "fast",
+        consistency: Consistency = "safe",
     ) -> DetailsStream:
         """The details of many segments; of all, without `of`.
 
@@ -163,7 +164,7 @@ class BrazeSegments(SessionManager):
         concurrency: int | None = None,
         ordered: bool = False,
         on_error: OnError = "raise",
-        consistency: Consistency = "fast",
+        consistency: Consistency = "safe",
     ) -> SizesStream:
         """The size histories of many segments, all up to the same moment; of all segments, without `of`.
 
@@ -282,7 +283,7 @@ class BrazeSegments(SessionManager):
             config.check_integer("concurrency", concurrency, at_least=1)
             slots = asyncio.Semaphore(concurrency)
         concurrency = concurrency or self.concurrency
-        listing = self._listing("asc", 0, consistency, pages_at_once(concurrency, consistency), slots)
+        listing = self._listing("asc", 0, consistency, pages_at_once(concurrency), slots)
         return kind(
             listing if of is None else of,
             lambda segment: ask(segment, slots),

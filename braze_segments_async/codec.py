@@ -46,7 +46,7 @@ class _Mismatch(Exception):  # noqa: N818 - it never leaves this module
     """What was expected, and what came instead."""
 
     def __init__(self, expected: str, value: object) -> None:
-        got = "empty text" if value == "" else _KINDS[type(value)]
+        got = "empty text" if isinstance(value, str) and not value.strip() else _KINDS[type(value)]
         super().__init__(f"expected {expected}, got {got}")
 
 
@@ -116,7 +116,7 @@ def _secret(value: Any) -> Secret | None:
 
 def _identifier(value: Any, _: object = None) -> str:
     """A segment id: opaque, but it must survive being sent back in a query."""
-    if not _text(value):
+    if not _text(value).strip():
         raise _Mismatch("an id", value)
     try:
         value.encode()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import re
 from collections.abc import AsyncIterable, Collection, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Literal
 
 from attrs import frozen
@@ -17,6 +19,7 @@ from .text import Secret, plain
 __all__ = [
     "Limits",
     "check_base_url",
+    "check_callback",
     "check_choice",
     "check_client",
     "check_fraction",
@@ -104,6 +107,30 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be {words}, got {_kind(value)}")
 
 
+def check_callback(name: str, value: object) -> None:
+    """Check that a callback is `None` or can be called, and that calling it runs it.
+
+    Raises:
+        ConfigError: it is not callable, or it is an `async def` or a generator function: a call would only
+            make an object that nobody awaits or iterates, and none of its code would run.
+    """
+    if value is None:
+        return
+    if not callable(value):
+        raise ConfigError(f"{name} must be callable, got {_kind(value)}")
+    function: object = value
+    while isinstance(function, partial):
+        function = function.func
+    for each in (function, getattr(type(function), "__call__", None)):  # noqa: B004 - the class of an object
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            raise ConfigError(
+                f"{name} is an async function, and would never run: it is called, not awaited. Make it a "
+                "plain function; it may start a task"
+            )
+        if inspect.isgeneratorfunction(each):
+            raise ConfigError(f"{name} is a generator function, and would never run: leave `yield` out")
+
+
 def check_client(
     *,
     timeout: object,
@@ -119,8 +146,7 @@ def check_client(
         raise ConfigError(f"limits must be a Limits, got {_kind(limits)}")
     if session is not None and not callable(getattr(session, "request", None)):
         raise ConfigError(f"session must be an aiohttp.ClientSession, got {_kind(session)}")
-    if on_retry is not None and not callable(on_retry):
-        raise ConfigError(f"on_retry must be callable, got {_kind(on_retry)}")
+    check_callback("on_retry", on_retry)
 
 
 def check_list(sort_direction: object, start_page: object, consistency: object, prefetch: object) -> None:
@@ -142,10 +168,10 @@ def check_source(of: object) -> None:
 
 
 def check_segment_id(value: object) -> str:
-    """Opaque but for what cannot be sent: anything that is not text, nothing at all, a lone surrogate."""
+    """Return an id as it is; refuse what cannot be one: not text, empty or blank, a lone surrogate."""
     if not isinstance(value, str):
         raise ConfigError(f"segment_id must be text, got {_kind(value)}")
-    if not value:
+    if not value.strip():
         raise ConfigError("segment_id is empty; ids come from list(), or from the dashboard's API Keys page")
     if value.isascii():  # as all have been so far
         return value

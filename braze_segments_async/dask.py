@@ -19,9 +19,9 @@ from uuid import uuid4
 
 from attrs import evolve
 
-from .config import check_base_url
+from .config import check_base_url, check_callback
 from .errors import BrazeError, ConfigError, ExportError
-from .export.target import claimed
+from .export.target import claimed, resolved
 from .files import file_errors
 from .tasks import start, stop
 from .text import plain
@@ -53,13 +53,14 @@ async def export_on_cluster(
     Args:
         configs: the workspaces. Their keys are read by the workers; here only to compare those that are here.
         address: of the scheduler; by default a cluster is made in this process, for this call.
-        on_result: called with each result when it is there; must not block.
+        on_result: called with each result when it is there; a plain function that must not block.
 
     Raises:
-        ConfigError: `distributed` is not installed, the address is none, or two workspaces have the same key,
-            name or file; nothing was sent.
+        ConfigError: `distributed` is not installed, the address is none, two workspaces have the same key,
+            name or file, or `on_result` is an `async def`; nothing was sent.
         ExportError: there is no scheduler at the address.
     """
+    check_callback("on_result", on_result)
     configs = tuple(configs)
     keys_of(configs)
     async with _connected(address, len(configs)) as client:
@@ -181,7 +182,7 @@ def _admit(config: WorkspaceConfig) -> None:
     if options.resume and not options.overwrite and config.finished:
         return
     with file_errors(path):
-        path = path.resolve() if path.exists() else path  # a journal is beside what a link leads to
+        path = resolved(path)  # a journal is beside what a link leads to
         with claimed(path, resume=options.resume, overwrite=options.overwrite) as target:
             if not options.resume:
                 target.journal.unlink(missing_ok=True)

@@ -17,15 +17,17 @@ class Attempt:
     Attributes:
         heard_at: when something came last, by the loop's clock; at first, when there was a connection for it,
             and `None` before.
+        suspended: whether the process, or its event loop, stood still while the attempt was on its way.
     """
 
-    __slots__ = ("_cancelling", "began_at", "heard_at", "late", "task")
+    __slots__ = ("_cancelling", "began_at", "heard_at", "late", "suspended", "task")
 
     def __init__(self, task: asyncio.Task[object], now: float) -> None:
         self.task = task
         self.began_at = now
         self.heard_at: float | None = None
         self.late = ""
+        self.suspended = False
         self._cancelling = task.cancelling()
 
     def timed_out(self) -> bool:
@@ -37,7 +39,11 @@ class Attempt:
 
 
 class Deadlines:
-    """Cancels attempts that take too long, or of which nothing is heard for too long."""
+    """Cancels attempts that take too long, or of which nothing is heard for too long.
+
+    Time in which the loop stood still (a stopped process, a laptop that sleeps, blocking code of the caller)
+    counts for no timeout: the service may well have answered in it.
+    """
 
     def __init__(self, *, total: float, silence: float) -> None:
         """See the class; inside the running loop.
@@ -53,6 +59,7 @@ class Deadlines:
         self._tick = min(total / _LOOKS, silence / _LOOKS, _LONGEST_TICK)
         self._attempts: dict[asyncio.Task[Any] | None, Attempt] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when the timer should fire
 
     def begin(self) -> Attempt:
         """The current task sends something; `end` must follow."""
@@ -60,7 +67,7 @@ class Deadlines:
         assert task is not None  # noqa: S101 - coroutines of ours are awaited in tasks
         attempt = self._attempts[task] = Attempt(task, self.now())
         if self._timer is None:
-            self._timer = self._loop.call_later(self._tick, self._look)
+            self._start_timer()
         return attempt
 
     def connected(self) -> None:
@@ -78,9 +85,25 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _start_timer(self) -> None:
+        self._due = self.now() + self._tick
+        self._timer = self._loop.call_at(self._due, self._look)
+
     def _look(self) -> None:
+        # First of all: asyncio runs the timer before it wakes the tasks whose connections were lost, or
+        # timed out in aiohttp, while the loop stood still. They must find the attempt marked.
+        overdue = self.now() - self._due
+        if overdue > self._tick:
+            for attempt in self._attempts.values():
+                attempt.suspended = True
+                attempt.began_at += overdue
+                if attempt.heard_at is not None:
+                    attempt.heard_at += overdue
+        if self._attempts:
+            self._start_timer()
+        else:
+            self._timer = None
         # A loop that was held up has read what came meanwhile; those who wait for it have their turn first.
-        self._timer = self._loop.call_later(self._tick, self._look) if self._attempts else None
         self._loop.call_soon(self._cancel_late)
 
     def _cancel_late(self) -> None:

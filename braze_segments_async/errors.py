@@ -118,10 +118,12 @@ class TransportError(BrazeError):
 
     Attributes:
         sent: whether the request may have arrived; `False` if there was no connection.
+        suspended: whether this process stood still during the request, which may be why the request failed.
     """
 
     label = "no complete reply"
     sent: bool = True
+    suspended: bool = False
 
 
 class TimedOutError(TransportError, TimeoutError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["beside", "create", "file_errors", "put"]
+__all__ = ["beside", "check_regular", "create", "file_errors", "open_regular", "put"]
+
+# Others may be able to write to the directory: never follow a link, never wait for the other end of a pipe.
+_NEVER_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_NOT_REGULAR = {errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR}
 
 
 @contextmanager
@@ -33,10 +39,69 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def create(path: Path) -> IO[bytes]:
-    """A file that nobody else can read, in place of what a process that died has left there."""
-    path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+def check_regular(path: Path) -> bool:
+    """Return whether there is a file; a link or a pipe that somebody has put there is refused.
+
+    Raises:
+        ExportError: it is not a regular file.
+        OSError: the file system could not.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(mode):
+        raise _not_regular(path)
+    return True
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """Open a regular file that has no second name; see `check_regular`.
+
+    Args:
+        path: the file.
+        flags: of `os.open`; not `O_TRUNC`, which would act before the file is known to be a regular one.
+
+    Raises:
+        ExportError: it is not such a file; nothing was read or changed.
+        OSError: the file system could not.
+    """
+    try:
+        file = os.open(path, flags | _NEVER_FOLLOW, 0o666)
+    except OSError as error:
+        if error.errno in _NOT_REGULAR:
+            raise _not_regular(path) from None
+        raise
+    status = os.fstat(file)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:  # 0: it was removed just now
+        return file
+    os.close(file)
+    raise _not_regular(path)
+
+
+def _not_regular(path: Path) -> ExportError:
+    return ExportError(
+        f"{plain(str(path))} is a link or not a regular file, and is not touched: find out who has put it "
+        "there, and remove it"
+    )
+
+
+def create(path: Path, mode: int = 0o600, *, buffering: int = -1) -> IO[bytes]:
+    """Make a file, in place of one that a process that died has left there.
+
+    Args:
+        path: the file.
+        mode: its permissions, less the umask; by default nobody else can read it.
+        buffering: as of `open`.
+
+    Raises:
+        ExportError: something else is there; see `check_regular`.
+        OSError: the file system could not.
+    """
+    if check_regular(path):
+        path.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NEVER_FOLLOW
+    return os.fdopen(os.open(path, flags, mode), "wb", buffering)
 
 
 def put(path: Path, fill: Callable[[Path], None], *, replace: bool, part: Path | None = None) -> None:
@@ -55,8 +120,11 @@ def put(path: Path, fill: Callable[[Path], None], *, replace: bool, part: Path |
     part = part or beside(path, ".part")
     try:
         fill(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
+        file = open_regular(part, os.O_RDWR)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
         if not replace and os.path.lexists(path):
             raise ExportError(
                 f"{plain(str(path))} has appeared meanwhile; what is finished is in the journal, "

@@ -14,12 +14,12 @@ __all__ = ["read_key", "read_secret"]
 
 
 def read_key(path: Path) -> Secret:
-    """The API key that is all a file holds, one line end aside.
+    """Return the API key of a file that holds nothing else; white space and line ends after it are left out.
 
     Raises:
-        ConfigError: the file cannot be read, or is empty.
+        ConfigError: the file cannot be read, is empty, or holds white space only.
     """
-    key = Secret(read_secret(path).removesuffix("\n").removesuffix("\r"))
+    key = Secret(read_secret(path).rstrip())
     if not key:
         raise ConfigError(f"{plain(str(path))} is empty: it is to hold the API key")
     return key

@@ -30,14 +30,12 @@ _STALE_PAGES = 2  # full pages in a row with nothing new: one can be a mass un-a
 _STRICT_ROUNDS = 5
 
 
-def pages_at_once(concurrency: int, consistency: Consistency) -> int:
-    """How many pages to ask for at once so that so many requests for details need not wait for pages.
+def pages_at_once(concurrency: int) -> int:
+    """Return how many pages to fetch at once so that `concurrency` requests for details never wait for one.
 
-    Pages of 100 that come one after another keep 100 requests at a time busy. Where pages are read twice,
-    second readings come two at a time, so that first ones need not come faster.
+    Pages of 100 segments, fetched one after another, keep 100 requests at a time busy.
     """
-    pages = 1 + concurrency // PAGE_SIZE
-    return pages if consistency == "fast" else min(pages, 2)
+    return 1 + concurrency // PAGE_SIZE
 
 
 class SegmentListing:
@@ -57,7 +55,7 @@ class SegmentListing:
         *,
         sort_direction: SortDirection = "asc",
         start_page: int = 0,
-        consistency: Consistency = "fast",
+        consistency: Consistency = "safe",
         prefetch: int = 1,
         max_pages: int = 10_000,
     ) -> None:
@@ -94,9 +92,9 @@ class SegmentListing:
         self.recovered = 0
         match self._consistency:
             case "fast":
-                pages = self._walk(self._direction, set(), trailing=False)
+                pages = self._walk(self._direction, set(), reread=False)
             case "safe":
-                pages = self._walk(self._direction, set(), trailing=True)
+                pages = self._walk(self._direction, set(), reread=True)
             case "strict":
                 pages = self._strict()
         async with aclosing(pages):
@@ -105,20 +103,33 @@ class SegmentListing:
                     yield page
 
     async def _walk(
-        self, direction: SortDirection, ids: set[str], *, trailing: bool
+        self, direction: SortDirection, ids: set[str], *, reread: bool
     ) -> AsyncGenerator[SegmentPage, None]:
-        """One walk. Afterwards `ids` holds every id it saw, and `_last_page` is where it ended.
+        """Read the list once, from the first page to the short one, with up to `prefetch` pages in flight.
 
-        Trailing, page k is read again once page k+1 came, while k+2 is on its way: a row that moved from k+1
-        back onto k in between, since a segment before it was archived, is found there.
+        With `reread`, every page but the last is read a second time, after the page that follows it has
+        arrived: a row that moved from the following page back onto this one in between, because a segment
+        before it was archived, is found there. No page waits for a second reading.
+
+        Args:
+            direction: the order of the list.
+            ids: the ids of all rows yielded so far; rows already in it are left out.
+            reread: whether to read pages twice.
+
+        Yields:
+            Each page when it has arrived. The rows that only a second reading has come as another page of
+            the same number.
         """
         running: set[asyncio.Task[Rows]] = set()
         number, stale, depth = self._start_page, 0, 1
         upcoming = deque([start(self._fetch(number, direction), running)])
-        held: SegmentPage | None = None
-        again: asyncio.Task[Rows] | None = None  # the second reading of what is held
+        rereads: deque[tuple[SegmentPage, asyncio.Task[Rows]]] = deque()
         try:
-            while upcoming:
+            while upcoming or rereads:
+                if await self._reread_is_next(upcoming, rereads):
+                    page, second = rereads.popleft()
+                    yield self._missing_rows(page, await second, ids)
+                    continue
                 rows = await upcoming.popleft()
                 page = SegmentPage(number, _new(rows, ids))
                 if len(rows) >= PAGE_SIZE:
@@ -127,43 +138,52 @@ class SegmentListing:
                     depth = min(2 * depth, self._prefetch)
                     for later in range(number + 1 + len(upcoming), min(number + 1 + depth, self._end)):
                         upcoming.append(start(self._fetch(later, direction), running))
-                else:  # what was asked for beyond the end is nobody's
+                    if reread:
+                        # Started now: it must be under way while the caller still works on this page.
+                        second = start(self._read_after(upcoming[0], number, direction), running)
+                        rereads.append((page, second))
+                else:  # a short page is the last one: cancel the requests for pages after it
                     await stop(upcoming)
                     upcoming.clear()
-                if not trailing:
-                    yield page
-                else:
-                    before, second, held, again = held, again, page, None
-                    if upcoming:
-                        # Begins by itself, while the caller still works on the page before.
-                        again = start(self._read_after(upcoming[0], number, direction), running)
-                    if before is not None and second is not None:
-                        yield self._complete(before, await second, ids)
+                self._last_page = number
                 number += 1
-            if held is not None:
-                yield held
-            self._last_page = number - 1
+                yield page
         finally:
             await stop(tuple(running))
 
+    async def _reread_is_next(
+        self, upcoming: deque[asyncio.Task[Rows]], rereads: deque[tuple[SegmentPage, asyncio.Task[Rows]]]
+    ) -> bool:
+        """Wait until a page or a second reading has arrived, and say which to yield: a page, if both have.
+
+        The second reading of a page comes after the first reading of the following one: else rows of the
+        latter would be counted as missed by the first readings.
+        """
+        if not upcoming or len(rereads) > self._prefetch + 1:  # bounds the second readings in flight
+            return True
+        if len(rereads) > 1:
+            await asyncio.wait((upcoming[0], rereads[0][1]), return_when=asyncio.FIRST_COMPLETED)
+            return not upcoming[0].done()
+        return False
+
     async def _read_after(self, page: asyncio.Task[Rows], number: int, direction: SortDirection) -> Rows:
-        """Read a page again once another one came; if that one did not, nobody will ask for this."""
+        """Read a page again once the following one has arrived; if that failed, so does the walk."""
         await asyncio.wait([page])
         return () if page.cancelled() or page.exception() else await self._fetch(number, direction)
 
-    def _complete(self, page: SegmentPage, second: Rows, ids: set[str]) -> SegmentPage:
-        """A page with the rows that its second reading adds.
+    def _missing_rows(self, page: SegmentPage, second: Rows, ids: set[str]) -> SegmentPage:
+        """Return the rows of a page that only its second reading has.
 
-        Rows keep their order: as long as one of the first reading is on the page still, no row can have moved
-        past it unseen. A strict walk needs no such proof, since it is compared with another one.
+        Rows keep their order: as long as one row of the first reading is still on the page, no row can have
+        moved past it unseen. A strict walk needs no such proof, since it is compared with another one.
         """
         first = {segment.id for segment in page.segments}
         if self._consistency == "safe" and first and first.isdisjoint(row.id for row in second):
             problem = f"{PAGE_SIZE} segments or more were archived while the list was read: walk it again"
             raise PaginationError(problem).about(str(LIST), page=page.number)
-        late = _new(second, ids)
-        self.recovered += len(late)
-        return SegmentPage(page.number, page.segments + late)
+        missing = _new(second, ids)
+        self.recovered += len(missing)
+        return SegmentPage(page.number, missing)
 
     def _check(self, number: int, stale: int) -> None:
         """Refuse to ask for yet another page when the walk runs in circles or has no end."""
@@ -182,13 +202,11 @@ class SegmentListing:
         for _ in range(_STRICT_ROUNDS):
             first: set[str] = set()
             second: set[str] = set()
-            async with aclosing(
-                self._unseen(self._walk(self._direction, first, trailing=True), seen)
-            ) as pages:
+            async with aclosing(self._unseen(self._walk(self._direction, first, reread=True), seen)) as pages:
                 async for page in pages:
                     yield page
             end = self._last_page
-            async with aclosing(self._unseen(self._walk(other, second, trailing=False), seen)) as pages:
+            async with aclosing(self._unseen(self._walk(other, second, reread=False), seen)) as pages:
                 async for page in pages:
                     self.recovered += len(page.segments)
                     yield page

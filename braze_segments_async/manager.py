@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack
 
 from attrs import evolve
 
@@ -69,7 +69,8 @@ class SessionManager:
             reserve: the share of the hourly allowance that is left to others, such as message sending.
             limits: bounds in seconds, bytes, pages and retries.
             session: your own, with its proxy, TLS or tracing; it is used, and never closed.
-            on_retry: called with a `RetryEvent` before a request is repeated; must not block.
+            on_retry: called with a `RetryEvent` before a request is repeated; a plain function that must not
+                block.
 
         Raises:
             ConfigError: an argument is wrong; the message names it.
@@ -108,6 +109,13 @@ class SessionManager:
 
     def __repr__(self) -> str:
         return f"<BrazeSegments {getattr(self, '_url', '')} {self._state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client cannot be pickled or copied: it holds the API key and open connections. Send the name "
+            "of the environment variable or the path of the file that has the key, as WorkspaceConfig does, "
+            "and make the client where it runs"
+        )
 
     @property
     def base_url(self) -> str:

@@ -1,4 +1,4 @@
-"""What the caller gets: frozen values, named as Braze names them. Every one of them pickles."""
+"""What the caller gets: frozen values, named as Braze names them. All that hold no secret pickle."""
 
 from __future__ import annotations
 

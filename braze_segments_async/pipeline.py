@@ -6,7 +6,7 @@ import asyncio
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import AuthenticationError, BrazeError, ClosedError
+from .errors import AuthenticationError, BrazeError, ClosedError, ConfigError
 from .log import logger
 from .replies import judge
 
@@ -35,7 +35,7 @@ class Pipeline:
             transport: opened.
             gate: shared by all requests.
             retrier: shared by all requests.
-            secret: the key, to be taken out of the service's texts.
+            secret: the key; a text of the service that contains part of it goes into no message.
             hint: what to say besides when the key is not known there.
         """
         self._transport = transport
@@ -62,6 +62,11 @@ class Pipeline:
         self._transport.check(loop)
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - coroutines of ours are awaited in tasks
+        if task in self._calls:
+            raise ConfigError(
+                "session: a middleware of it sends a request through the client that it serves, which would "
+                "wait for itself; let the middleware open a client of its own"
+            )
         cancelling = task.cancelling()
         self._calls.add(task)
         try:

@@ -24,7 +24,7 @@ from .errors import (
     StatusError,
 )
 from .rate_limit import RateLimit, moment, parse_retry_after
-from .text import plain, redact
+from .text import contains_part, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ __all__ = ["Reply", "judge"]
 T = TypeVar("T")
 
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-_LONGEST_QUOTED = 20_000  # far more than is shown: what is cut here is never half a key at its end
+_LONGEST_QUOTED = 2_000  # far more than is shown: what is cut here is never half a key at its end
 # Worth another attempt, all of them.
 _UNAVAILABLE = {
     202: "queued: Braze is in maintenance, try again later",
@@ -87,7 +87,7 @@ def judge(request: Request[T], reply: Reply, secret: str) -> T:
     Args:
         request: what was asked.
         reply: what was answered.
-        secret: the key, taken out of every text of the service that goes into a message.
+        secret: the key; a text of the service that contains part of it goes into no message.
 
     Raises:
         BrazeError: of the kind the reply deserves, without the place and the count of attempts.
@@ -106,7 +106,7 @@ def judge(request: Request[T], reply: Reply, secret: str) -> T:
     if message != "success":
         if not isinstance(message, str):
             raise ReplyError("no `message` that says success", path="$.message", retryable=True)
-        raise ReplyError(f"Braze says {_quote(message, secret)}", path="$.message")
+        raise ReplyError(_quote(message, secret), path="$.message")
     return request.decode(body)
 
 
@@ -188,8 +188,12 @@ def _because(reply: Reply, secret: str) -> str:
     except ReplyError:
         return ""
     message = body.get("message") if isinstance(body, dict) else None
-    return f" (Braze says {_quote(message, secret)})" if isinstance(message, str) and message else ""
+    return f" ({_quote(message, secret)})" if isinstance(message, str) and message else ""
 
 
 def _quote(message: str, secret: str) -> str:
-    return f'"{plain(redact(message[:_LONGEST_QUOTED], secret))}"'
+    """Quote a message of the service, unless it contains part of the API key: a 401 has been seen to."""
+    message = message[:_LONGEST_QUOTED]
+    if contains_part(message, secret):
+        return "Braze's message is not shown: it contains part of the API key"
+    return f'Braze says "{plain(message)}"'

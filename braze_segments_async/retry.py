@@ -258,7 +258,9 @@ class Retrier:
             return self._pause(retries, error, wait)
         if wait is None and isinstance(error, ServerError) and error.retry_after is not None:
             error.reason += f"; it asks to wait {error.retry_after:,.0f} s"
-        if wait is None or not self._pay(retries, error, _COST):
+        # A failure while the process stood still says nothing of the service, and costs nothing.
+        cost = 0 if isinstance(error, TransportError) and error.suspended else _COST
+        if wait is None or not self._pay(retries, error, cost):
             return False
         self._tell(retries, error, wait)
         retries.wait = wait

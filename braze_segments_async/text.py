@@ -1,28 +1,44 @@
-"""Text that must not show itself, and foreign text made fit for a message."""
+"""Text that must not be shown, and text of others made safe to show in a message or a terminal."""
 
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from base64 import b64encode, urlsafe_b64encode
+from html import unescape
+from typing import NoReturn
+from urllib.parse import unquote
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["Secret", "plain", "redact"]
+__all__ = ["Secret", "contains_part", "plain"]
 
 _LONGEST = 200
-_SHORTEST_PART = 4  # shorter ones would be found in any text
+_PART = 6  # characters of the key in a row that no message may show
+_MAX_DECODINGS = 10
+_NOT_PRINTED = re.compile(r"[^ -~]")
+_NOT_HEX = re.compile(r"u00|0x|[^0-9a-f]")  # also the prefixes of \u005a and 0x5a
 
 
 class Secret(str):
-    """Text that does not show itself: a traceback with locals, or a header's repr, prints `'***'`."""
+    """Text that does not show itself: a traceback with locals, or a header's repr, prints `'***'`.
+
+    It cannot be pickled, so that no file, queue or worker gets it by accident; `str(secret)` can.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "'***'"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a secret, such as an API key, cannot be pickled: send the name of its environment variable or "
+            "the path of its file instead, and read it where it is used"
+        )
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
 
 
 def plain(text: str, *, longest: int | None = _LONGEST) -> str:
@@ -34,21 +50,53 @@ def plain(text: str, *, longest: int | None = _LONGEST) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def redact(text: str, secret: str) -> str:
-    """Take the key out of a text the service sent: a 401 of Braze's has been seen to echo it.
+def contains_part(text: str, secret: str) -> bool:
+    """Return whether a text contains six characters in a row of the key, or all of a shorter key.
 
-    Whole, as a half, percent-encoded or in base64 (of something longer, too), in any letter case.
+    Letter case, dashes and unprintable characters make no difference. Found are the characters as they are,
+    percent-encoded or HTML-encoded (several times, and both), and the hex or base64 form of the key or of a
+    longer text around it. A text that is still encoded after ten rounds of decoding counts as one that
+    contains part of the key.
     """
-    half = len(secret) // 2
-    parts = [quote(secret, safe=""), quote(secret), secret[:half], secret[half:], *_in_base64(secret)]
-    forms = [secret, *(part for part in parts if len(part) >= _SHORTEST_PART)]
-    pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-    return re.sub(pattern, "[API key]", text, flags=re.IGNORECASE)
+    # A text can share six characters with the key by chance: two random UUIDs, such as a segment id and a
+    # key, do so in 1 of about 2,000 cases ("-4abc-" has three digits by chance). Then a message is withheld
+    # without need; the error says which segment it is about all the same.
+    texts = [text]
+    for _ in range(_MAX_DECODINGS):
+        # Both stages are looked at: the second one may decode what looks encoded in the key itself.
+        unquoted = unquote(texts[-1])
+        decoded = unescape(unquoted)
+        if decoded == texts[-1]:
+            break
+        texts += [unquoted, decoded]
+    else:
+        return True
+    parts = _parts(secret) | _parts(secret.replace("-", ""))
+    in_hex = {part.encode().hex() for part in parts}
+    readable = {form.lower() for part in parts for form in (part, *_in_base64(part))}
+    for lower in map(str.lower, texts):
+        printed = _NOT_PRINTED.sub("", lower)
+        if any(form in view for view in (printed, printed.replace("-", "")) for form in readable):
+            return True
+        digits = _NOT_HEX.sub("", lower)
+        if any(form in digits for form in in_hex):
+            return True
+    return False
 
 
-def _in_base64(secret: str) -> Iterator[str]:
-    """How a text looks inside the base64 of a longer one: one way for each offset in the groups of three."""
+def _parts(secret: str) -> set[str]:
+    size = min(_PART, len(secret))
+    return {secret[start : start + size] for start in range(len(secret) - size + 1)} - {""}
+
+
+def _in_base64(part: str) -> set[str]:
+    """Return how a part looks in the base64 of a longer text, at each offset in the groups of three bytes.
+
+    Only the characters that the part alone decides: those that also hold bits of its neighbours are left out.
+    """
+    forms = set()
     for offset in range(3):
-        encoded = b64encode(b"_" * offset + secret.encode()).decode().rstrip("=")
-        mixed_with_what_follows = (offset + len(secret)) % 3 != 0
-        yield encoded[(0, 2, 3)[offset] : -1 if mixed_with_what_follows else None]
+        first, end = -(-offset * 4 // 3), (offset + len(part)) * 4 // 3
+        for encode in (b64encode, urlsafe_b64encode):
+            forms.add(encode(b"_" * offset + part.encode())[first:end].decode())
+    return forms

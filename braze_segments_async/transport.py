@@ -184,6 +184,8 @@ class Transport:
                 headers = response.headers
                 sent = sent_at(headers, time.time())
                 return Reply(response.status, headers, body, parse_rate_limit(headers, sent), sent)
+        except BrazeError:  # some are of the types below, too
+            raise
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             problem = self._explain(error, url)
         except asyncio.CancelledError:
@@ -192,6 +194,8 @@ class Transport:
             problem = self._timed_out(attempt, url)
         finally:
             self._deadlines.end(attempt)
+        if isinstance(problem, TransportError):
+            problem.suspended = attempt.suspended
         # Outside the except block: aiohttp's exceptions hold the Authorization header.
         raise problem
 

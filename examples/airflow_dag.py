@@ -8,16 +8,17 @@ import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.sdk import dag, task
 
 from braze_segments_async import BrazeSegments, RetryPolicy
 from braze_segments_async.export import export_segments
 
 
-async def export(file: str, *, resume: bool) -> int:
+async def export(file: str) -> int:
     """Export to a file: all of it, or an `IncompleteExportError` and the file as it was."""
     async with BrazeSegments.from_env(retry=RetryPolicy(max_rate_limit_wait=3_900)) as client:
-        result = await export_segments(client, file, overwrite=True, resume=resume)
+        # Afresh each night; the retries of a night resume. A journal of last night is too old for that.
+        result = await export_segments(client, file, resume=True, overwrite=True)
     return result.rows
 
 
@@ -32,8 +33,7 @@ def braze_segments() -> None:
 
     @task(retries=2, retry_delay=timedelta(minutes=15), execution_timeout=timedelta(hours=3))
     def export_catalogue() -> int:
-        first = get_current_context()["ti"].try_number == 1  # afresh each night, resumed in its retries
-        rows = asyncio.run(export(os.environ["SEGMENTS_FILE"], resume=not first))
+        rows = asyncio.run(export(os.environ["SEGMENTS_FILE"]))
         print(f"{rows} segments")
         return rows
 

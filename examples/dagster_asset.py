@@ -23,13 +23,13 @@ from braze_segments_async.sandbox import Sandbox
     kinds={"parquet"},
     retry_policy=dg.RetryPolicy(max_retries=2, delay=float(os.environ.get("RETRY_DELAY", "900"))),
 )
-async def braze_segments(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+async def braze_segments() -> dg.MaterializeResult[None]:
     """Every segment of the workspace, with its details."""
     file = os.environ["SEGMENTS_FILE"]
     async with BrazeSegments.from_env(retry=RetryPolicy(max_rate_limit_wait=3_900)) as client:
         try:
-            # The first attempt starts afresh, its retries go on from there.
-            result = await export_segments(client, file, overwrite=True, resume=context.retry_number > 0)
+            # Afresh each night; the retries of a night resume. A journal of last night is too old for that.
+            result = await export_segments(client, file, resume=True, overwrite=True)
         except IncompleteExportError as error:
             missing = {failure.segment_id: str(failure.error) for failure in error.result.failures}
             raise dg.Failure(str(error), metadata={"failures": missing}) from error

@@ -19,9 +19,9 @@ if [ -n "$(find -H "$key_file" \( -perm -040 -o -perm -004 \) 2>/dev/null)" ]; t
 fi
 
 attempt=1
-resume=  # the first attempt starts afresh: what last night left unfinished is a day old
 while :; do
-    said=$(braze-segments export --output "$file" --overwrite $resume --api-key-file "$key_file" --quiet 2>&1)
+    # Both options, each time: what was interrupted tonight is resumed, what last night has left is not.
+    said=$(braze-segments export --output "$file" --resume --overwrite --api-key-file "$key_file" --quiet 2>&1)
     code=$?
     case $code in
         0) exit 0 ;;
@@ -30,14 +30,13 @@ while :; do
     esac
     sleep "${PAUSE:-900}"
     attempt=$((attempt + 1))
-    resume=--resume
 done
 
 case $code in
     2) todo="correct the options, the key file or the endpoint; nothing was asked of Braze" ;;
-    3) todo="some segments could not be had; to go on without them, the same with --resume --allow-partial" ;;
+    3) todo="some segments could not be fetched; to write the file without them, add --allow-partial" ;;
     4) todo="others use up the rate limit: start at another hour, or raise --max-wait" ;;
-    130 | 143) todo="it was stopped; the same with --resume goes on" ;;
+    130 | 143) todo="it was stopped; run it again to continue" ;;
     *) todo="see what it said" ;;
 esac
 cat >&2 <<END

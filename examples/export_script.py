@@ -22,7 +22,7 @@ async def main() -> None:
         segments = await stack.enter_async_context(client)
 
         count = 0
-        async with segments.all_details(on_error="collect", consistency="safe") as stream:
+        async with segments.all_details(on_error="collect") as stream:
             async for details in stream:
                 count += 1
                 print(details.id, details.name, details.estimated_size, sep="\t")

@@ -18,7 +18,7 @@ logger = logging.getLogger("service")
 
 async def refresh(segments: BrazeSegments) -> dict[str, SegmentDetails]:
     """The whole catalogue, or an exception: never half of it."""
-    return {details.id: details async for details in segments.all_details(consistency="safe")}
+    return {details.id: details async for details in segments.all_details()}
 
 
 async def main() -> None:

@@ -200,18 +200,6 @@ def test_every_exception_descends_from_the_root() -> None:
     assert not strays
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_no_file_and_no_function_is_long(module: str) -> None:
-    """300 lines of a file, 45 of a function, docstring and all: what is longer does two things."""
-    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= 300
-    lengths = {
-        node.name: (node.end_lineno or 0) - node.lineno + 1
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    assert not {name: length for name, length in lengths.items() if length > 45}
-
-
 def public(name: str, value: Any) -> Iterator[tuple[str, str | None]]:
     """A value of the door and, of a class, its public members, each with its docstring."""
     if inspect.isclass(value) or inspect.isroutine(value):

@@ -137,7 +137,9 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
     (workspaces.output / "c.ndjson").unlink()
     code, results, err = await workspaces.ran("--resume")
     assert (code, [result["outcome"] for result in results.values()]) == (4, ["kept", "done", "rate-limited"])
-    assert err[0] == f"a: {workspaces.output / 'a.ndjson'} is finished, and stays; --overwrite replaces it"
+    assert (
+        err[0] == f"a: {workspaces.output / 'a.ndjson'} is finished, nothing to do; --overwrite replaces it"
+    )
     assert err[-1] == RESUME
     code, results, err = await workspaces.ran("--resume", "--quiet")
     assert (code, results, err) == (0, {}, [])

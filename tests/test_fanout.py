@@ -39,7 +39,7 @@ async def test_ten_thousand_segments() -> None:
         assert len(ids) == 10_000
         assert set(ids) == set(sandbox.segment_ids)
         assert sandbox.count("details") == 10_000
-        assert sandbox.count("list") == 101
+        assert sandbox.count("list") == 201  # every page but the last is read twice
         assert 40 <= sandbox.max_in_flight <= 50  # at 1 ms, the machine may be too slow for more
 
 
@@ -171,7 +171,7 @@ async def test_back_pressure(client: BrazeSegments, sandbox: Sandbox) -> None:
         async for _ in stream:
             await asyncio.sleep(0.1)
             assert sandbox.count("details") <= 1 + 4
-            assert sandbox.count("list") <= 2
+            assert sandbox.count("list") <= 3  # page 0, page 1, and page 0 again
             break
 
 

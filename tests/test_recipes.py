@@ -7,6 +7,7 @@ import os
 import py_compile
 import re
 import sys
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,8 @@ async def test_next_night_starts_afresh(night: Path, sandbox: Sandbox) -> None:
     assert sandbox.api_key not in err
     assert file.read_text() == "of last night"
     before = sandbox.count("details")
+    yesterday = time.time() - 86_400
+    os.utime(night / "segments.ndjson.journal", (yesterday, yesterday))
     assert await _nightly(night, sandbox) == (0, "", "")
     assert sandbox.count("details") == before + 250
 

@@ -22,15 +22,13 @@ from braze_segments_async.tasks import start, stop
 
 from .export import PARTIAL
 from .ids import ids_from
-from .output import to_stdout
+from .output import in_terminal, json_to_stdout, to_stdout
 from .progress import counted, local_time, say
 from .run import run, wrong
 from .show import (
     SegmentTable,
     chart,
     details_text,
-    harmless,
-    in_terminal,
     report_json,
     report_text,
     segment_json,
@@ -73,7 +71,7 @@ async def list_segments(
                 await to_stdout(table.rows(found))
             elif table is None:
                 for segment in found:
-                    await _put(segment_json(segment))
+                    await json_to_stdout(segment_json(segment))
     if table is not None:
         say(counted(listed, "segment") if shown == listed else f"{shown:,} of {counted(listed, 'segment')}")
 
@@ -96,7 +94,7 @@ async def details(connection: Connection, ids: list[str], *, json: bool, max_wai
         if readable:
             await to_stdout(details_text(found))
         else:
-            await _put(to_json_line(found))
+            await json_to_stdout(to_json_line(found))
 
     async with telling_client(connection, max_wait) as client:
         return await _each(client, ids, client.details, show)
@@ -112,7 +110,7 @@ async def sizes(connection: Connection, ids: list[str], *, days: int, json: bool
             return
         for point in points:
             line = to_json({"id": segment_id, "time": point.time, "size": point.size})
-            await _put(f"{line}\n".encode())
+            await json_to_stdout(f"{line}\n".encode())
 
     async with telling_client(connection, max_wait) as client:
         return await _each(client, ids, lambda each: client.data_series(each, length=days), show)
@@ -124,7 +122,10 @@ async def check(connection: Connection, *, json: bool) -> int:
     retry = RetryPolicy(attempts=3, max_rate_limit_wait=0.0)
     async with connection.client(retry=retry, reserve=0.0) as client:
         report = await client.check()
-    await to_stdout(report_json(report) if json else report_text(report))
+    if json:
+        await json_to_stdout(report_json(report))
+    else:
+        await to_stdout(report_text(report))
     return 0 if report.ready else 1
 
 
@@ -153,11 +154,6 @@ async def _each(
                 await show(segment_id, found)
                 done += 1
     return 0 if not failed else PARTIAL if done else 1
-
-
-async def _put(line: bytes) -> None:
-    """Write a line of JSON, for a program or for whoever looks at it."""
-    await to_stdout(harmless(line) if in_terminal() else line)
 
 
 @asynccontextmanager

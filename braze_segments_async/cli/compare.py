@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from attrs import asdict
 
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export.diff import compare, read_export, read_lines
+from braze_segments_async.export.diff import compare, failed_segments, read_export, read_lines
 from braze_segments_async.export.ndjson import to_json
 from braze_segments_async.text import plain
 
 from .ids import standard_input
-from .output import to_stdout
+from .output import json_to_stdout, to_stdout
 from .run import run, wrong
-from .show import harmless, in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["differences"]
 
 _STDIN = Path("-")
-_SIGNS: dict[Kind, str] = {"added": "+", "gone": "-"}
+_SIGNS: dict[Kind, str] = {"added": "+", "gone": "-", "unknown": "?"}
 
 
 def differences(old: Path, new: Path, *, json: bool) -> int:
@@ -36,7 +35,9 @@ def differences(old: Path, new: Path, *, json: bool) -> int:
         return wrong("only one of the two can be standard input")
     try:
         # Read before the event loop starts, which would keep Ctrl-C from a read that waits.
-        changes = list(compare(_read(old), _read(new)))
+        changes = list(
+            compare(_read(old), _read(new), failed_old=_failed(old), failed_new=_failed(new)),
+        )
     except ConfigError as error:
         return wrong(str(error))
     return run(_show(changes, json=json))
@@ -46,12 +47,18 @@ def _read(path: Path) -> Iterator[Row]:
     return read_lines(standard_input(), "standard input") if path == _STDIN else read_export(path)
 
 
+def _failed(path: Path) -> set[str]:
+    return set() if path == _STDIN else failed_segments(path)
+
+
 async def _show(changes: list[Change], *, json: bool) -> int:
     # The reader of a pipe may leave early: that changes nothing about what was found.
     with suppress(BrokenPipeError):
         for change in changes:
-            line = f"{to_json(asdict(change)) if json else change_text(change)}\n".encode()
-            await to_stdout(harmless(line) if json and in_terminal() else line)
+            if json:
+                await json_to_stdout(f"{to_json(asdict(change))}\n".encode())
+            else:
+                await to_stdout(f"{change_text(change)}\n".encode())
         if changes and not json:
             await to_stdout(f"{summary(changes)}\n".encode())
     return 1 if changes else 0
@@ -60,7 +67,8 @@ async def _show(changes: list[Change], *, json: bool) -> int:
 def change_text(change: Change) -> str:
     """A change as a line or, with texts to compare, three."""
     sign = _SIGNS.get(change.kind, "~")
-    line = f"{sign} {change.kind:<7}  {plain(change.name)}  ({plain(change.id)})"
+    name = f"{plain(change.name)}  " if change.name else ""
+    line = f"{sign} {change.kind:<7}  {name}({plain(change.id)})"
     if change.before is None:
         return line
     if isinstance(change.before, tuple):

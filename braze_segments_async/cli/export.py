@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,11 @@ from braze_segments_async.export import (
     to_csv_line,
     to_json_line,
 )
+from braze_segments_async.export.target import count_failures, failures_of
 from braze_segments_async.export.walk import REFUSALS, Walk, split_archived
 from braze_segments_async.text import plain
 
-from .output import to_stdout
+from .output import csv_to_stdout, in_terminal, json_to_stdout
 from .progress import Watch, counted, say, watching
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .options import Choices
 
-__all__ = ["PARTIAL", "to_file", "to_lines"]
+__all__ = ["PARTIAL", "already_finished", "to_file", "to_lines"]
 
 PARTIAL = 3  # exit code: some segments could not be had
 _FAILURES_SHOWN = 5
@@ -47,6 +47,7 @@ async def to_file(segments: BrazeSegments, output: Path, choices: Choices) -> in
                 format=choices.format,
                 consistency=choices.consistency,
                 resume=choices.resume,
+                resume_within=choices.resume_seconds(),
                 overwrite=choices.overwrite,
                 allow_partial=choices.allow_partial,
                 csv_safe=choices.csv_safe,
@@ -65,6 +66,19 @@ async def to_file(segments: BrazeSegments, output: Path, choices: Choices) -> in
     return PARTIAL if result.failures else 0
 
 
+def already_finished(output: Path, *, quiet: bool) -> int:
+    """Say that there is nothing to resume, and what is missing in the file; the exit code."""
+    shown, missing = plain(str(output)), count_failures(output)
+    if missing:
+        listed = plain(str(failures_of(output)))
+        lacks = f"{shown} lacks {counted(missing, 'segment')}: see {listed}"
+        say(f"braze-segments: {lacks}; --overwrite starts afresh")
+        return PARTIAL
+    if not quiet:
+        say(f"{shown} is finished, nothing to do; --overwrite replaces it")
+    return 0
+
+
 async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
     """Export to standard output, watched, oldest first; the exit code."""
     choices.check_lines()
@@ -72,22 +86,26 @@ async def to_lines(segments: BrazeSegments, choices: Choices) -> int:
     watch = Watch(segments)
     async with AsyncExitStack() as stack:
         # Lines of output on the same terminal would tear the bar apart.
-        bar, quiet, verbose = not sys.stdout.isatty(), choices.quiet, choices.verbose
+        bar, quiet, verbose = not in_terminal(), choices.quiet, choices.verbose
         await stack.enter_async_context(watching(watch, bar=bar, quiet=quiet, verbose=verbose))
         walk = Walk(segments.list(consistency=choices.consistency), (), lambda: watch.walked(walk))
         found = await stack.enter_async_context(aclosing(walk.missing()))
         stream = segments.all_details(found, ordered=True, on_error="collect")
         await stack.enter_async_context(stream)
         if csv:
-            await to_stdout(csv_header())
+            await csv_to_stdout(csv_header())
         async for details in stream:
             line = to_json_line(details)
-            await to_stdout(to_csv_line(line, safe=choices.csv_safe) if csv else line)
+            if csv:
+                await csv_to_stdout(to_csv_line(line, safe=choices.csv_safe))
+            else:
+                await json_to_stdout(line)
             watch.done += 1
             if not choices.allow_partial:
                 _raise_first(
                     failure for failure in stream.failures if not isinstance(failure.error, REFUSALS)
                 )
+        walk.check_complete(watch.done + len(stream.failures))
         failures, archived = await split_archived(segments, stream.failures, choices.consistency)
     if not choices.allow_partial:
         _raise_first(failures)

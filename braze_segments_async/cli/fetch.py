@@ -29,10 +29,9 @@ from braze_segments_async.retry import RetryPolicy
 from braze_segments_async.text import plain
 
 from .ask import telling_client
-from .output import to_stdout
+from .output import in_terminal, json_to_stdout
 from .progress import counted, local_time, say, watching
 from .run import OPTIONS, run, wrong
-from .show import harmless, in_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,10 +187,9 @@ async def _fetch(wanted: Wanted, job: Job) -> None:
     if wanted.output is not None:
         job.count = await export.save(wanted.output, overwrite=wanted.overwrite)
         return
-    shown = harmless if in_terminal() else bytes
     async with aclosing(export.lines()) as lines:
         async for line in lines:
-            await to_stdout(shown(line + b"\n"))
+            await json_to_stdout(line + b"\n")
             job.count += 1
 
 
@@ -201,7 +199,7 @@ async def _tell(wanted: Wanted, job: Job) -> None:
         return
     assert job.export is not None  # noqa: S101 - see above
     started = {"segment_id": job.export.segment_id, "object_prefix": job.export.object_prefix}
-    await to_stdout(f"{to_json(started)}\n".encode())
+    await json_to_stdout(f"{to_json(started)}\n".encode())
     if job.export.url is not None:
         say(
             "braze-segments: the workspace has no cloud storage connected: this file cannot be had any more; "

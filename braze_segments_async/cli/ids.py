@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from braze_segments_async.config import check_segment_id
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.text import plain
 
@@ -21,7 +22,7 @@ def ids_from(arguments: tuple[str, ...]) -> list[str]:
     They are all read before anything is asked of Braze, so that a wrong line costs nothing.
 
     Raises:
-        ConfigError: there are no arguments, one is an unknown option, or a line is no id.
+        ConfigError: there are no arguments, one is blank or an unknown option, or a line is no id.
     """
     if not arguments:
         raise ConfigError("name one id or more, or - to read them from standard input")
@@ -33,7 +34,7 @@ def ids_from(arguments: tuple[str, ...]) -> list[str]:
             option = argument.partition("=")[0]
             raise ConfigError(f"unknown option {plain(option)} (an id that begins so can be read with -)")
         else:
-            ids.append(argument)
+            ids.append(check_segment_id(argument))
     return ids
 
 
@@ -62,6 +63,6 @@ def parse_ids(lines: Iterable[bytes]) -> Iterator[str]:
             found = json.loads(line)["id"] if line.startswith(b"{") else line.decode()
         except (ValueError, KeyError, RecursionError):
             found = None
-        if not isinstance(found, str) or not found:
+        if not isinstance(found, str) or not found.strip():
             raise ConfigError(f"standard input, line {number}: neither an id nor a JSON object with an id")
         yield found

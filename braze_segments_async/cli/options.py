@@ -160,8 +160,11 @@ class Choices:
         output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite or .db. Without it, or with -, lines go to
             standard output.
         format: Whatever the suffix.
-        resume: Go on with what an interrupted export to this file left.
-        overwrite: Replace the file if there is one, at the end and at once.
+        resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
+            for every night: continue what was interrupted tonight, else start afresh.
+        resume_within: How old an interrupted export may be, such as 90s, 30m, 12h or 1d; 12h unless given. An
+            older one is refused, or discarded with --overwrite.
+        overwrite: Replace an existing file, in one step when the export is complete.
         allow_partial: Write although some segments could not be had; a file beside it says which.
         consistency: What to do about edits while the list is read. safe, unless given, reads each page twice;
             strict walks both ways until both agree; fast reads once.
@@ -174,6 +177,7 @@ class Choices:
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None
     format: Format | None = None
     resume: bool = False
+    resume_within: str | None = None
     overwrite: bool = False
     allow_partial: bool = False
     consistency: Literal["safe", "strict", "fast"] = "safe"
@@ -181,6 +185,18 @@ class Choices:
     csv_safe: bool = False
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
+
+    def resume_seconds(self) -> float:
+        """Return `resume_within` in seconds.
+
+        Raises:
+            ConfigError: it is not a duration.
+        """
+        from braze_segments_async.export.durations import RESUME_WITHIN, parse_duration  # noqa: PLC0415 - see above
+
+        if self.resume_within is None:
+            return RESUME_WITHIN
+        return parse_duration("--resume-within", self.resume_within)
 
     def check_lines(self) -> None:
         """Refuse what standard output cannot be.
@@ -190,8 +206,9 @@ class Choices:
         """
         if self.format in {"parquet", "sqlite"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
-        for option in ("resume", "overwrite", "sizes"):
+        for option in ("resume", "resume_within", "overwrite", "sizes"):
             if getattr(self, option):
-                raise ConfigError(f"--{option} needs a file: name it with --output")
+                name = option.replace("_", "-")
+                raise ConfigError(f"--{name} needs a file: name it with --output")
         if self.csv_safe and self.format != "csv":
             raise ConfigError("--csv-safe is for --format csv")

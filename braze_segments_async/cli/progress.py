@@ -21,6 +21,7 @@ from rich.text import Text
 
 from braze_segments_async.log import logger
 from braze_segments_async.tasks import start, stop
+from braze_segments_async.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,9 +42,9 @@ _LINE_EVERY = 5.0
 
 
 def say(text: str) -> None:
-    """Put one line on standard error. That nobody can read it fails nothing."""
+    """Write one line to standard error, control characters escaped. A failure to write is ignored."""
     with suppress(OSError, ValueError, AttributeError):  # a full disk or gone reader; closed; None
-        sys.stderr.write(" ".join(text.splitlines()) + "\n")
+        sys.stderr.write(plain(" ".join(text.splitlines()), longest=None) + "\n")
         sys.stderr.flush()
 
 

@@ -123,7 +123,8 @@ def check(*, json: bool = False, connection: Connection = _ANY) -> int:
 def diff(old: _File, new: _File, /, *, json: bool = False) -> int:
     """Tell what two exports differ in. Braze is not asked.
 
-    Exit codes, as diff has them: 0 no difference, 1 some, 2 trouble.
+    Exit codes, as diff has them: 0 no difference, 1 some, 2 trouble. A segment that failed in one of the
+    exports is unknown, which counts as a difference.
 
     Args:
         old: An export in NDJSON or CSV; - is standard input, NDJSON.

@@ -21,6 +21,7 @@ RATE_LIMITED = 4  # exit code: the next request would be allowed after --max-wai
 # What the library calls a thing, and the command.
 OPTIONS = {
     "resume=True": "--resume",
+    "resume_within": "--resume-within",
     "overwrite=True": "--overwrite",
     "allow_partial=True": "--allow-partial",
     "max_rate_limit_wait": "--max-wait",

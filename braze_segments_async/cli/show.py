@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from itertools import pairwise
@@ -31,7 +30,6 @@ __all__ = [
     "SegmentTable",
     "chart",
     "details_text",
-    "harmless",
     "report_json",
     "report_text",
     "result_json",
@@ -48,21 +46,6 @@ def segment_json(segment: Segment) -> bytes:
     """A row of the list as a line of NDJSON; its keys are the fields of `Segment`."""
     value = {field.name: getattr(segment, field.name) for field in fields(Segment)}
     return f"{to_json(value)}\n".encode()
-
-
-def in_terminal() -> bool:
-    """Whether the answer is looked at, and not read by another program."""
-    return sys.stdout is not None and sys.stdout.isatty()
-
-
-def harmless(line: bytes) -> bytes:
-    r"""A line of JSON that is to be shown in a terminal: what could move its cursor becomes an escape.
-
-    JSON itself asks that only of the oldest control characters; the value stays the same.
-    """
-    return b"".join(
-        (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1]).encode() for c in line.decode()
-    )
 
 
 class SegmentTable:

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from braze_segments_async.export import ResumeError
+from braze_segments_async.export.target import finished
 from braze_segments_async.files import beside
 from braze_segments_async.retry import RetryPolicy
 from braze_segments_async.sandbox import Sandbox
 
-from .export import to_file, to_lines
+from .export import already_finished, to_file, to_lines
 from .run import run
 
 if TYPE_CHECKING:
@@ -26,15 +28,25 @@ def run_export(choices: Choices, connection: Connection, *, concurrency: int, ma
     """Do `braze-segments export`; see there for the options, and for the exit code this returns."""
     output = None if choices.output == Path("-") else choices.output
 
+    refused = False
+
     async def export() -> int:
+        nonlocal refused
+        if output is not None and choices.resume and not choices.overwrite and finished(output):
+            return already_finished(output, quiet=choices.quiet)
         retry = RetryPolicy(max_rate_limit_wait=max_wait)
         async with connection.client(concurrency=concurrency, retry=retry) as segments:
             if output is None:
                 return await to_lines(segments, choices)
-            return await to_file(segments, output, choices)
+            try:
+                return await to_file(segments, output, choices)
+            except ResumeError:
+                refused = True
+                raise
 
     def interrupted() -> str:
-        if output is None or beside(output, ".lock").exists():  # another export's, which goes on
+        # While there is a lock, another export has the journal, and continues.
+        if output is None or refused or beside(output, ".lock").exists():
             return ""
         return RESUME if beside(output, ".journal").exists() else ""
 

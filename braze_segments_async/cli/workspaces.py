@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from braze_segments_async.errors import ConfigError
+from braze_segments_async.export import ResumeError
 from braze_segments_async.export.target import journal_of
 from braze_segments_async.files import beside, file_errors
 from braze_segments_async.retry import RetryPolicy
@@ -19,10 +20,10 @@ from braze_segments_async.text import plain
 from braze_segments_async.workspaces import ExportOptions, export_workspaces, read_workspaces
 
 from .export import PARTIAL
-from .output import to_stdout
+from .output import in_terminal, to_stdout
 from .progress import SPEAKER, Watch, counted, say, watching
 from .run import OPTIONS, RATE_LIMITED, in_options, run
-from .show import in_terminal, result_json, results_table
+from .show import result_json, results_table
 from .work import RESUME
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def run_workspaces(
             consistency=choices.consistency,
             concurrency=concurrency,
             resume=choices.resume,
+            resume_within=choices.resume_seconds(),
             overwrite=choices.overwrite,
             allow_partial=choices.allow_partial,
             csv_safe=choices.csv_safe,
@@ -164,8 +166,9 @@ async def _tell(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
         if problem := _problem(result):
             say(f"braze-segments: {result.name}: {problem}")
         elif result.kept and not quiet:
-            say(f"{result.name}: {plain(str(result.path))} is finished, and stays; --overwrite replaces it")
-    if hint := _hint(result.path for result in results):
+            shown = plain(str(result.path))
+            say(f"{result.name}: {shown} is finished, nothing to do; --overwrite replaces it")
+    if hint := _hint(result.path for result in results if not isinstance(result.error, ResumeError)):
         say(f"braze-segments: {hint}")
     if quiet or sys.stdout is None:
         return

@@ -10,7 +10,7 @@ Nothing in here knows the network: `export_segments` is handed an open client, t
 from .csv_lines import csv_header, to_csv_line
 from .formats import FORMATS, Format
 from .ndjson import to_json_line
-from .results import ExportProgress, ExportResult, IncompleteExportError
+from .results import ExportProgress, ExportResult, IncompleteExportError, ResumeError
 from .work import export_segments
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ExportResult",
     "Format",
     "IncompleteExportError",
+    "ResumeError",
     "csv_header",
     "export_segments",
     "to_csv_line",

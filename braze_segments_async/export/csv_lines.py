@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from braze_segments_async.files import create
+
 from .ndjson import FIELDS, to_json, visible
 
 if TYPE_CHECKING:
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["csv_header", "to_csv_line", "write_csv"]
 
-# What makes a spreadsheet take a cell for a formula (OWASP: "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What makes a spreadsheet take a cell for a formula (OWASP: "CSV Injection"), the full-width forms included.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def csv_header(*, sizes: bool = False) -> bytes:
@@ -37,7 +39,7 @@ def to_csv_line(line: bytes, *, safe: bool = False) -> bytes:
 
 def write_csv(path: Path, lines: Iterable[bytes], *, sizes: bool, safe: bool) -> None:
     """Write lines of NDJSON as CSV, under a header."""
-    with path.open("wb") as file:
+    with create(path, 0o666) as file:
         file.write(csv_header(sizes=sizes))
         file.writelines(to_csv_line(line, safe=safe) for line in lines)
 

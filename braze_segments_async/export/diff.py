@@ -1,25 +1,28 @@
-"""What two exports differ in: segments added, gone, renamed; their filters, tags and notes."""
+"""The differences of two exports: segments added, gone, renamed, unknown; their filters, tags and notes."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
 from braze_segments_async.errors import ConfigError
+from braze_segments_async.files import beside
 from braze_segments_async.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Collection, Iterable, Iterator
 
-__all__ = ["Change", "Kind", "compare", "read_export", "read_lines"]
+__all__ = ["Change", "Kind", "compare", "failed_segments", "read_export", "read_lines"]
 
-Kind = Literal["added", "gone", "renamed", "filters", "tags", "note"]
+Kind = Literal["added", "gone", "unknown", "renamed", "filters", "tags", "note"]
 Row = Mapping[str, Any]
 
 _COMPARED: dict[str, Kind] = {
@@ -35,10 +38,11 @@ class Change:
     """One thing that differs. A segment with three of them is in three changes.
 
     Attributes:
-        kind: "added", "gone", "renamed", "filters" (`description`), "tags" or "note" (`text_description`).
+        kind: "added", "gone", "renamed", "filters" (`description`), "tags" or "note" (`text_description`);
+            "unknown" if the segment is missing in one export because its details could not be fetched.
         id: the segment.
-        name: what it is called now, or was when it went.
-        before: the old text or, sorted, the old tags; `None` if added or gone.
+        name: its name in the new export, else in the old one; empty if it is in neither.
+        before: the old text or, sorted, the old tags; `None` if added, gone or unknown.
         after: the new one.
     """
 
@@ -49,8 +53,17 @@ class Change:
     after: str | tuple[str, ...] | None = None
 
 
-def compare(old: Iterable[Row], new: Iterable[Row]) -> Iterator[Change]:
-    """The changes from one export to the other: in the order of the new one, then what is gone from the old.
+def compare(
+    old: Iterable[Row],
+    new: Iterable[Row],
+    *,
+    failed_old: Collection[str] = (),
+    failed_new: Collection[str] = (),
+) -> Iterator[Change]:
+    """Yield the changes from one export to the other.
+
+    They are in the order of the new export; then follow the segments that are only in the old one, and
+    finally the failed segments that are in neither, by id.
 
     What only one of two rows has is not compared, so that the output of `list`, which has no filters, is
     good for this too.
@@ -58,18 +71,49 @@ def compare(old: Iterable[Row], new: Iterable[Row]) -> Iterator[Change]:
     Args:
         old: as `read_export` gives it; held in memory, less what is not compared.
         new: the same, read row by row.
+        failed_old: the ids of the segments that failed in the old export; see `failed_segments`.
+        failed_new: the ids of those that failed in the new one.
     """
+    in_neither = {*failed_old, *failed_new}
     before = {row["id"]: row for row in old}
     for row in new:
         was = before.pop(row["id"], None)
+        in_neither.discard(row["id"])
         if was is None:
-            yield Change("added", row["id"], row["name"])
+            yield Change("unknown" if row["id"] in failed_old else "added", row["id"], row["name"])
             continue
         for key, kind in _COMPARED.items():
             if key in row and key in was and row[key] != was[key]:
                 yield Change(kind, row["id"], row["name"], was[key], row[key])
     for row in before.values():
-        yield Change("gone", row["id"], row["name"])
+        in_neither.discard(row["id"])
+        yield Change("unknown" if row["id"] in failed_new else "gone", row["id"], row["name"])
+    for segment_id in sorted(in_neither):
+        yield Change("unknown", segment_id, "")
+
+
+def failed_segments(path: Path) -> set[str]:
+    """Return the ids in the file that `allow_partial` leaves beside an export; none if there is no such file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not a list of failed segments.
+    """
+    # Beside the file that a link leads to, as an export writes it.
+    failures = beside(Path(os.path.realpath(path)), ".failures.ndjson")
+    shown = plain(str(failures))
+    ids: set[str] = set()
+    number = 0
+    try:
+        with failures.open("rb") as lines:
+            for number, line in enumerate(lines, 1):  # noqa: B007 - for the message
+                ids.add(_text(json.loads(line)["segment_id"]))
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
+            return ids
+        raise ConfigError(f"cannot read {shown}: {error.strerror or error}") from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ConfigError(f"{shown}: line {number:,} does not name a failed segment") from None
+    return ids
 
 
 def read_export(path: Path) -> Iterator[Row]:

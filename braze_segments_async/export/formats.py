@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
@@ -74,6 +75,20 @@ class Layout:
             from .sqlite_file import check_sqlite  # noqa: PLC0415
 
             check_sqlite()
+
+    def check_path(self, path: Path) -> None:
+        """Refuse a path that the format's library cannot open, before anything is asked of Braze.
+
+        Raises:
+            ConfigError: DuckDB opens only paths in UTF-8.
+        """
+        try:
+            os.path.abspath(path).encode()  # noqa: PTH100 - text, as the writers give it to their libraries
+        except UnicodeEncodeError:
+            if self.format == "parquet":
+                raise ConfigError(
+                    f"{plain(str(path))} is not in UTF-8: Parquet can only be written to a path that is"
+                ) from None
 
     def write(self, path: Path, lines: Iterable[bytes]) -> None:
         """Write lines of NDJSON to a file in this format.

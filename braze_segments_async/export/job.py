@@ -17,7 +17,8 @@ from braze_segments_async.listing import pages_at_once
 from braze_segments_async.models import SegmentFailure
 from braze_segments_async.threads import in_thread
 
-from .journal import Header, Journal
+from .header import Header
+from .journal import Journal
 from .ndjson import to_json_line
 from .results import ExportProgress, ExportResult, IncompleteExportError
 from .walk import Walk, split_archived
@@ -65,12 +66,17 @@ class Job:
         self._archived: set[str] = set()
         self._histories: dict[str, list[SizePoint]] = {}  # of segments about to be journaled
 
-    async def run(self, *, resume: bool, allow_partial: bool) -> ExportResult:
+    async def run(
+        self, *, resume: bool, resume_within: float, overwrite: bool, allow_partial: bool
+    ) -> ExportResult:
         """Do it; see `export_segments`."""
         self._journal = self._new_journal()
         try:
             with file_errors(self._journal.path):
-                await in_thread(partial(self._journal.open, resume=resume))
+                begin = partial(
+                    self._journal.open, resume=resume, resume_within=resume_within, overwrite=overwrite
+                )
+                await in_thread(begin)
             await self._fetch()
             await self._find_archived()
             if self._failures and not allow_partial:
@@ -94,7 +100,7 @@ class Job:
 
     async def _fetch(self) -> None:
         """Walk the list, and put into the journal what is not there yet."""
-        prefetch = pages_at_once(self._at_once, self._consistency)
+        prefetch = pages_at_once(self._at_once)
         listing = self._client.list(consistency=self._consistency, prefetch=prefetch)
         self._walk = Walk(listing, self._journal.ids, self._tell)
         # A stream leaves an iterator of the caller's open, so it is closed here, after the stream.
@@ -107,6 +113,7 @@ class Job:
                     self._synced = time.monotonic()
                 self._tell()
         self._failures += self._details.failures
+        self._walk.check_complete(self._done() + len(self._failures))
 
     def _stream(self, missing: AsyncGenerator[Segment, None]) -> DetailsStream:
         if self._layout.sizes is None:

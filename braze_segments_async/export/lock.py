@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from braze_segments_async.errors import ExportError
-from braze_segments_async.files import beside, file_errors
+from braze_segments_async.files import beside, file_errors, open_regular
 from braze_segments_async.text import plain
 
 if sys.platform != "win32":
@@ -32,14 +32,15 @@ def locked(path: Path) -> Iterator[None]:
     Where there is no `flock`, a file left by a process that died has to be removed by hand.
 
     Raises:
-        ExportError: another export holds it (names its pid), or there can be no such file.
+        ExportError: another export holds it (names its pid), there can be no such file, or something else is
+            there; see `open_regular`.
     """
     lock = beside(path, ".lock")
     with file_errors(path):
         file = _acquire(lock)
     try:
         with file_errors(path):
-            os.truncate(file, 0)
+            os.ftruncate(file, 0)
             os.write(file, str(os.getpid()).encode())
         yield
     finally:
@@ -52,7 +53,7 @@ def locked(path: Path) -> Iterator[None]:
 def _acquire(path: Path) -> int:
     while True:
         try:
-            file = os.open(path, _FLAGS, 0o666)
+            file = open_regular(path, _FLAGS)
         except FileExistsError:
             break
         try:
@@ -72,14 +73,17 @@ def _acquire(path: Path) -> int:
 
 def _is_at(path: Path, file: int) -> bool:
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
+        return os.path.samestat(os.fstat(file), path.lstat())
     except FileNotFoundError:
         return False
 
 
 def _holder(path: Path) -> str:
-    """Whose lock it is; the file may be gone or empty by now."""
-    try:
-        return plain(path.read_text()) or "unknown"
-    except (OSError, ValueError):
-        return "unknown"
+    """The pid in the lock; the file may be gone or empty by now."""
+    with suppress(OSError, ValueError, ExportError):
+        file = open_regular(path, os.O_RDONLY)
+        try:
+            return plain(os.read(file, 20).decode()) or "unknown"
+        finally:
+            os.close(file)
+    return "unknown"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from braze_segments_async.files import create
 from braze_segments_async.models import SegmentDetails, SizePoint
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def visible(text: str) -> str:
 
 def write_ndjson(path: Path, lines: Iterable[bytes]) -> None:
     """Write finished lines as they are."""
-    with path.open("wb") as file:
+    with create(path, 0o666) as file:
         file.writelines(lines)
 
 

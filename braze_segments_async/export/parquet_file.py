@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from braze_segments_async.errors import ConfigError, ExportError
+from braze_segments_async.files import create
 from braze_segments_async.text import plain
 
 from .ndjson import to_json, visible
@@ -66,8 +68,9 @@ def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
     folder = path.with_name(f"{path.name}.rows")
     types = _TYPES | _SIZES if sizes else _TYPES
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
+    folder.mkdir(0o700)
     try:
-        folder.mkdir()
+        create(path, 0o666).close()  # DuckDB would follow a link that somebody has put there
         pieces, longest = _stage(folder, lines)
         with duckdb.connect(":memory:", config=_SETTINGS) as database:
             database.execute(
@@ -75,7 +78,7 @@ def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
                                          maximum_object_size = {longest}, hive_partitioning = false))
                     TO $path (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP},
                               USE_TMP_FILE false)""",
-                {"rows": pieces, "path": str(path)},
+                {"rows": pieces, "path": os.path.abspath(path)},  # noqa: PTH100 - "~" would be the home directory
             )
     except duckdb.Error as error:
         raise ExportError(f"cannot write {plain(str(path))}: {error}") from None
@@ -107,8 +110,8 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _literally(path: Path) -> str:
-    """A path to read from, in which DuckDB finds no pattern."""
-    return re.sub(r"([*?[])", r"[\1]", str(path))
+    """A path to read from, in which DuckDB finds no pattern and no home directory."""
+    return re.sub(r"([*?[])", r"[\1]", os.path.abspath(path))  # noqa: PTH100
 
 
 def _value(name: str, value: Any) -> object:

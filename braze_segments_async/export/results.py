@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from braze_segments_async.models import SegmentFailure
     from braze_segments_async.rate_limit import RateLimit
 
-__all__ = ["ExportProgress", "ExportResult", "IncompleteExportError"]
+__all__ = ["ExportProgress", "ExportResult", "IncompleteExportError", "ResumeError"]
 
 
 @frozen(kw_only=True)
@@ -76,3 +76,7 @@ class IncompleteExportError(ExportError):
     """
 
     result: ExportResult
+
+
+class ResumeError(ExportError):
+    """The journal of an interrupted export is too old to be resumed, of another export, or damaged."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from braze_segments_async.errors import ConfigError, ExportError
+from braze_segments_async.files import create
 from braze_segments_async.text import plain
 
 from .ndjson import FIELDS, to_json, visible
@@ -79,9 +81,10 @@ def write_sqlite(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         ExportError: SQLite could not write it.
     """
-    path.unlink(missing_ok=True)
+    create(path, 0o666).close()  # SQLite would follow a link that somebody has put there
+    name = os.path.abspath(path)  # noqa: PTH100 - "file:x?y" would be a URI, ":memory:" no file
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        with closing(sqlite3.connect(name, isolation_level=None)) as database:
             # The file gets its name only when it is whole and synced: no need for SQLite to be careful too.
             database.execute("PRAGMA journal_mode = OFF")
             database.execute("PRAGMA synchronous = OFF")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from braze_segments_async.errors import ConfigError, ExportError
-from braze_segments_async.files import beside, file_errors, put
+from braze_segments_async.files import beside, check_regular, file_errors, open_regular, put
 from braze_segments_async.text import plain
 
 from .lock import locked
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Target", "claimed"]
+__all__ = ["Target", "claimed", "count_failures", "failures_of", "finished", "journal_of", "resolved"]
 
 
 @frozen
@@ -51,7 +51,7 @@ class Target:
         Raises:
             ExportError: it could not be written; everything is as it was.
         """
-        missing, lines = beside(self.path, ".failures.ndjson"), list(failures)
+        missing, lines = failures_of(self.path), list(failures)
         with file_errors(self.path):
             if lines:  # first: a partial file is never there without it
                 put(missing, partial(write_ndjson, lines=lines), replace=True)
@@ -81,7 +81,8 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[Target]:
         if path.exists() and not path.is_file():
             raise ExportError(f"{shown} is not a plain file, and cannot be replaced by one")
     with locked(path):
-        begun = journal_of(path).exists()
+        with file_errors(path):
+            begun = check_regular(journal_of(path))
         if begun and not (resume or overwrite):
             raise ConfigError(
                 f"an earlier export to {shown} was interrupted: resume=True continues it, "
@@ -96,13 +97,52 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[Target]:
 
 
 def _tidy(path: Path) -> None:
-    """Remove what a process that was killed has left, but for the journal."""
+    """Remove what a process that was killed has left, except the journal; refuse what is not a file."""
     with file_errors(path):
-        rmtree(beside(path, ".part.rows"), ignore_errors=True)
-        for suffix in (".part", ".failures.ndjson.part"):
-            beside(path, suffix).unlink(missing_ok=True)
+        rows = beside(path, ".part.rows")
+        if rows.is_dir() and not rows.is_symlink():  # rmtree would wait for the other end of a pipe
+            rmtree(rows, ignore_errors=True)
+        for suffix in (".part.rows", ".part", ".failures.ndjson.part"):
+            leftover = beside(path, suffix)
+            if check_regular(leftover):
+                leftover.unlink()
+
+
+def resolved(path: Path) -> Path:
+    """Return the path to write for a target: a link stays, and the file that it leads to is written."""
+    return path.resolve() if path.is_symlink() and path.exists() else path
 
 
 def journal_of(path: Path) -> Path:
-    """Where finished segments are kept until the file is written."""
+    """Return where finished segments are kept until the file is written."""
     return beside(path, ".journal")
+
+
+def count_failures(path: Path) -> int:
+    """Return how many segments the file beside an export says are missing in it.
+
+    Raises:
+        ExportError: the file system could not tell.
+    """
+    path = failures_of(resolved(path))
+    with file_errors(path):
+        if not os.path.lexists(path):
+            return 0
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            return sum(1 for _ in file)
+
+
+def failures_of(path: Path) -> Path:
+    """Return where the segments are listed that are missing in an export."""
+    return beside(path, ".failures.ndjson")
+
+
+def finished(path: Path) -> bool:
+    """Return whether the file is there, and no later export to it was interrupted.
+
+    Raises:
+        ExportError: the file system could not tell.
+    """
+    with file_errors(path):
+        path = resolved(path)
+        return path.is_file() and not os.path.lexists(journal_of(path))

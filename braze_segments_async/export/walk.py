@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from braze_segments_async.errors import BadRequestError, NotFoundError
+from braze_segments_async.errors import BadRequestError, ExportError, NotFoundError
 from braze_segments_async.models import Segment
 from braze_segments_async.tasks import start, stop
 
@@ -76,6 +76,21 @@ class Walk:
             walking.result()
         finally:
             await stop([walking])
+
+    def check_complete(self, accounted: int) -> None:
+        """Refuse to finish an export in which a listed segment is missing without a word.
+
+        Args:
+            accounted: listed segments that were fetched, were resumed or have failed.
+
+        Raises:
+            ExportError: the list was not read to its end, or has other segments besides.
+        """
+        if not self.ended or accounted != self.listed:
+            raise ExportError(
+                f"the export ended early: {accounted:,} of at least {self.listed:,} segments were fetched or "
+                "have failed; resume=True fetches the others"
+            )
 
     async def _walk(self) -> None:
         async for page in self._listing.pages():

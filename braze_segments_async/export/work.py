@@ -6,12 +6,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braze_segments_async.config import CONSISTENCIES, check_choice, check_integer
+from braze_segments_async.config import (
+    CONSISTENCIES,
+    check_callback,
+    check_choice,
+    check_integer,
+    check_seconds,
+)
 from braze_segments_async.errors import ConfigError
 
+from .durations import RESUME_WITHIN
 from .formats import Layout, format_of
 from .job import Job
-from .target import claimed
+from .target import claimed, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +40,7 @@ async def export_segments(
     consistency: Consistency = "safe",
     concurrency: int | None = None,
     resume: bool = False,
+    resume_within: float = RESUME_WITHIN,
     overwrite: bool = False,
     allow_partial: bool = False,
     csv_safe: bool = False,
@@ -47,12 +55,14 @@ async def export_segments(
         format: "ndjson", "csv", "parquet" or "sqlite"; by default what the suffix stands for.
         consistency: of the walk through the list; see `BrazeSegments.list`.
         concurrency: details asked for at once, at most; by default the client's, and with `sizes` never more.
-        resume: go on from the journal of an interrupted export, if there is one.
-        overwrite: replace the file, and start afresh unless `resume` is given too.
+        resume: continue from the journal of an interrupted export, if there is one.
+        resume_within: seconds from its last row within which a journal may be resumed, 12 hours by default;
+            several pauses add up. An older one is refused or, with `overwrite` too, discarded.
+        overwrite: replace the file, and start afresh unless `resume` is given too and the journal is young.
         allow_partial: write the file although some segments could not be had.
         csv_safe: put an apostrophe before what a spreadsheet would take for a formula.
         sizes: add the size history of each segment: so many days.
-        on_progress: called up to ten times a second, and at the end; must not block.
+        on_progress: called up to ten times a second, and at the end; a plain function that must not block.
 
     Raises:
         ConfigError: a wrong argument, or something is there already; nothing was sent.
@@ -61,10 +71,13 @@ async def export_segments(
     """
     path = _path(destination)
     layout = Layout(format=format_of(path, format), csv_safe=csv_safe, sizes=sizes)
-    _check(layout, consistency, concurrency)
+    _check(path, layout, consistency, concurrency, resume_within)
+    check_callback("on_progress", on_progress)
     with claimed(path, resume=resume, overwrite=overwrite) as target:
         job = Job(client, target, layout, on_progress, consistency=consistency, concurrency=concurrency)
-        return await job.run(resume=resume, allow_partial=allow_partial)
+        return await job.run(
+            resume=resume, resume_within=resume_within, overwrite=overwrite, allow_partial=allow_partial
+        )
 
 
 def _path(destination: object) -> Path:
@@ -73,15 +86,17 @@ def _path(destination: object) -> Path:
     path = Path(destination)
     if not path.name or "\0" in str(path):
         raise ConfigError("destination must name a file")
-    return (
-        path.resolve() if path.is_symlink() and path.exists() else path
-    )  # the link stays, what it leads to is written
+    return resolved(path)
 
 
-def _check(layout: Layout, consistency: str, concurrency: int | None) -> None:
+def _check(
+    path: Path, layout: Layout, consistency: str, concurrency: int | None, resume_within: float
+) -> None:
     check_choice("consistency", consistency, CONSISTENCIES)
     if concurrency is not None:
         check_integer("concurrency", concurrency, at_least=1)
     if layout.sizes is not None:
         check_integer("sizes", layout.sizes, at_least=1)
+    check_seconds("resume_within", resume_within)
     layout.check()
+    layout.check_path(path)

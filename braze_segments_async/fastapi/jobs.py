@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -13,8 +14,9 @@ from braze_segments_async.errors import BrazeError, ClosedError, ExportError
 from braze_segments_async.export import ExportProgress, ExportResult, export_segments, formats
 from braze_segments_async.export.ndjson import visible
 from braze_segments_async.log import logger
-from braze_segments_async.tasks import start, stop
+from braze_segments_async.tasks import start
 
+from .problems import public_text
 from .records import ExportRecords
 from .schemas import Export, ExportOrder
 
@@ -128,45 +130,71 @@ class ExportJobs:
         self._stopping = True
         if self._job is not None:
             self._job.cancel("shutdown")
-            await asyncio.wait([self._job.watching])
+            await asyncio.wait([self._job.work, self._job.watching])
         self._stopped.set()
         for limit in self._readers:
             limit.reschedule(_now() + _LAST_EVENT)
 
     def _chosen(self, order: ExportOrder) -> Export:
-        """The one to go on with, or a new one in the place of the oldest."""
-        earlier = self.records.settle()
-        latest = next((export for export in earlier if order.agrees_with(export.order)), None)
+        """Return the export to resume, or a new one."""
+        self.records.settle()
+        self._make_room()  # a process that is killed does not come to this in the end
+        agreeing = (export for export in self.records.all() if order.agrees_with(export.order))
+        latest = next(agreeing, None)
         if order.resume and latest is not None and latest.state != "done":
             said = order.model_dump(exclude_unset=True)
             return _again(latest, latest.order.model_copy(update=said))
-        for export in earlier[self._keep - 1 :]:
-            self.records.remove(export)
         return Export(id=uuid4(), created_at=datetime.now(UTC), order=order)
 
     def _run(self, segments: BrazeSegments, export: Export, held: ExitStack) -> Export:
         self.records.ask_to_cancel(export, asked=False)
         self.records.save(export)
         self._job = _Job(export, segments, self.records.target(export))
-        self._job.watching = start(self._watch(self._job, held.pop_all()))
+        # A callback, since a task that is cancelled before its first step never runs its `finally`; the first
+        # callback, so that those who wait for the task find the state saved and the lock released.
+        self._job.work.add_done_callback(partial(self._finish, self._job, held.pop_all()))
+        self._job.watching = start(self._watch(self._job))
+        self._job.watching.add_done_callback(self._job.end_unwatched)
         return export
 
-    async def _watch(self, job: "_Job", held: ExitStack) -> None:
-        """Tell how it stands, and hear whether it is to end, until it has."""
+    async def _watch(self, job: "_Job") -> None:
+        """Save the state of an export, and cancel it on request, until it has ended."""
+        while not (await asyncio.wait([job.work], timeout=_TICK))[0]:
+            self._look(job)
+
+    def _finish(self, job: "_Job", held: ExitStack, _: object) -> None:
+        """Save the last state of an export, make room, and release the lock.
+
+        Without the lock an export whose last state could not be saved counts as interrupted, not as running.
+        """
         with held:
-            try:
-                while not (await asyncio.wait([job.work], timeout=_TICK))[0]:
-                    self._look(job)
-            finally:
-                await stop([job.work])  # over by now, but where somebody has ended this task
-                self._look(job)
+            self._look(job)
+            self._make_room()
 
     def _look(self, job: "_Job") -> None:
         export = job.now()
-        if self.records.asked_to_cancel(export):
-            job.cancel("request")
         with suppress(ExportError):  # a full disk ends the export by itself
+            if self.records.asked_to_cancel(export):
+                job.cancel("request")
             self.records.save(export)
+
+    def _make_room(self) -> None:
+        """Remove the oldest exports: of the finished ones and of the others, `keep` of each remain.
+
+        The newest finished export without failed segments remains, too.
+        """
+        finished: list[Export] = []
+        others: list[Export] = []
+        for export in self.records.all():
+            if export.state != "running":
+                (finished if export.state == "done" else others).append(export)
+        newest_complete = next((export for export in finished if not export.failed), None)
+        for export in finished[self._keep :] + others[self._keep :]:
+            if export is not newest_complete:
+                try:
+                    self.records.remove(export)
+                except ExportError as error:
+                    logger.error("the files of an old export cannot be removed: %s", error)
 
 
 class _Job:
@@ -175,6 +203,7 @@ class _Job:
     watching: asyncio.Task[None]
 
     def __init__(self, export: Export, segments: BrazeSegments, path: Path) -> None:
+        self.id = export.id
         self._export, order = export, export.order
         self._segments = segments
         self.work: asyncio.Task[ExportResult] = start(
@@ -184,6 +213,7 @@ class _Job:
                 format=order.format,
                 consistency=order.consistency,
                 resume=True,  # whatever is at this path is of this export
+                resume_within=order.resume_within,
                 overwrite=True,
                 allow_partial=order.allow_partial,
                 csv_safe=order.csv_safe,
@@ -204,20 +234,38 @@ class _Job:
             self._change(cancelled_by=by)
             self.work.cancel()
 
+    def end_unwatched(self, watching: asyncio.Task[None]) -> None:
+        """Cancel an export whose state is not saved any more, and which no request could cancel."""
+        if not self.work.done():
+            self.work.cancel()
+            if not watching.cancelled():
+                error = watching.exception()
+                logger.error("export %s is stopped: its state cannot be followed", self.id, exc_info=error)
+
     def now(self) -> Export:
         """How it stands."""
         if not self.work.done():
             self._change(paused_until=self._segments.stats.paused_until)
         elif self._export.ended_at is None:
             self._change(ended_at=datetime.now(UTC), paused_until=None)
-            if self.work.cancelled():
-                self._change(state="cancelled", cancelled_by=self._export.cancelled_by or "shutdown")
-            elif (error := self.work.exception()) is None:
-                self._change(state="done", cancelled_by=None)
-            else:
-                self._change(state="failed", cancelled_by=None, error=_explained(error))
-            logger.info("export %s: %s %s", self._export.id, self._export.state, self._export.error or "")
+            self._end()
         return self._export
+
+    def _end(self) -> None:
+        """Enter the last state. Only a task that returned is done: a `BaseException` is a failure, too."""
+        error = None if self.work.cancelled() else self.work.exception()
+        if self.work.cancelled():  # a cancellation that nobody asked for is an interruption
+            self._change(state="interrupted" if self._export.cancelled_by is None else "cancelled")
+        elif error is None:
+            self._change(state="done", cancelled_by=None)
+        else:
+            self._change(state="failed", cancelled_by=None, error=_explained(error))
+        if isinstance(error, BrazeError):
+            logger.error("export %s: failed: %s", self._export.id, error)
+        elif error is not None:
+            logger.error("export %s: failed unexpectedly", self._export.id, exc_info=error)
+        else:
+            logger.info("export %s: %s", self._export.id, self._export.state)
 
 
 def _again(export: Export, order: ExportOrder) -> Export:
@@ -226,10 +274,10 @@ def _again(export: Export, order: ExportOrder) -> Export:
 
 
 def _explained(error: BaseException) -> str:
+    """Return the reason of a failure for a client of this server."""
     if isinstance(error, BrazeError):
-        return visible(str(error))
-    logger.error("an export met what is not foreseen", exc_info=error)
-    return f"an error that is not foreseen, {type(error).__name__}: the log of the server has more of it"
+        return visible(public_text(error))
+    return f"an unexpected error, {type(error).__name__}: the log of this server says more"
 
 
 def _now() -> float:

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.requests import HTTPConnection
 
 from braze_segments_async.client import BrazeSegments
-from braze_segments_async.config import check_integer
+from braze_segments_async.config import check_callback, check_integer
 from braze_segments_async.errors import ClosedError, ConfigError
 from braze_segments_async.tasks import start
 
@@ -37,7 +37,9 @@ def braze_lifespan(
         exports: the directory for the files, of this one workspace; all workers share it. Without one there
             are no exports.
         resume: go on, when the app starts, with an export that a shutdown or a crash has ended.
-        keep: so many exports are kept; a new one removes the oldest beyond that, with its file.
+        keep: the number of finished exports that are kept with their files, and of exports that have not
+            finished; the end of an export removes the oldest beyond that. The newest finished export without
+            failed segments is always kept.
 
     Returns:
         What `FastAPI(lifespan=…)` takes. In a lifespan of your own: `async with braze_lifespan(…)(app):`.
@@ -50,6 +52,7 @@ def braze_lifespan(
             "make_client is called when the app starts, and makes the client: BrazeSegments.from_env without "
             "brackets, or lambda: BrazeSegments(…)"
         )
+    check_callback("make_client", make_client)
     check_integer("keep", keep, at_least=1)
     jobs = None if exports is None else lambda: ExportJobs(Path(exports), keep=keep)
     return lambda app: _lifespan(app, make_client, jobs, resume=resume)

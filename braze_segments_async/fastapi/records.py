@@ -1,5 +1,6 @@
 """How exports stand, in files: any worker tells of them, and so does the next start."""
 
+import stat
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -10,12 +11,18 @@ from pydantic import ValidationError
 from braze_segments_async.errors import ExportError
 from braze_segments_async.export.lock import locked
 from braze_segments_async.files import beside, file_errors
+from braze_segments_async.log import logger
+from braze_segments_async.text import plain
 
 from .schemas import Export
 
-__all__ = ["ExportRecords"]
+__all__ = ["DamagedRecordError", "ExportRecords"]
 
-_UUIDS = "-".join("?" * length for length in (8, 4, 4, 4, 12))
+_LARGEST = 2**20  # bytes; a record has about one thousand
+
+
+class DamagedRecordError(ExportError):
+    """The record of an export cannot be read. The message names no path; the log does."""
 
 
 class ExportRecords:
@@ -33,6 +40,7 @@ class ExportRecords:
         with file_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory.resolve()  # the process may go elsewhere
+        self._reported: set[str] = set()
 
     def claim(self) -> AbstractContextManager[None]:
         """Be the one who exports.
@@ -43,19 +51,33 @@ class ExportRecords:
         return locked(self._directory / "exports")
 
     def get(self, export_id: UUID) -> Export | None:
-        """How an export stands; `None` if there is none of that id."""
-        export = self._read(export_id)
+        """Return the state of an export; `None` if there is none of that id.
+
+        Raises:
+            DamagedRecordError: the record cannot be read.
+        """
+        export = self._read(self._record(export_id))
         if export is not None and export.state == "running" and self._nobody_exports():
-            export = self._read(export_id)  # it may have come to its end in between
+            export = self._read(self._record(export_id))  # it may have ended in between
             if export is not None and export.state == "running":
                 return export.model_copy(update={"state": "interrupted"})
         return export
 
     def all(self) -> list[Export]:
-        """All exports, the newest first."""
-        ids = [UUID(path.stem) for path in self._directory.glob(f"{_UUIDS}.json")]
-        found = [export for export_id in ids if (export := self.get(export_id)) is not None]
+        """Return all exports whose records can be read, the newest first."""
+        found = [export for path in self._directory.glob("*.json") if (export := self._found(path))]
         return sorted(found, key=lambda export: export.created_at, reverse=True)
+
+    def _found(self, path: Path) -> Export | None:
+        export_id = None
+        with suppress(ValueError):
+            export_id = UUID(path.stem)
+        if export_id is None or path != self._record(export_id):  # UUID takes other spellings, too
+            self._report(path, "its name is not the id of an export")
+            return None
+        with suppress(DamagedRecordError):
+            return self.get(export_id)
+        return None
 
     def running(self) -> Export | None:
         """The export that runs, whichever worker runs it."""
@@ -74,10 +96,12 @@ class ExportRecords:
         Raises:
             ExportError: it cannot be written.
         """
-        path = self._path(export, ".json")
+        path = self._record(export.id)
         with file_errors(path):
             part = beside(path, ".part")
-            part.write_text(export.model_dump_json(), "utf-8")
+            part.unlink(missing_ok=True)
+            with part.open("x", encoding="utf-8") as file:  # not through a link that somebody put there
+                file.write(export.model_dump_json())
             part.replace(path)
         return export
 
@@ -87,18 +111,20 @@ class ExportRecords:
         Raises:
             ExportError: it cannot be removed.
         """
-        for path in self._directory.glob(f"{export.id}.*"):
+        record = self._record(export.id)
+        others = [path for path in self._directory.glob(f"{export.id}.*") if path != record]
+        for path in [*others, record]:  # the record last: if this fails midway, the next attempt finds it
             with file_errors(path):
-                rmtree(path) if path.is_dir() else path.unlink()
+                rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
     def target(self, export: Export) -> Path:
         """Where the file of an export goes."""
         return self._path(export, f".{export.order.format}")
 
     def file(self, export: Export) -> Path | None:
-        """The file of an export, if it is there and whole."""
+        """Return the path of an export's file if it is complete, and not a link that somebody put there."""
         path = self.target(export)
-        return path if export.state == "done" and path.is_file() else None
+        return path if export.state == "done" and path.is_file() and not path.is_symlink() else None
 
     def ask_to_cancel(self, export: Export, *, asked: bool = True) -> None:
         """Ask whoever runs an export to end it, or take that back.
@@ -111,18 +137,52 @@ class ExportRecords:
             marker.touch() if asked else marker.unlink(missing_ok=True)
 
     def asked_to_cancel(self, export: Export) -> bool:
-        """Whether an export is to end."""
-        return self._path(export, ".cancel").exists()
+        """Return whether an export is to end.
 
-    def _read(self, export_id: UUID) -> Export | None:
-        with suppress(OSError, ValidationError):
-            return Export.model_validate_json((self._directory / f"{export_id}.json").read_bytes())
-        return None
+        Raises:
+            ExportError: the directory cannot be read.
+        """
+        marker = self._path(export, ".cancel")
+        with file_errors(marker):
+            return marker.exists()
+
+    def _read(self, path: Path) -> Export | None:
+        try:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):  # a pipe, for one, could keep the reader waiting for ever
+                problem = "it is not a regular file"
+            elif found.st_size > _LARGEST:
+                problem = "it is too large"
+            else:
+                export = Export.model_validate_json(path.read_bytes())
+                if path == self._record(export.id):
+                    return export
+                problem = f"it holds the record of {export.id}"
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            problem = str(error.strerror)
+        except ValidationError as error:
+            problem = f"{error.error_count()} of its values are wrong, or it is not JSON"
+        self._report(path, problem)
+        raise DamagedRecordError(
+            f"the record of export {path.stem} is damaged: the log of this server says why. Remove that "
+            "record from the directory of the exports; other exports are not affected"
+        )
+
+    def _report(self, path: Path, problem: str) -> None:
+        """Log, once, that a file is skipped."""
+        if path.name not in self._reported:
+            self._reported.add(path.name)
+            logger.warning("skipped %s, which is not the record of an export: %s", plain(str(path)), problem)
 
     def _nobody_exports(self) -> bool:
         with suppress(ExportError), self.claim():
             return True
         return False
+
+    def _record(self, export_id: UUID) -> Path:
+        return self._directory / f"{export_id}.json"
 
     def _path(self, export: Export, suffix: str) -> Path:
         return self._directory / f"{export.id}{suffix}"

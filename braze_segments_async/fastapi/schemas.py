@@ -4,10 +4,11 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from braze_segments_async.config import Consistency
 from braze_segments_async.export import Format
+from braze_segments_async.export.durations import RESUME_WITHIN
 
 __all__ = [
     "Days",
@@ -84,6 +85,14 @@ class ExportOrder(BaseModel):
         "given. If there is none, or it is done, start one",
     )
 
+    resume_within: float = Field(
+        default=RESUME_WITHIN,
+        gt=0,
+        le=1e9,
+        description="Seconds for which an export may have been interrupted and still be resumed; after that, "
+        "all of it is asked for again",
+    )
+
     def agrees_with(self, other: "ExportOrder") -> bool:
         """Whether the file of the other is what this one asks for, as far as it says."""
         said = self.model_fields_set & {"format", "csv_safe", "sizes"}
@@ -96,11 +105,11 @@ class Export(BaseModel):
     id: UUID
     state: State = Field(
         default="running",
-        description="`interrupted`: its process has died. What failed, was cancelled or interrupted can be "
-        "resumed",
+        description="`interrupted`: its process has died, or something other than a request or a shutdown "
+        "stopped it. A failed, cancelled or interrupted export can be resumed",
     )
     order: ExportOrder
-    created_at: datetime
+    created_at: AwareDatetime
     ended_at: datetime | None = None
     cancelled_by: Literal["request", "shutdown"] | None = None
     error: str | None = Field(default=None, description="Why it failed, and what to do")

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 from attrs.converters import optional
 
-from braze_segments_async.config import CONSISTENCIES, check_base_url, check_choice, check_integer
+from braze_segments_async.config import (
+    CONSISTENCIES,
+    check_base_url,
+    check_choice,
+    check_integer,
+    check_seconds,
+)
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.export import FORMATS
+from braze_segments_async.export.durations import RESUME_WITHIN
 from braze_segments_async.export.formats import Layout
-from braze_segments_async.export.target import journal_of
-from braze_segments_async.files import file_errors
+from braze_segments_async.export.target import finished
 from braze_segments_async.keys import read_key
 from braze_segments_async.retry import RetryPolicy, check_policy
 from braze_segments_async.text import Secret
@@ -31,6 +37,7 @@ __all__ = ["ExportOptions", "WorkspaceConfig", "check_apart", "keys_of"]
 
 # A file name on every system, and nothing to a shell. Without dots, no file is beside the file of another.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])", re.IGNORECASE)  # with any suffix, too
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # and never a key: Braze writes those in small letters
 
 
@@ -41,8 +48,10 @@ class ExportOptions:
     Attributes:
         format: see `export_segments`, as for all that is not named here.
         concurrency: requests in flight at once, at most, to each workspace.
-        resume: go on from the journal of an interrupted export, if there is one. A file that has none is
+        resume: continue from the journal of an interrupted export, if there is one. A file that has none is
             finished, and left alone unless `overwrite` is given too.
+        resume_within: seconds within which a journal may be resumed; with `overwrite` too, an older one is
+            discarded, so that `resume` and `overwrite` together are right for a job that runs every night.
         retry: when and how often a failed request is repeated, and how long to wait for the rate limit.
 
     Raises:
@@ -53,6 +62,7 @@ class ExportOptions:
     consistency: Consistency = "safe"
     concurrency: int = 16
     resume: bool = False
+    resume_within: float = RESUME_WITHIN
     overwrite: bool = False
     allow_partial: bool = False
     csv_safe: bool = False
@@ -63,6 +73,7 @@ class ExportOptions:
         check_choice("format", self.format, FORMATS)
         check_choice("consistency", self.consistency, CONSISTENCIES)
         check_integer("concurrency", self.concurrency, at_least=1)
+        check_seconds("resume_within", self.resume_within)
         if self.sizes is not None:
             check_integer("sizes", self.sizes, at_least=1)
         check_policy(self.retry)
@@ -103,6 +114,8 @@ class WorkspaceConfig:
                 "name must be 1 to 100 of the letters a to z, digits, - and _, and not begin with one of the "
                 "last two: a file is called after it"
             )
+        if _WINDOWS_DEVICE.fullmatch(self.name):
+            raise ConfigError(f"name must be another than {self.name}, which is a device on Windows")
         check_base_url(self.base_url)
         if (self.api_key_env is None) == (self.api_key_file is None):
             raise ConfigError("say where the key is: in either api_key_env or api_key_file")
@@ -115,8 +128,7 @@ class WorkspaceConfig:
     @property
     def finished(self) -> bool:
         """Whether the file is there, and no later export to it was interrupted."""
-        with file_errors(self.path):
-            return self.path.is_file() and not journal_of(self.path).exists()
+        return finished(self.path)
 
     def read_key(self) -> Secret:
         """The key, from the environment or the disk of the process that asks for it.

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from braze_segments_async.config import check_base_url
 from braze_segments_async.errors import ConfigError
+from braze_segments_async.export.durations import parse_duration
 from braze_segments_async.instances import Instance
 from braze_segments_async.keys import read_secret
 from braze_segments_async.text import Secret, plain
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["read_workspaces"]
 
 _LIKE_A_KEY = re.compile(r"[0-9A-Fa-f-]{32,}")
-_KEYS = ("name", "instance", "base_url", "api_key_env", "api_key_file")
+_KEYS = ("name", "instance", "base_url", "api_key_env", "api_key_file", "resume_within")
 
 
 def read_workspaces(
@@ -36,7 +39,8 @@ def read_workspaces(
 
     Args:
         path: the file: a table `[[workspace]]` for each, with `name`, either `instance` or `base_url`, and
-            either `api_key_env` or `api_key_file`; the latter is relative to this file.
+            either `api_key_env` or `api_key_file`; the latter is relative to this file. `resume_within`, as
+            "6h", replaces that of the options for its workspace.
         output: the directory to export to: each goes to its name, with the suffix of the format.
         options: what is written of each, and how.
 
@@ -99,6 +103,9 @@ def _config(table: dict[str, Any], folder: Path, output: Path, options: ExportOp
             "file in api_key_file"
         )
     _refuse_unknown(table, _KEYS)
+    table = dict(table)
+    if "resume_within" in table:
+        options = evolve(options, resume_within=_seconds(table.pop("resume_within")))
     for key, value in table.items():
         if not isinstance(value, str):
             raise ConfigError(f"{key} must be text, in quotes")
@@ -113,6 +120,10 @@ def _config(table: dict[str, Any], folder: Path, output: Path, options: ExportOp
         api_key_file=None if api_key_file is None else folder / api_key_file,
         options=options,
     )
+
+
+def _seconds(value: Any) -> Any:
+    return parse_duration("resume_within", value) if isinstance(value, str) else value
 
 
 def _base_url(table: dict[str, Any]) -> str:

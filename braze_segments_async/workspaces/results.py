@@ -34,7 +34,7 @@ class WorkspaceResult:
         recovered: see there.
         resumed: see there.
         elapsed: seconds.
-        kept: whether a finished file was there, and nothing was asked of Braze.
+        kept: whether a finished file was there, and nothing was asked of Braze; `failures` are those of it.
         error: what kept the file from being written; `None` if it is there.
     """
 

@@ -7,8 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from braze_segments_async.client import BrazeSegments
+from braze_segments_async.config import check_callback
 from braze_segments_async.errors import BrazeError
 from braze_segments_async.export import ExportProgress, export_segments
+from braze_segments_async.export.target import count_failures
 from braze_segments_async.tasks import start, stop
 
 from .config import keys_of
@@ -41,7 +43,11 @@ async def export_workspace(
     Args:
         config: the workspace; its key is read here, in this process.
         on_progress: see `export_workspaces`.
+
+    Raises:
+        ConfigError: `on_progress` cannot be called, or is an `async def`.
     """
+    check_callback("on_progress", on_progress)
     return await _export(config, config.read_key, on_progress)
 
 
@@ -56,16 +62,19 @@ async def export_workspaces(
     Args:
         configs: the workspaces.
         on_progress: called with the workspace, its open client and how far it is: when the client is opened,
-            then up to ten times a second, and at the end. Its `stats` say whether the client waits. Must not
-            block.
-        on_result: called with each result when it is there; must not block.
+            then up to ten times a second, and at the end. Its `stats` say whether the client waits. A plain
+            function that must not block.
+        on_result: called with each result when it is there; a plain function that must not block.
 
     Returns:
         The results in the order of the workspaces; what went wrong with one is in its own.
 
     Raises:
-        ConfigError: two of them have the same key, name or file; nothing was sent.
+        ConfigError: two of them have the same key, name or file, or a callback cannot be called or is an
+            `async def`; nothing was sent.
     """
+    check_callback("on_progress", on_progress)
+    check_callback("on_result", on_result)
     configs = tuple(configs)
     keys = keys_of(configs)
 
@@ -86,7 +95,8 @@ async def _export(
     began, options = time.monotonic(), config.options
     try:
         if options.resume and not options.overwrite and config.finished:
-            return WorkspaceResult(name=config.name, path=config.path, kept=True)
+            missing = count_failures(config.path)
+            return WorkspaceResult(name=config.name, path=config.path, failures=missing, kept=True)
         async with BrazeSegments(
             read_key(), base_url=config.base_url, concurrency=options.concurrency, retry=options.retry
         ) as client:
@@ -102,6 +112,7 @@ async def _export(
                 format=options.format,
                 consistency=options.consistency,
                 resume=options.resume,
+                resume_within=options.resume_within,
                 overwrite=options.overwrite,
                 allow_partial=options.allow_partial,
                 csv_safe=options.csv_safe,
