@@ -13,6 +13,7 @@ from .errors import (
     AuthenticationError,
     BadRequestError,
     BrazeError,
+    ExportExpiredError,
     ExportRunningError,
     NotFoundError,
     PermissionDeniedError,
@@ -125,6 +126,8 @@ def _judge_part(part: Part, reply: Reply) -> FileBytes:
         raise RedirectError("a redirect, not followed", status=reply.status)
     if reply.status in _UNAVAILABLE or reply.status >= 500 or reply.status == 429:
         raise _unavailable(reply, "the host of the file is busy", "")
+    if reply.status in {400, 403} and b"<Code>ExpiredToken</Code>" in body:  # S3, of the url's signature
+        raise ExportExpiredError("the url of the file has expired; export the users again")
     kind = {403: PermissionDeniedError, 404: NotFoundError}.get(reply.status, StatusError)
     raise kind("the host of the file refuses it", status=reply.status)
 

@@ -17,7 +17,7 @@ from faulty import Exchange, Faulty, answer
 from helpers import client_of
 from users_helpers import QUERY, FileHost, all_users, export_at, once, packed, people
 
-from braze_segments_async import BrazeError, ExportError, Limits, ReplyError
+from braze_segments_async import BrazeError, ExportError, ExportExpiredError, Limits, ReplyError
 from braze_segments_async.config import is_public_address, is_public_host
 
 if TYPE_CHECKING:
@@ -180,6 +180,21 @@ async def test_on_loopback_anything_goes() -> None:
             assert len(await all_users(export_at(client, f"{base}/a.zip"))) == 43
 
 
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("where", ["while it is waited for", "in a part"])
+async def test_an_expired_token(status: int, where: str) -> None:
+    """A url whose credentials have expired is an error at once: it will not become valid again."""
+    expired = answer(status, b"<Error><Code>ExpiredToken</Code></Error>")
+
+    async def fault(exchange: Exchange) -> None:
+        early = where == "in a part" and not _second_part(exchange)
+        await (FileHost(DATA) if early else expired)(exchange)
+
+    async with Faulty(fault) as host, client_of(host.base_url) as client:
+        with pytest.raises(ExportExpiredError, match="export the users again"):
+            await all_users(export_at(client, f"{host.base_url}/a.zip", step=STEP))
+
+
 # --- how large it is ----------------------------------------------------------------------------------
 
 
@@ -278,7 +293,7 @@ async def test_a_hook_that_raises_no_exception(host: Faulty, tmp_path: Path, ver
 
     async with client_of(host.base_url, on_retry=on_retry) as client:
         export = export_at(client, f"{host.base_url}/a.zip", step=STEP)
-        with pytest.raises((TerminationSignal, BrazeError)):
+        with pytest.raises(TerminationSignal):
             await VERBS[verb](export, tmp_path)
     assert not inside(tmp_path)
 
