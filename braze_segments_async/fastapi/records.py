@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from braze_segments_async.errors import ExportError
 from braze_segments_async.export.lock import locked
-from braze_segments_async.files import beside, file_errors
+from braze_segments_async.files import beside, create, file_errors
 from braze_segments_async.log import logger
 from braze_segments_async.text import plain
 
@@ -134,7 +134,10 @@ class ExportRecords:
         """
         marker = self._path(export, ".cancel")
         with file_errors(marker):
-            marker.touch() if asked else marker.unlink(missing_ok=True)
+            if asked:
+                create(marker, 0o666).close()  # follows no planted link
+            else:
+                marker.unlink(missing_ok=True)
 
     def asked_to_cancel(self, export: Export) -> bool:
         """Return whether an export is to end.
