@@ -31,7 +31,7 @@ lowest: $(VENV)/.installed  ## the main uses, with the lowest versions that pypr
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
 		--editable '.[cli,dask,fastapi,parquet,speed]'
 	$(BIN)/uv pip install --quiet --python build/lowest --group pytest
-	LOWEST=1 build/lowest/bin/python -m pytest tests/test_lowest_versions.py
+	LOWEST=1 build/lowest/bin/python -m pytest tests/docs/test_lowest_versions.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -56,11 +56,11 @@ $(VENV)/.docs: $(VENV)/.installed
 
 docs: $(VENV)/.docs  ## the site, in build/docs; what README and docs show is run
 	$(BIN)/python -m sphinx -E -n -q -W --keep-going docs build/docs
-	SITE=build/docs $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_docs.py
+	SITE=build/docs $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_docs.py
 
 recipes: $(VENV)/.installed  ## the recipes, with the packages that only they need; the commands again, on uvloop
 	$(BIN)/python -m pip install --quiet --group recipes
-	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_recipes.py tests/test_notebook.py tests/test_cli*.py
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_notebook.py tests/cli
 
 build: $(VENV)/.installed
 	rm -rf dist

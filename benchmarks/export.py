@@ -21,7 +21,7 @@ from measure import peak
 from serving import server
 
 from braze_segments_async.export import export_segments
-from braze_segments_async.export.walk import Walk
+from braze_segments_async.export._listing import ListingTracker
 
 _SUFFIXES = ("ndjson", "csv", "parquet", "sqlite")
 _FEW = 1_000
@@ -39,8 +39,8 @@ class Cost(NamedTuple):
 async def fan_out(url: str) -> None:
     """The same requests in the same order, and nothing kept."""
     async with new_client(url) as client:
-        walk = Walk(client.list(consistency="safe"), (), lambda: None)
-        async with aclosing(walk.missing()) as missing, client.all_details(missing) as stream:
+        walk = ListingTracker(client.list(consistency="safe"), (), lambda: None)
+        async with aclosing(walk.pending_segments()) as missing, client.all_details(missing) as stream:
             async for _ in stream:
                 pass
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, cast
 from virtual import HOUR, LIMIT, Pool
 
 from braze_segments_async import RateLimit, RetryPolicy
-from braze_segments_async.endpoints import details
-from braze_segments_async.gate import RateGate
-from braze_segments_async.pipeline import Pipeline
-from braze_segments_async.replies import Reply
-from braze_segments_async.retry import Retrier, RetryQuota
-from braze_segments_async.text import Secret
+from braze_segments_async._http.endpoints import details
+from braze_segments_async._http.pipeline import Pipeline
+from braze_segments_async._http.rate_limiter import RateLimiter
+from braze_segments_async._http.responses import Response
+from braze_segments_async._http.retry import Retrier, RetryBudget
+from braze_segments_async._text import Secret
 
 if TYPE_CHECKING:
     import random
 
-    from braze_segments_async.transport import Transport
+    from braze_segments_async._http.transport import Transport
 
 __all__ = ["STRATEGIES", "Fleet", "Strategy"]
 
@@ -89,13 +89,13 @@ def ours(reserve: float) -> Strategy:
 
     async def strategy(fleet: Fleet, pool: Pool, requests: int) -> None:
         retry = RetryPolicy(max_rate_limit_wait=3_900.0)
-        gate = RateGate(
+        gate = RateLimiter(
             reserve=reserve,
             max_wait=retry.max_rate_limit_wait,
             clock=asyncio.get_running_loop().time,
             uniform=fleet.chance.uniform,
         )
-        retrier = Retrier(retry, RetryQuota(500), gate, None, uniform=fleet.chance.uniform)
+        retrier = Retrier(retry, RetryBudget(500), gate, None, uniform=fleet.chance.uniform)
         wire = cast("Transport", _Wire(fleet, pool))
         pipeline = Pipeline(wire, gate, retrier, Secret("key"), hint="")
         slots, request = asyncio.Semaphore(_CONCURRENCY), details("a-segment")
@@ -114,14 +114,14 @@ class _Wire:
     def check(self, _: object) -> None:
         """See `Transport`."""
 
-    async def send(self, _: object) -> Reply:
+    async def send(self, _: object) -> Response:
         """See `Transport`."""
         allowed = await self._fleet.ask(self._pool)
         sent = _EPOCH + int(asyncio.get_running_loop().time() - _LATENCY / 2)
         reset = sent - sent % HOUR + HOUR
         told = RateLimit(LIMIT, self._pool.left, datetime.fromtimestamp(reset, UTC))
         headers: dict[str, Any] = {"X-RateLimit-Reset": str(reset)}
-        return Reply(200 if allowed else 429, headers, _OK, told, float(sent))
+        return Response(200 if allowed else 429, headers, _OK, told, float(sent))
 
 
 def throttled(share: float) -> Strategy:

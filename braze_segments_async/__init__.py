@@ -16,42 +16,36 @@
 All times are seconds. Everything raised descends from `BrazeError`; see `braze_segments_async.errors`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+from ._check import CheckReport
+from ._client import BrazeSegments
+from ._fan_out import DetailsStream, SegmentStream, SizesStream
+from ._instances import Instance
+from ._listing import SegmentListing
+from ._models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SegmentSizes, SizePoint, Stats
+from ._rate_limit import RateLimit
+from ._settings import Limits, RetryEvent, RetryPolicy
+from ._users import UsersExport
 from ._version import __version__
-
-if TYPE_CHECKING:
-    from .check import CheckReport
-    from .client import BrazeSegments
-    from .config import Limits
-    from .errors import (
-        AuthenticationError,
-        BadRequestError,
-        BrazeError,
-        ClosedError,
-        ConfigError,
-        ExportError,
-        ExportExpiredError,
-        ExportRunningError,
-        NotFoundError,
-        PaginationError,
-        PermissionDeniedError,
-        RateLimitedError,
-        RedirectError,
-        ReplyError,
-        ServerError,
-        StatusError,
-        TimedOutError,
-        TransportError,
-    )
-    from .fanout import DetailsStream, SegmentStream, SizesStream
-    from .instances import Instance
-    from .listing import SegmentListing
-    from .models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SegmentSizes, SizePoint, Stats
-    from .rate_limit import RateLimit
-    from .retry import RetryEvent, RetryPolicy
-    from .users import UsersExport
+from .errors import (
+    AuthenticationError,
+    BadRequestError,
+    BrazeError,
+    ClosedError,
+    ConfigError,
+    ExportError,
+    ExportExpiredError,
+    ExportRunningError,
+    NotFoundError,
+    PaginationError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RedirectError,
+    ReplyError,
+    ServerError,
+    StatusError,
+    TimedOutError,
+    TransportError,
+)
 
 __all__ = [
     "AuthenticationError",
@@ -93,35 +87,3 @@ __all__ = [
     "UsersExport",
     "__version__",
 ]
-
-_HOMES = (
-    "check",
-    "client",
-    "config",
-    "errors",
-    "fanout",
-    "instances",
-    "listing",
-    "models",
-    "rate_limit",
-    "retry",
-    "users",
-)
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Open the door at the first touch: `braze-segments --help` does without what is behind it."""
-        if name in _HOMES:
-            return import_module(f"{__name__}.{name}")
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        for home in _HOMES:
-            found = import_module(f"{__name__}.{home}")
-            for public in found.__all__:
-                if public in __all__:  # what somebody has put in its place stays
-                    globals().setdefault(public, getattr(found, public))
-        return globals()[name]
-
-    def __dir__() -> list[str]:
-        return sorted({*__all__, *_HOMES})

@@ -19,21 +19,20 @@ from uuid import uuid4
 
 from attrs import evolve
 
-from .config import check_base_url, check_callback
+from ._arguments import check_base_url, check_callback
+from ._support import cancel_and_wait, create_task, file_errors
+from ._text import escape_control
 from .errors import BrazeError, ConfigError, ExportError
-from .export.target import claimed, resolved
-from .files import file_errors
-from .tasks import start, stop
-from .text import plain
+from .export._destination import locked_destination, resolved
 from .workspaces import WorkspaceResult, export_workspace
-from .workspaces.config import keys_of
-from .workspaces.run import together
+from .workspaces._config import load_api_keys
+from .workspaces._run import gather_or_cancel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from .workspaces import WorkspaceConfig
-    from .workspaces.run import OnResult
+    from .workspaces._run import OnResult
 
 __all__ = ["export_on_cluster"]
 
@@ -62,9 +61,9 @@ async def export_on_cluster(
     """
     check_callback("on_result", on_result)
     configs = tuple(configs)
-    keys_of(configs)
+    load_api_keys(configs)
     async with _connected(address, len(configs)) as client:
-        return await together(_result(client, config, on_result) for config in configs)
+        return await gather_or_cancel(_result(client, config, on_result) for config in configs)
 
 
 def _distributed() -> Any:
@@ -103,10 +102,10 @@ async def _connect(client: Any, address: str) -> None:
             await client
     except Exception as error:  # noqa: BLE001 - each kind of address has errors of its own
         kind = ConfigError if isinstance(error, ValueError) else ExportError
-        problem = plain(str(error)) or "no answer"
+        problem = escape_control(str(error)) or "no answer"
     else:
         return
-    raise kind(f"cannot reach a dask scheduler at {plain(address)}: {problem}")
+    raise kind(f"cannot reach a dask scheduler at {escape_control(address)}: {problem}")
 
 
 async def _result(client: Any, config: WorkspaceConfig, on_result: OnResult | None) -> WorkspaceResult:
@@ -138,7 +137,7 @@ def _explained(error: Exception) -> ExportError:
         return ExportError(f"{died} workers died while they exported it; resume=True goes on from there")
     if isinstance(error, CancelledError):
         return ExportError("the dask scheduler is gone, or has dropped it; resume=True goes on from there")
-    problem = plain(f"{type(error).__name__}: {error}")
+    problem = escape_control(f"{type(error).__name__}: {error}")
     return ExportError(f"no worker could run it, does each have the same version of this package? {problem}")
 
 
@@ -150,14 +149,14 @@ async def run_on_worker(config: WorkspaceConfig, key: str) -> WorkspaceResult:
         key: of the task.
     """
     tasks = _distributed().get_worker().state.tasks
-    export = start(_export(config, key))
+    export = create_task(_export(config, key))
     try:
         while key in tasks and tasks[key].state != "cancelled":
             if (await asyncio.wait([export], timeout=_LOOK_EVERY))[0]:
                 return export.result()
         raise asyncio.CancelledError
     finally:
-        await stop([export])
+        await cancel_and_wait([export])
 
 
 async def _export(config: WorkspaceConfig, key: str) -> WorkspaceResult:
@@ -183,6 +182,6 @@ def _admit(config: WorkspaceConfig) -> None:
         return
     with file_errors(path):
         path = resolved(path)  # a journal is beside what a link leads to
-        with claimed(path, resume=options.resume, overwrite=options.overwrite) as target:
+        with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:
             if not options.resume:
                 target.journal.unlink(missing_ok=True)

@@ -29,12 +29,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from .text import plain
+from ._text import escape_control
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .rate_limit import RateLimit
+    from ._rate_limit import RateLimit
 
 __all__ = [
     "AuthenticationError",
@@ -92,7 +92,7 @@ class BrazeError(Exception):
         """`GET /segments/details (segment_id=…): 403 after 1 attempt: the API key needs …`."""
         place = ""
         if self.segment_id is not None:
-            place = f" (segment_id={plain(self.segment_id)})"
+            place = f" (segment_id={escape_control(self.segment_id)})"
         elif self.page is not None:
             place = f" (page={self.page})"
         what = self._what()

@@ -9,8 +9,8 @@ from cyclopts.validators import Number
 
 from braze_segments_async._version import __version__
 
-from . import read, users
-from .options import MAX_WAIT, Choices, Connection, Many, MaxWait
+from .arguments import MAX_WAIT, Connection, ExportArguments, MaxWait, WorkspacesArguments
+from .commands import read, users
 
 __all__ = ["app"]
 
@@ -26,8 +26,8 @@ app = App(
 @app.command
 def export(
     *,
-    choices: Choices = Choices(),  # noqa: B008 - frozen
-    many: Many = Many(),  # noqa: B008
+    choices: ExportArguments = ExportArguments(),  # noqa: B008 - frozen
+    many: WorkspacesArguments = WorkspacesArguments(),  # noqa: B008
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 16,
     max_wait: MaxWait = MAX_WAIT,
     connection: Connection = Connection(),  # noqa: B008 - frozen
@@ -48,11 +48,11 @@ def export(
         max_wait: Seconds to wait for the rate limit, at most; 3,900 unless given, as it resets each hour.
         connection: The workspace.
     """
-    if many != Many():
-        from .workspaces import run_workspaces  # noqa: PLC0415 - see above
+    if many != WorkspacesArguments():
+        from .commands.workspaces import run_workspaces  # noqa: PLC0415 - see above
 
         return run_workspaces(many, choices, connection, concurrency=concurrency, max_wait=max_wait)
-    from .work import run_export  # noqa: PLC0415
+    from .commands.export_one import run_export  # noqa: PLC0415
 
     return run_export(choices, connection, concurrency=concurrency, max_wait=max_wait)
 
@@ -73,7 +73,7 @@ def serve(
         seed: Another seed is another workspace.
         latency: Seconds before each answer.
     """
-    from .work import run_sandbox  # noqa: PLC0415 - see above
+    from .commands.export_one import run_sandbox  # noqa: PLC0415 - see above
 
     return run_sandbox(port=port, segments=segments, seed=seed, latency=latency)
 

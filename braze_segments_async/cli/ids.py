@@ -6,9 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from braze_segments_async.config import check_segment_id
+from braze_segments_async._arguments import check_segment_id
+from braze_segments_async._text import escape_control
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,9 @@ def ids_from(arguments: tuple[str, ...]) -> list[str]:
             ids += parse_ids(standard_input())
         elif argument.startswith("-"):  # what follows an equals sign might be a key
             option = argument.partition("=")[0]
-            raise ConfigError(f"unknown option {plain(option)} (an id that begins so can be read with -)")
+            raise ConfigError(
+                f"unknown option {escape_control(option)} (an id that begins so can be read with -)"
+            )
         else:
             ids.append(check_segment_id(argument))
     return ids

@@ -19,32 +19,31 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from braze_segments_async.log import logger
-from braze_segments_async.tasks import start, stop
-from braze_segments_async.text import plain
+from braze_segments_async._support import cancel_and_wait, create_task
+from braze_segments_async._text import escape_control, logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from rich.console import RenderableType
 
+    from braze_segments_async._models import Stats
+    from braze_segments_async._rate_limit import RateLimit
     from braze_segments_async.export import ExportProgress
-    from braze_segments_async.export.walk import Walk
-    from braze_segments_async.models import Stats
-    from braze_segments_async.rate_limit import RateLimit
+    from braze_segments_async.export._listing import ListingTracker
 
-__all__ = ["SPEAKER", "Watch", "counted", "local_time", "say", "watching"]
+__all__ = ["ProgressTracker", "local_time", "log_prefix", "pluralize", "print_err", "watching"]
 
 # What stands before a line of the log: the workspace it is about, where there are several.
-SPEAKER = ContextVar("SPEAKER", default="")
+log_prefix = ContextVar("log_prefix", default="")
 _SPEED_OVER = 10.0  # seconds: long enough to be calm, short enough to forget a pause
 _LINE_EVERY = 5.0
 
 
-def say(text: str) -> None:
+def print_err(text: str) -> None:
     """Write one line to standard error, control characters escaped. A failure to write is ignored."""
     with suppress(OSError, ValueError, AttributeError):  # a full disk or gone reader; closed; None
-        sys.stderr.write(plain(" ".join(text.splitlines()), longest=None) + "\n")
+        sys.stderr.write(escape_control(" ".join(text.splitlines()), longest=None) + "\n")
         sys.stderr.flush()
 
 
@@ -64,7 +63,7 @@ class Shown(Protocol):
     def lines(self) -> list[str]: ...
 
 
-class Watch:
+class ProgressTracker:
     """What an export has done so far.
 
     Attributes:
@@ -99,7 +98,7 @@ class Watch:
         self.pages, self.found, self.listed = progress.pages, progress.listed, progress.total is not None
         self.done, self.resumed = progress.done, progress.resumed
 
-    def walked(self, walk: Walk) -> None:
+    def walked(self, walk: ListingTracker) -> None:
         """Hear how far the walk through the list is."""
         self.pages, self.found, self.listed = walk.pages, walk.listed, walk.ended
 
@@ -131,13 +130,13 @@ class Watch:
             far += f", {timedelta(seconds=math.ceil((self.found - self.done) / speed))} left"
         if stats.paused_until is not None:
             return far, f"paused until {local_time(stats.paused_until)}: {stats.pause_reason}"
-        going = [counted(self.pages, "page")]
+        going = [pluralize(self.pages, "page")]
         going.append(f"{speed:,.0f} details/s")
         if told is not None and told.remaining is not None:
             until = f" until {local_time(told.resets_at)}" if told.resets_at else ""
-            going.append(f"{counted(told.remaining, 'request')} left{until}")
+            going.append(f"{pluralize(told.remaining, 'request')} left{until}")
         if stats.retries:
-            going.append(counted(stats.retries, "retry"))
+            going.append(pluralize(stats.retries, "retry"))
         return far, " · ".join(going)
 
     def lines(self) -> list[str]:
@@ -173,8 +172,8 @@ class Watch:
         seconds, stats = self._clock() - self._started, self._client.stats
         took = f"{seconds:.1f} s" if seconds < 60 else f"{timedelta(seconds=round(seconds))}"
         return (
-            f"{counted(self.done, 'segment')} with details in {took} "
-            f"({counted(stats.requests, 'request')}, {counted(stats.retries, 'retry')})"
+            f"{pluralize(self.done, 'segment')} with details in {took} "
+            f"({pluralize(stats.requests, 'request')}, {pluralize(stats.retries, 'retry')})"
         )
 
 
@@ -183,7 +182,7 @@ def local_time(moment: datetime) -> str:
     return f"{moment.astimezone():%H:%M:%S %Z}"
 
 
-def counted(number: int, what: str) -> str:
+def pluralize(number: int, what: str) -> str:
     """A number of things: 1 page, 2 pages, 3 retries."""
     if number != 1:
         what = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
@@ -197,7 +196,7 @@ async def watching(
     """Show on standard error how far it is: as a bar where that can be drawn and is wanted, else as lines.
 
     Args:
-        watch: a `Watch`, or what shows several.
+        watch: a `ProgressTracker`, or what shows several.
         bar: whether there may be one.
         quiet: show nothing.
         verbose: tell of each retry and pause, too, and draw no bar that those would tear apart.
@@ -223,7 +222,7 @@ async def watching(
         ):
             yield
         return
-    lines, told = start(_lines(watch)), _Told(logging.INFO)
+    lines, told = create_task(_lines(watch)), _StderrHandler(logging.INFO)
     if verbose:
         logger.addHandler(told)
         logger.setLevel(logging.INFO)
@@ -231,14 +230,14 @@ async def watching(
         yield
     finally:
         logger.removeHandler(told)
-        await stop([lines])
+        await cancel_and_wait([lines])
 
 
-class _Told(logging.Handler):
+class _StderrHandler(logging.Handler):
     """The library's log as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(SPEAKER.get() + record.getMessage())
+        print_err(log_prefix.get() + record.getMessage())
 
 
 async def _lines(watch: Shown) -> None:
@@ -249,5 +248,5 @@ async def _lines(watch: Shown) -> None:
         lines = watch.lines()
         for line in lines:
             if line not in last:
-                say(line)
+                print_err(line)
         last = lines

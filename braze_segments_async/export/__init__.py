@@ -7,11 +7,11 @@
 Nothing in here knows the network: `export_segments` is handed an open client, the rest values.
 """
 
-from .csv_lines import csv_header, to_csv_line
-from .formats import FORMATS, Format
-from .ndjson import to_json_line
-from .results import ExportProgress, ExportResult, IncompleteExportError, ResumeError
-from .work import export_segments
+from ._export import export_segments
+from ._formats.csv import csv_header, to_csv_line
+from ._formats.ndjson import to_json_line
+from ._options import FORMATS, Format
+from ._results import ExportProgress, ExportResult, IncompleteExportError, ResumeError
 
 __all__ = [
     "FORMATS",

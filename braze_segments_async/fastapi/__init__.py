@@ -24,8 +24,8 @@ except ModuleNotFoundError as error:
         'FastAPI, 0.135.1 or newer, is an extra: pip install "braze-segments-async[fastapi]"', name=error.name
     ) from None
 
-from .lifespan import Segments, braze_lifespan, get_segments
-from .problems import braze_errors
-from .router import segments_router
+from ._errors import braze_errors
+from ._lifespan import Segments, braze_lifespan, get_segments
+from ._router import segments_router
 
 __all__ = ["Segments", "braze_errors", "braze_lifespan", "get_segments", "segments_router"]

@@ -9,10 +9,10 @@ What stands for a workspace here says where its key is, and never holds it: it m
 to another machine, as `braze_segments_async.dask` does.
 """
 
-from .config import ExportOptions, WorkspaceConfig
-from .file import read_workspaces
-from .results import Outcome, WorkspaceResult
-from .run import export_workspace, export_workspaces
+from ._config import ExportOptions, WorkspaceConfig
+from ._file import read_workspaces
+from ._results import Outcome, WorkspaceResult
+from ._run import export_workspace, export_workspaces
 
 __all__ = [
     "ExportOptions",

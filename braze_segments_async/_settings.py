@@ -1,0 +1,137 @@
+"""The settings of a client: frozen values, checked when they are made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from attrs import frozen
+
+from ._arguments import check_callback, check_fraction, check_integer, check_seconds, describe
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+
+    from .errors import BrazeError
+
+__all__ = ["ClientOptions", "Limits", "RetryEvent", "RetryPolicy", "check_client_options", "check_retry"]
+
+
+@frozen(kw_only=True)
+class Limits:
+    """Safety limits of one client.
+
+    Attributes:
+        connect: Seconds to open a connection.
+        read_timeout: Seconds without a single byte of a response.
+        body: bytes of one body, after decompression.
+        file: bytes of a users file, as Braze packs it.
+        pages: pages of one walk; beyond it the walk raises, it does not end.
+        retry_quota: retry tokens of one client. A retry costs 14 of them (5 when rate-limited), a request
+            that succeeds at once gives 1 back, a retry that succeeds gives its cost back.
+    """
+
+    connect: float = 10.0
+    read_timeout: float = 15.0
+    body: int = 16 * 2**20
+    file: int = 64 * 2**30
+    pages: int = 10_000
+    retry_quota: int = 500
+
+    def __attrs_post_init__(self) -> None:
+        check_seconds("limits.connect", self.connect)
+        check_seconds("limits.read_timeout", self.read_timeout)
+        check_integer("limits.body", self.body, at_least=1)
+        check_integer("limits.file", self.file, at_least=1)
+        check_integer("limits.pages", self.pages, at_least=1)
+        check_integer("limits.retry_quota", self.retry_quota, at_least=0)
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How a failed request is repeated; the defaults suit Braze's default rate limit.
+
+    Retried are connection errors, time-outs, cut bodies, 408, 429, 500, 502, 503, 504, Braze's 202 "queued",
+    and once a body that does not decode. After a failure the wait is random between 0 and
+    `min(backoff_cap, backoff * 2**n)`, n counting from 0; where the service names a wait, that is kept to.
+
+    Attributes:
+        attempts: how often one request is sent, at most.
+        backoff: seconds.
+        backoff_cap: seconds.
+        max_rate_limit_wait: seconds; a longer wait than this is not waited for, nor shortened, but raised.
+            Braze's windows end on the clock hour, so 3,900 waits for any of them.
+    """
+
+    attempts: int = 5
+    backoff: float = 0.5
+    backoff_cap: float = 20.0
+    max_rate_limit_wait: float = 120.0
+
+    def __attrs_post_init__(self) -> None:
+        check_integer("retry.attempts", self.attempts, at_least=1)
+        check_seconds("retry.backoff", self.backoff, zero=True)
+        check_seconds("retry.backoff_cap", self.backoff_cap, zero=True)
+        check_seconds("retry.max_rate_limit_wait", self.max_rate_limit_wait, zero=True)
+
+
+@frozen
+class RetryEvent:
+    """What `on_retry` is told: a request failed and will be sent again.
+
+    Attributes:
+        endpoint: such as `"GET /segments/list"`.
+        segment_id: the segment it is about, if any.
+        page: the list page it is about, if any.
+        attempt: which attempt failed, counted from 1.
+        wait: seconds until the next, at least.
+        error: what happened.
+    """
+
+    endpoint: str
+    segment_id: str | None
+    page: int | None
+    attempt: int
+    wait: float
+    error: BrazeError
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of `BrazeSegments`, for `from_env`."""
+
+    base_url: str
+    concurrency: int
+    timeout: float
+    retry: RetryPolicy
+    reserve: float
+    limits: Limits
+    session: aiohttp.ClientSession | None
+    on_retry: Callable[[RetryEvent], object] | None
+
+
+def check_client_options(
+    *,
+    timeout: object,
+    reserve: object,
+    limits: object,
+    retry: object,
+    session: object,
+    on_retry: object,
+) -> None:
+    """Check the arguments of the client other than its key, url and concurrency."""
+    check_seconds("timeout", timeout)
+    check_fraction("reserve", reserve)
+    if not isinstance(limits, Limits):
+        raise ConfigError(f"limits must be a Limits, got {describe(limits)}")
+    check_retry(retry)
+    if session is not None and not callable(getattr(session, "request", None)):
+        raise ConfigError(f"session must be an aiohttp.ClientSession, got {describe(session)}")
+    check_callback("on_retry", on_retry)
+
+
+def check_retry(retry: object) -> None:
+    """Check that an argument is a retry policy."""
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigError(f"retry must be a RetryPolicy, got a {type(retry).__name__}")

@@ -1,0 +1,216 @@
+"""Options that come in groups: which workspace, with which key; and what an export writes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncGenerator  # noqa: TC003 - cyclopts reads the annotations at run time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from braze_segments_async._api_keys import read_key, read_secret
+from braze_segments_async._instances import Instance  # noqa: TC001 - cyclopts reads the annotations at run time
+from braze_segments_async._text import Secret, escape_control
+from braze_segments_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from braze_segments_async._client import BrazeSegments
+    from braze_segments_async._settings import ClientOptions
+
+__all__ = ["MAX_WAIT", "Connection", "ExportArguments", "MaxWait", "WorkspacesArguments", "parse_env"]
+
+MAX_WAIT = 3_900.0  # a window of an hour, and a little
+MaxWait = Annotated[float, Parameter(validator=Number(gte=0))]
+
+Format = Literal["ndjson", "csv", "parquet", "sqlite"]
+
+_SANDBOX_SEGMENTS = 250
+_NAMES_OURS = re.compile(r"\s*(?:export\s+)?BRAZE_")
+_ENV_LINE = re.compile(
+    r"""\s*(?:export\s+)?(BRAZE_\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'\#]\S*)?)\s*(?:\#.*)?"""
+)
+
+
+@Parameter(name="*", group="Workspace")
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """The workspace and the key. A key is never an option: others could read it in the process list.
+
+    Attributes:
+        instance: The cluster the workspace is on.
+        base_url: Its REST endpoint, for a cluster that has no name here; by default BRAZE_BASE_URL.
+        api_key_file: A file with the API key; by default the key is BRAZE_API_KEY.
+        env_file: Lines NAME=VALUE that give BRAZE_API_KEY and BRAZE_BASE_URL where the environment does not.
+        sandbox: Ask an invented workspace on this machine; needs no key.
+        segments: Size of the invented workspace; 250 unless given.
+    """
+
+    instance: Instance | None = None
+    base_url: str | None = None
+    api_key_file: Path | None = None
+    env_file: Path | None = None
+    sandbox: bool = False
+    segments: Annotated[int | None, Parameter(validator=Number(gte=0))] = None
+
+    @asynccontextmanager
+    async def client(self, **options: Unpack[ClientOptions]) -> AsyncGenerator[BrazeSegments, None]:
+        """An open client of that workspace, sandbox included; closed with the block.
+
+        Args:
+            options: the other arguments of the client.
+
+        Raises:
+            ConfigError: options that contradict each other, no key, no endpoint, or a file without them.
+        """
+        from braze_segments_async._client import BrazeSegments  # noqa: PLC0415 - --help needs neither
+
+        self._check()
+        async with AsyncExitStack() as stack:
+            if self.sandbox:
+                from braze_segments_async.sandbox import Sandbox  # noqa: PLC0415
+
+                size = _SANDBOX_SEGMENTS if self.segments is None else self.segments
+                server = await stack.enter_async_context(Sandbox(size))
+                key, options["base_url"] = server.api_key, server.base_url
+            else:
+                key, options["base_url"] = self._key_and_url()
+            yield await stack.enter_async_context(BrazeSegments(key, **options))
+
+    def _check(self) -> None:
+        if self.instance is not None and self.base_url is not None:
+            raise ConfigError("--instance and --base-url say the same: leave one out")
+        if not self.sandbox:
+            if self.segments is not None:
+                raise ConfigError("--segments is the size of the sandbox: it needs --sandbox")
+            return
+        for name in ("instance", "base_url", "api_key_file", "env_file"):
+            if getattr(self, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"--sandbox has its own key and endpoint: leave {option} out")
+
+    def _key_and_url(self) -> tuple[str, str]:
+        """What options say wins over the environment, and that over the file."""
+        filed = (
+            {}
+            if self.env_file is None
+            else parse_env(read_secret(self.env_file), escape_control(str(self.env_file)))
+        )
+
+        def named(variable: str) -> Secret:
+            return Secret(os.environ.get(variable) or filed.get(variable, ""))
+
+        key = named("BRAZE_API_KEY")
+        if self.api_key_file is not None:
+            key = read_key(self.api_key_file)
+        url = self.base_url if self.base_url is not None else named("BRAZE_BASE_URL")
+        if self.instance is not None:
+            url = self.instance
+        if not key:
+            raise ConfigError("no API key: set BRAZE_API_KEY, or use --api-key-file or --env-file")
+        if not url and self.base_url is None:
+            raise ConfigError("no REST endpoint: use --instance or --base-url, or set BRAZE_BASE_URL")
+        return key, url
+
+
+def parse_env(text: str, shown: str) -> dict[str, Secret]:
+    """The lines `BRAZE_NAME=VALUE` of a text; `export`, quotes and comments are allowed, other lines ignored.
+
+    Args:
+        text: of the whole file.
+        shown: what to call the file in a message.
+
+    Raises:
+        ConfigError: such a line is not whole. The message shows nothing of it.
+    """
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if _NAMES_OURS.match(line):
+            parts = _ENV_LINE.fullmatch(line)
+            if parts is None:
+                raise ConfigError(f"{shown}, line {number}: write it as NAME=VALUE or NAME='VALUE'")
+            name, *values = parts.groups()
+            found[name] = Secret(next((value for value in values if value is not None), ""))
+    return found
+
+
+@Parameter(name="*", group="Many workspaces")
+@dataclass(frozen=True, kw_only=True)
+class WorkspacesArguments:
+    """Several workspaces at the same time.
+
+    Attributes:
+        workspaces: A file in TOML that names them, and says where their keys are. --output is the directory
+            that each gets a file in.
+        dask: The dask scheduler whose workers do it, such as tcp://scheduler:8786, or local for one in here.
+    """
+
+    workspaces: Path | None = None
+    dask: str | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments:
+    """What an export writes, and how.
+
+    Attributes:
+        output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite or .db. Without it, or with -, lines go to
+            standard output.
+        format: Whatever the suffix.
+        resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
+            for every night: continue what was interrupted tonight, else start afresh.
+        resume_within: How old an interrupted export may be, such as 90s, 30m, 12h or 1d; 12h unless given. An
+            older one is refused, or discarded with --overwrite.
+        overwrite: Replace an existing file, in one step when the export is complete.
+        allow_partial: Write although some segments could not be had; a file beside it says which.
+        consistency: What to do about edits while the list is read. safe, unless given, reads each page twice;
+            strict walks both ways until both agree; fast reads once.
+        sizes: Add the size history of so many days. Needs the permission segments.data_series.
+        csv_safe: Put an apostrophe before what a spreadsheet would take for a formula.
+        quiet: No progress and no summary; errors are still told.
+        verbose: Tell of each retry and pause, too.
+    """
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None
+    format: Format | None = None
+    resume: bool = False
+    resume_within: str | None = None
+    overwrite: bool = False
+    allow_partial: bool = False
+    consistency: Literal["safe", "strict", "fast"] = "safe"
+    sizes: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    csv_safe: bool = False
+    quiet: bool = False
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
+
+    def resume_seconds(self) -> float:
+        """Return `resume_within` in seconds.
+
+        Raises:
+            ConfigError: it is not a duration.
+        """
+        from braze_segments_async.export._durations import RESUME_WITHIN, parse_duration  # noqa: PLC0415 - see above
+
+        if self.resume_within is None:
+            return RESUME_WITHIN
+        return parse_duration("--resume-within", self.resume_within)
+
+    def check_lines(self) -> None:
+        """Refuse what standard output cannot be.
+
+        Raises:
+            ConfigError: an option that needs a file.
+        """
+        if self.format in {"parquet", "sqlite"}:
+            raise ConfigError(f"{self.format} is a file of its own: name it with --output")
+        for option in ("resume", "resume_within", "overwrite", "sizes"):
+            if getattr(self, option):
+                name = option.replace("_", "-")
+                raise ConfigError(f"--{name} needs a file: name it with --output")
+        if self.csv_safe and self.format != "csv":
+            raise ConfigError("--csv-safe is for --format csv")

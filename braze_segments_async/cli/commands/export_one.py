@@ -1,0 +1,70 @@
+"""What `export` and `sandbox` do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from braze_segments_async._settings import RetryPolicy
+from braze_segments_async._support import sibling
+from braze_segments_async.cli.runner import run
+from braze_segments_async.export import ResumeError
+from braze_segments_async.export._destination import finished
+from braze_segments_async.sandbox import Sandbox
+
+from .export import already_finished, to_file, to_lines
+
+if TYPE_CHECKING:
+    from braze_segments_async.cli.arguments import Connection, ExportArguments
+
+__all__ = ["RESUME", "run_export", "run_sandbox"]
+
+RESUME = "Progress saved. Run the same command with --resume to continue."
+
+
+def run_export(choices: ExportArguments, connection: Connection, *, concurrency: int, max_wait: float) -> int:
+    """Do `braze-segments export`; see there for the options, and for the exit code this returns."""
+    output = None if choices.output == Path("-") else choices.output
+
+    refused = False
+
+    async def export() -> int:
+        nonlocal refused
+        if output is not None and choices.resume and not choices.overwrite and finished(output):
+            return already_finished(output, quiet=choices.quiet)
+        retry = RetryPolicy(max_rate_limit_wait=max_wait)
+        async with connection.client(concurrency=concurrency, retry=retry) as segments:
+            if output is None:
+                return await to_lines(segments, choices)
+            try:
+                return await to_file(segments, output, choices)
+            except ResumeError:
+                refused = True
+                raise
+
+    def interrupted() -> str:
+        # While there is a lock, another export has the journal, and continues.
+        if output is None or refused or sibling(output, ".lock").exists():
+            return ""
+        return RESUME if sibling(output, ".journal").exists() else ""
+
+    return run(export(), interrupted)
+
+
+def run_sandbox(*, port: int, segments: int, seed: int, latency: float) -> int:
+    """Do `braze-segments sandbox`."""
+    return run(_serve(Sandbox(segments, seed=seed, latency=latency, port=port), segments))
+
+
+async def _serve(server: Sandbox, segments: int) -> None:
+    async with server as sandbox:
+        sys.stdout.write(
+            f"A sandbox of {segments:,} segments at {sandbox.base_url}, with the key {sandbox.api_key}\n"
+            "Ctrl-C stops it. To use it from another shell:\n\n"
+            f"export BRAZE_BASE_URL={sandbox.base_url}\n"
+            f"export BRAZE_API_KEY={sandbox.api_key}\n"
+        )
+        sys.stdout.flush()
+        await asyncio.Event().wait()

@@ -1,0 +1,55 @@
+"""CSV after RFC 4180, in UTF-8: text is always quoted, so that an empty text and no value stay apart.
+
+Written here and not by `csv.writer`, which cannot keep them apart before Python 3.12.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from braze_segments_async._support import create_private
+
+from .ndjson import FIELDS, replace_surrogates, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["csv_header", "to_csv_line", "write_csv"]
+
+# What makes a spreadsheet take a cell for a formula (OWASP: "CSV Injection"), the full-width forms included.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+
+
+def csv_header(*, sizes: bool = False) -> bytes:
+    """The line with the names of the columns."""
+    return (",".join((*FIELDS, "sizes") if sizes else FIELDS) + "\r\n").encode()
+
+
+def to_csv_line(line: bytes, *, safe: bool = False) -> bytes:
+    """A line of NDJSON as one of CSV, its columns in the order of its keys.
+
+    Args:
+        line: from `to_json_line`.
+        safe: put an apostrophe in front of text that a spreadsheet would take for a formula.
+    """
+    return (",".join([_cell(value, safe=safe) for value in json.loads(line).values()]) + "\r\n").encode()
+
+
+def write_csv(path: Path, lines: Iterable[bytes], *, sizes: bool, safe: bool) -> None:
+    """Write lines of NDJSON as CSV, under a header."""
+    with create_private(path, 0o666) as file:
+        file.write(csv_header(sizes=sizes))
+        file.writelines(to_csv_line(line, safe=safe) for line in lines)
+
+
+def _cell(value: object, *, safe: bool) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | float):
+        return to_json(value)
+    text = replace_surrogates(value) if isinstance(value, str) else to_json(value)
+    if safe and text.startswith(_FORMULA):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"'

@@ -1,0 +1,271 @@
+"""The journal: finished segments on disk, in order of arrival; in memory only where each is."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from array import array
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import IO, TYPE_CHECKING, Any
+
+from braze_segments_async._support import create_private, open_regular
+from braze_segments_async._text import escape_control, logger
+from braze_segments_async.errors import ExportError
+
+from ._durations import show_duration
+from ._results import ResumeError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from braze_segments_async._support import CancelToken
+
+    from ._journal_header import Header
+
+__all__ = ["Journal"]
+
+_LONGEST_HEADER = 4_096  # bytes: a foreign file need not have lines
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = 2**63 - 1  # stands for "no date": such segments come last
+# The end of each row: when it was written, in milliseconds, and the checksum of all the journal up to there.
+_SEAL = len(b',"journal":"1764000000000 89abcdef"}\n')
+_CHECKSUM = len(b'89abcdef"}\n')
+_MOMENT = slice(-len(b'1764000000000 89abcdef"}\n'), -len(b' 89abcdef"}\n'))
+_CLOCK_TOLERANCE = 300.0  # seconds that the clocks of two machines may differ
+
+
+class Journal:
+    """Rows as lines of NDJSON, below a header; each reaches the system as a whole, the moment it is added.
+
+    So a process that dies loses no row it had finished, except the end of one it was writing. What the disk
+    has of it when the power fails is up to `sync`.
+
+    Each row has one more key, `journal`: when it was written, and a checksum of the header and of all rows up
+    to there. A row that was changed, removed, repeated or moved is found by that.
+
+    Attributes:
+        path: the file.
+        ids: the segments in it, in order of arrival.
+        sizes_until: from the header.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        """See the class.
+
+        Args:
+            path: where it is or will be; nothing is opened yet.
+            header: of this export.
+        """
+        self.path = path
+        self._header = header
+        self._file: IO[bytes] | None = None
+        self._paused = 0.0  # seconds between the runs that have written to it
+        self._clear()
+
+    def _clear(self) -> None:
+        self.ids: list[str] = []
+        self.sizes_until = self._header.sizes_until
+        self._created = array("q")  # microseconds since 1970
+        self._offsets = array("q")
+        self._checksums = array("I")  # before each row
+        self._checksum = 0
+        self._end = 0
+        self._written = 0.0  # when the last row was, less the pauses before it
+
+    def open(self, stop: CancelToken, *, resume: bool, resume_within: float, overwrite: bool) -> None:
+        """Start afresh, or read what is there and continue after the last whole row.
+
+        Args:
+            stop: ends the reading.
+            resume: continue if there are rows; a journal without any is as good as none.
+            resume_within: seconds for which nobody may have written to it, all pauses together.
+            overwrite: start afresh where that was longer.
+
+        Raises:
+            ResumeError: what is there is not a journal of this export, was changed, or is too old.
+            ExportError: something other than a file is there.
+            OSError: the file system could not.
+        """
+        if resume and self._resume(stop, resume_within, overwrite=overwrite):
+            return
+        self._clear()
+        self._file = create_private(self.path, 0o666, buffering=0)
+        header = self._header.line()
+        self._write(header)
+        self._end = len(header)
+        self._checksum = zlib.crc32(header)
+
+    def _resume(self, stop: CancelToken, resume_within: float, *, overwrite: bool) -> bool:
+        """Read the rows, and return whether there are any to continue from."""
+        with ExitStack() as opened:
+            try:
+                descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND)
+            except FileNotFoundError:
+                return False
+            file = opened.enter_context(os.fdopen(descriptor, "rb+", buffering=0))
+            status, now = os.fstat(descriptor), time.time()
+            problem = self._read(descriptor, stop) if status.st_size else ""
+            if not (problem or self.ids):
+                return False
+            # The rows say when they were written. The time of modification counts only if it was set, as by
+            # `touch` or a restored backup: else it is of a file server's clock, or a copy's.
+            written = status.st_mtime if problem else self._written
+            if status.st_ctime - status.st_mtime > _CLOCK_TOLERANCE:
+                written = min(written, status.st_mtime)
+            if too_old := _too_old(now - written, resume_within):
+                if overwrite:
+                    logger.info("%s is not resumed: %s", escape_control(str(self.path)), too_old)
+                    return False
+                problem = problem or f"{too_old}; overwrite=True starts afresh"
+            if problem:
+                raise ResumeError(f"cannot resume from {escape_control(str(self.path))}: {problem}")
+            # The pauses add up: rows of different nights must not meet, however many runs are in between.
+            self._paused = max(0.0, now - self._written)
+            os.ftruncate(descriptor, self._end)
+            opened.pop_all()
+            self._file = file
+        return True
+
+    def _read(self, descriptor: int, stop: CancelToken) -> str:
+        """Index the rows; what keeps them from being resumed, or nothing."""
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            first = file.readline(_LONGEST_HEADER)
+            self._end = len(first)
+            self._checksum = zlib.crc32(first)
+            known: set[str] = set()
+            try:
+                self.sizes_until = self._header.check_compatible(first)
+                for line in stop.iter_until_cancelled(file):
+                    if not line.endswith(b"\n"):
+                        break  # the process died while it wrote it
+                    segment_id, created_at = _parse(line)
+                    if segment_id in known:
+                        raise ExportError("a segment is in it twice")  # noqa: TRY301 - one place says what to do
+                    known.add(segment_id)
+                    self._index(line, segment_id, created_at, _verify(line, self._checksum))
+                    self._written = int(line[_MOMENT]) / 1_000
+            except ExportError as error:
+                problem = str(error)
+            else:
+                return ""
+        return (
+            f"{problem}; resume with what it was begun with, or start anew with overwrite=True, and without "
+            "resume=True"
+        )
+
+    def add(self, line: bytes, segment_id: str, created_at: datetime | None) -> None:
+        """Put a finished row in.
+
+        Args:
+            line: from `to_json_line`.
+            segment_id: its segment.
+            created_at: what it is sorted by.
+
+        Raises:
+            OSError: the file system could not.
+        """
+        moment = max(0, int((time.time() - self._paused) * 1_000))
+        start = b'%s,"journal":"%013d ' % (line.removesuffix(b"}\n"), moment)
+        checksum = zlib.crc32(start, self._checksum)
+        sealed = b'%s%08x"}\n' % (start, checksum)
+        self._write(sealed)
+        self._index(sealed, segment_id, created_at, checksum)
+
+    def _index(self, line: bytes, segment_id: str, created_at: datetime | None, checksum: int) -> None:
+        self.ids.append(segment_id)
+        self._offsets.append(self._end)
+        self._checksums.append(self._checksum)
+        moment = _LAST if created_at is None else (created_at - _EPOCH) // timedelta(microseconds=1)
+        self._created.append(moment)
+        self._end += len(line)
+        self._checksum = checksum
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None  # noqa: S101 - opened
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def rows(self, *, without: Collection[str] = ()) -> Iterator[bytes]:
+        """The rows from the file, oldest created first, then by id; those without a date last.
+
+        Args:
+            without: segments to leave out.
+
+        Raises:
+            ExportError: the file was changed since the rows were added.
+        """
+        if not self.ids:
+            return
+        # Two stable sorts, by the lesser key first, make no tuple for each of 100,000 rows.
+        order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
+        order.sort(key=self._created.__getitem__)
+        with os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as file:
+            for number in order:
+                if self.ids[number] not in without:
+                    file.seek(self._offsets[number])
+                    line = file.readline()
+                    _verify(line, self._checksums[number])
+                    yield line[:-_SEAL] + b"}\n"
+
+    def sync(self) -> None:
+        """Wait until the disk has what was added.
+
+        Raises:
+            OSError: it could not.
+        """
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Leave it for a later run to resume; an empty one is removed, as there is nothing to resume."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            if not self.ids:
+                self.path.unlink(missing_ok=True)
+
+
+def _verify(line: bytes, before: int) -> int:
+    """Return the checksum of the journal up to the end of this row.
+
+    Args:
+        line: the row.
+        before: the checksum up to its start.
+
+    Raises:
+        ExportError: it is not the checksum that the row has.
+    """
+    checksum = zlib.crc32(line[:-_CHECKSUM], before)
+    if line[-_CHECKSUM:] != b'%08x"}\n' % checksum:
+        raise ExportError(
+            "a row does not have its checksum: it was changed, or rows before it were removed, added or moved"
+        )
+    return checksum
+
+
+def _too_old(paused: float, resume_within: float) -> str:
+    """Return why a journal must not be resumed after a pause of so many seconds; nothing if it may."""
+    age, limit = show_duration(abs(paused)), show_duration(resume_within)
+    if paused < -_CLOCK_TOLERANCE:
+        return f"a clock was wrong: its last row was written {age} in the future, so its age is not known"
+    if paused > resume_within:
+        return f"it was interrupted for {age}, longer than resume_within ({limit}), and its details are old"
+    return ""
+
+
+def _parse(line: bytes) -> tuple[str, datetime | None]:
+    """What the index keeps of a row."""
+    try:
+        row: dict[str, Any] = json.loads(line)
+        segment_id, created_at = row["id"], row["created_at"]
+        moment = None if created_at is None else datetime.fromisoformat(created_at)
+        if isinstance(segment_id, str) and (moment is None or moment.tzinfo):
+            return segment_id, moment
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise ExportError("a line of it is not a segment")

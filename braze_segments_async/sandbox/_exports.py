@@ -1,0 +1,143 @@
+"""The exports of segments' users: what is asked for, what is running, and which file may be fetched."""
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+import attrs
+
+from ._faults import Answer, LoggedRequest
+from ._handlers import UNKNOWN_SEGMENT, RefusedError
+from ._workspace import Workspace
+
+_MOST_RUNNING: Final = 100  # of a company, whatever the segments
+
+
+@attrs.define(eq=False)
+class Export:
+    """One export: what it tells of which segment's users, and from when till when its url is good."""
+
+    segment_id: str
+    fields: frozenset[str]
+    path: str
+    signature: Mapping[str, str]
+    ready_at: float
+    expires_at: float
+    cancelled: bool = False
+
+    def is_running(self, now: float) -> bool:
+        """Tell whether Braze is still at work on it."""
+        return not self.cancelled and now < min(self.ready_at, self.expires_at)
+
+    def is_there(self, now: float) -> bool:
+        """Tell whether its file can be fetched."""
+        return not self.cancelled and self.ready_at <= now < self.expires_at
+
+
+@attrs.define
+class Exports:
+    """The exports of a workspace, and the answers to the requests that start and cancel them.
+
+    Attributes:
+        workspace: Whose segments they are.
+        seed: Another seed gives other urls.
+        delay: Seconds until a file is ready.
+        life: Seconds until its url has expired, from the same moment on.
+        cloud_storage: Whether files go to the workspace's own storage, so that there is no url.
+        clock: Seconds since the epoch.
+        origin: Where the files are to be had.
+    """
+
+    workspace: Workspace
+    seed: int
+    delay: float
+    life: float
+    cloud_storage: bool
+    clock: Callable[[], float]
+    origin: str = ""
+    _exports: list[Export] = attrs.field(factory=list, init=False)
+    _random: random.Random = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._random = random.Random(f"{self.seed}:exports")
+
+    def answer(self, request: LoggedRequest) -> Answer:
+        """Return the genuine answer to a request that is authorised, to start exports or to cancel them.
+
+        Raises:
+            RefusedError: The body is no JSON object, or something in it is missing or wrong.
+        """
+        if not isinstance(request.body, dict):
+            raise RefusedError("The request body must be a JSON object")
+        segment_id = request.body.get("segment_id")
+        if not isinstance(segment_id, str) or segment_id not in self.workspace:
+            raise RefusedError(UNKNOWN_SEGMENT)
+        if request.endpoint == "users":
+            return self._start(segment_id, _fields(request.body))
+        for export in self._running(self.clock()):
+            if export.segment_id == segment_id:
+                export.cancelled = True
+        return Answer(body={"message": "success"})
+
+    def fetchable(self, path: str, query: Mapping[str, str]) -> Export | None:
+        """Return the export whose url that is, while its file is there; it is signed for just this query."""
+        for export in self._exports:
+            if (export.path, export.signature) == (path, query) and export.is_there(self.clock()):
+                return export
+        return None
+
+    def clear(self) -> None:
+        """Forget all exports; their urls are good for nothing any more."""
+        self._exports.clear()
+
+    def _running(self, now: float) -> list[Export]:
+        return [export for export in self._exports if export.is_running(now)]
+
+    def _start(self, segment_id: str, fields: frozenset[str]) -> Answer:
+        now = self.clock()
+        running = self._running(now)
+        if len(running) >= _MOST_RUNNING or any(export.segment_id == segment_id for export in running):
+            message = f"One export of a segment and {_MOST_RUNNING} of a company can run at a time"
+            return Answer(status=429, body={"message": message})
+        prefix = f"{UUID(int=self._random.getrandbits(128), version=4)}-{now:.0f}"
+        day = datetime.fromtimestamp(now, UTC)
+        export = Export(
+            segment_id=segment_id,
+            fields=fields,
+            path=f"/segment-export/{segment_id}/{day:%Y-%m-%d}/{prefix}/{self._digits(32)}.zip",
+            signature=self._signature(day),
+            ready_at=now + self.delay,
+            expires_at=now + self.life,
+        )
+        self._exports.append(export)
+        body = {"message": "success", "object_prefix": prefix}
+        if not self.cloud_storage:
+            body["url"] = f"{self.origin}{export.path}?{urlencode(export.signature)}"
+        return Answer(status=201, body=body)
+
+    def _signature(self, moment: datetime) -> dict[str, str]:
+        return {
+            "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+            "X-Amz-Credential": f"SANDBOX/{moment:%Y%m%d}/us-east-1/s3/aws4_request",
+            "X-Amz-Date": f"{moment:%Y%m%dT%H%M%SZ}",
+            "X-Amz-Expires": f"{self.life:.0f}",
+            "X-Amz-SignedHeaders": "host",
+            "X-Amz-Signature": self._digits(64),
+        }
+
+    def _digits(self, count: int) -> str:
+        return f"{self._random.getrandbits(4 * count):0{count}x}"
+
+
+def _fields(body: Mapping[str, Any]) -> frozenset[str]:
+    fields = body.get("fields_to_export")
+    if not isinstance(fields, list) or not fields or not all(isinstance(name, str) for name in fields):
+        raise RefusedError("fields_to_export must be an array of the names of fields, and not be empty")
+    if not isinstance(body.get("callback_endpoint"), str | None):
+        raise RefusedError("callback_endpoint must be a string")
+    if body.get("output_format") not in (None, "zip", "gzip"):  # gzip is for own storage; a file is a ZIP
+        raise RefusedError("output_format must be zip or gzip")
+    return frozenset(fields)

@@ -1,0 +1,517 @@
+"""The commands that read do what their help says, in a terminal and in a pipe, and end as they promise."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import unicodedata
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_helpers import COMMAND, KEY, environment, until
+
+from braze_segments_async import ConfigError, Instance, SizePoint
+from braze_segments_async.cli.app import app
+from braze_segments_async.cli.arguments import Connection, parse_env
+from braze_segments_async.cli.ids import parse_ids
+from braze_segments_async.cli.rendering import chart, sparkline
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PLAIN = {"TERM": "xterm", "NO_COLOR": "1"}
+ID = Sandbox(1).segment_ids[0]
+HOSTILE = "\x1b[2J\x1b]0;pwned\x07\u202eevil\r\nsecond [red]line[/red] :smile:"
+
+
+@pytest.fixture
+async def braze() -> AsyncIterator[Sandbox]:
+    """120 segments: two pages."""
+    async with Sandbox(120, api_key=KEY) as sandbox:
+        yield sandbox
+
+
+async def _start(sandbox: Sandbox | None, *arguments: str, **options: Any) -> Process:
+    env = environment(sandbox, **PLAIN)
+    options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": env, **options}
+    return await asyncio.create_subprocess_exec(*COMMAND, *arguments, **options)
+
+
+async def _run(
+    sandbox: Sandbox | None, *arguments: str, given: str | None = None, **options: Any
+) -> tuple[int | None, str, str]:
+    if given is not None:
+        options["stdin"] = PIPE
+    process = await _start(sandbox, *arguments, **options)
+    out, err = await process.communicate(None if given is None else given.encode())
+    assert KEY.encode() not in (out or b"") + err
+    return process.returncode, (out or b"").decode(), err.decode()
+
+
+async def _in_terminal(sandbox: Sandbox, *arguments: str) -> str:
+    """What the command shows in a terminal of 80 columns, and that is nothing but text."""
+    ours, theirs = pty.openpty()
+    process = await _start(sandbox, *arguments, stdout=theirs)
+    os.close(theirs)
+    shown = asyncio.create_task(asyncio.to_thread(_drained, ours))
+    await process.communicate()
+    text = (await shown).decode().replace("\r\n", "\n")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # bold and dim are ours
+    os.close(ours)
+    assert process.returncode == 0
+    assert text.replace("\n", "").isprintable()
+    assert "--json" in arguments or max(map(_cells, text.split("\n"))) <= 80
+    return text
+
+
+def _drained(terminal: int) -> bytes:
+    text = b""
+    while True:
+        try:
+            text += os.read(terminal, 65_536)
+        except OSError:
+            return text
+
+
+def _cells(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+
+
+def _lines(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def _code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ending:
+        app(list(arguments))
+    assert isinstance(ending.value.code, int)
+    return ending.value.code
+
+
+# --- list ---------------------------------------------------------------------------------------------
+
+
+async def test_list_in_a_pipe(braze: Sandbox) -> None:
+    """Each segment is a line with what the list says of it, in its order, and stderr stays silent."""
+    code, out, err = await _run(braze, "list", "--sort-direction", "desc")
+    assert (code, err) == (0, "")
+    assert [line["id"] for line in _lines(out)] == braze.segment_ids[::-1]
+    for line in _lines(out):
+        row = braze.segment(line["id"])
+        assert list(line) == ["id", "name", "analytics_tracking_enabled", "tags", "extra"]
+        assert (line["name"], line["analytics_tracking_enabled"]) == (
+            row["name"],
+            row["analytics_tracking_enabled"],
+        )
+    assert braze.count("list") == 3  # the first page was read again: safe is the default
+
+
+async def test_list_in_a_terminal(braze: Sandbox) -> None:
+    """In a terminal there is one table over all pages, and hostile names cannot do anything in it."""
+    braze.rename(braze.segment_ids[0], HOSTILE)
+    text = await _in_terminal(braze, "list")
+    assert text.startswith("Id ")
+    assert text.count("Name") == 1
+    assert all(f"{segment_id}  " in text for segment_id in braze.segment_ids)
+    assert f"{braze.segment_ids[0]}  \\x1b[2J\\x1b]0;pwned\\x07\\" in text
+    assert "[red]line[/red]" in text
+
+
+def test_list_filters(capfd: pytest.CaptureFixture[str]) -> None:
+    """`--name` and `--tag` find parts in any letter case; of several tags all must be there."""
+    assert _code("list", "--sandbox", "--name", "vip", "--tag", "PROMO", "--tag", "日本") == 0
+    found = _lines(capfd.readouterr().out)
+    assert found
+    assert all("VIP" in line["name"] and {"promo", "日本"} <= set(line["tags"]) for line in found)
+    assert _code("list", "--sandbox", "--tag", "no such") == 0
+    assert capfd.readouterr().out == ""
+
+
+# --- details and sizes --------------------------------------------------------------------------------
+
+
+async def test_details_come_in_the_order_asked_for(braze: Sandbox) -> None:
+    """Ids from arguments and, for `-`, from stdin, plain or as `list` writes them; each is asked for once."""
+    one, two, three, four = braze.segment_ids[:4]
+    given = f'\n{two}\r\n{{"id": "{three}", "name": "x"}}\n{one}\n'
+    code, out, err = await _run(braze, "details", four, "-", one, given=given)
+    assert (code, err) == (0, "")
+    assert [line["id"] for line in _lines(out)] == [four, two, three, one]
+    assert all(line["description"] == braze.details(line["id"])["description"] for line in _lines(out))
+    assert (braze.count("details"), braze.count("list")) == (4, 0)
+
+
+async def test_the_output_of_list_is_the_input_of_details(braze: Sandbox) -> None:
+    """`list | details -` is a pipeline; an empty list asks for nothing."""
+    listed = "".join(f"{json.dumps(braze.segment(segment_id))}\n" for segment_id in braze.segment_ids)
+    code, out, _ = await _run(braze, "details", "-", given=listed)
+    assert (code, len(_lines(out))) == (0, 120)
+    asked = len(braze.requests)
+    assert await _run(braze, "details", "-", given="") == (0, "", "")
+    assert len(braze.requests) == asked
+
+
+@pytest.mark.parametrize("command", ["details", "sizes"])
+def test_an_id_that_fails(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """One that does not exist is told in a line; the others come, exit 3; without any other, exit 1."""
+    assert _code(command, "nope", ID, "--sandbox") == 3
+    out, err = capfd.readouterr()
+    assert {line["id"] for line in _lines(out)} == {ID}
+    assert re.match(r"braze-segments: GET \S+ \(segment_id=nope\): 400 after 1 attempt: ", err)
+    assert len(err.splitlines()) == 1
+    assert _code(command, "nope", "--sandbox") == 1
+    assert capfd.readouterr().out == ""
+
+
+async def test_what_all_would_meet_ends_it(braze: Sandbox) -> None:
+    """A refused permission is told once, however many ids there are."""
+    braze.inject(Answer(status=403), endpoint="details")
+    code, out, err = await _run(braze, "details", *braze.segment_ids[:60])
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "needs the permission segments.details" in err
+
+
+async def test_details_of_one_in_a_terminal(braze: Sandbox) -> None:
+    """One segment is a text in a terminal, with hostile names made harmless; with `--json` it is a line."""
+    segment_id = braze.segment_ids[0]
+    body = braze.details(segment_id)
+    note = f"first\n{HOSTILE}"
+    braze.inject(Answer(body=body | {"name": HOSTILE, "text_description": note}), endpoint="details")
+    text = await _in_terminal(braze, "details", segment_id)
+    assert re.search(rf"^Id +{segment_id}$", text, re.MULTILINE)
+    assert re.search(r"^Note +first$", text, re.MULTILINE)
+    assert body["description"].split()[0] in text
+    (line,) = _lines(await _in_terminal(braze, "details", segment_id, "--json"))
+    assert line["name"] == HOSTILE
+
+
+def test_sizes_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
+    """A line for each segment and day, oldest first, up to today; beyond 100 days too."""
+    one, two = Sandbox(2).segment_ids
+    assert _code("sizes", one, two, "--days", "130", "--sandbox") == 0
+    lines = _lines(capfd.readouterr().out)
+    assert [line["id"] for line in lines] == [one] * 130 + [two] * 130
+    days = [date.fromisoformat(line["time"]) for line in lines[:130]]
+    assert days == [days[0] + timedelta(days=n) for n in range(130)]
+    assert abs(days[-1] - datetime.now(UTC).date()) <= timedelta(days=1)
+    assert set(lines[0]) == {"id", "time", "size"}
+
+
+async def test_sizes_in_a_terminal(braze: Sandbox) -> None:
+    """A chart for each segment, no wider than the terminal; lines with `--json`."""
+    text = await _in_terminal(braze, "sizes", *braze.segment_ids[:2], "--days", "365")
+    assert [len(bars) for bars in re.findall("[▁▂▃▄▅▆▇█]+", text)] == [78, 78]
+    assert len(_lines(await _in_terminal(braze, "sizes", braze.segment_ids[0], "--json", "--days", "2"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "bars"),
+    [
+        ([5], 10, "▄"),
+        ([5, 5], 10, "▄▄"),
+        ([0, 1, 2, 3, 4, 5, 6, 7], 10, "▁▂▃▄▅▆▇█"),
+        ([0, 0, 10, 10, 5, 6.5], 3, "▁█▅"),
+        ([1, 2, 3], 0, "▄"),
+    ],
+)
+def test_sparkline(values: list[float], width: int, bars: str) -> None:
+    """A bar for each value from the lowest to the highest, or for the mean of each group."""
+    assert sparkline(values, width) == bars
+
+
+def test_a_chart_says_what_its_bars_stand_for() -> None:
+    """First and last, lowest and highest; from nothing there is no percentage; without days it says so."""
+    days = [SizePoint(date(2026, 11, day), size) for day, size in ((1, 1_000), (2, 2_500), (3, 900))]
+    assert chart("a", days).decode() == (
+        "a  2026-11-01 to 2026-11-03\n  ▁█▁\n  from 1,000 to 900 (-10.0%)\n"
+        "  lowest 900 on 2026-11-03, highest 2,500 on 2026-11-02\n\n"
+    )
+    assert "%" not in chart("a", [SizePoint(date(2026, 11, 1), 0)]).decode()
+    assert chart("a", []).decode() == "a\n  no sizes\n\n"
+
+
+@pytest.mark.parametrize("line", ["{}", '{"id": 7}', '{"id": ""}', "{torn", "\ud83d"])
+def test_a_line_that_is_no_id(line: str) -> None:
+    """It is refused with its number before anything is asked."""
+    with pytest.raises(ConfigError, match=r"^standard input, line 3: "):
+        list(parse_ids([b"a\n", b"\n", line.encode("utf-8", "surrogatepass")]))
+
+
+async def test_wrong_lines_cost_nothing(braze: Sandbox) -> None:
+    """All of stdin is read before the first request."""
+    code, out, err = await _run(braze, "details", "-", given=f"{braze.segment_ids[0]}\n{{}}\n")
+    assert (code, out, len(err.splitlines()), braze.requests) == (2, "", 1, [])
+
+
+# --- check --------------------------------------------------------------------------------------------
+
+
+def test_check(capfd: pytest.CaptureFixture[str]) -> None:
+    """A key that can do all exits 0, and the allowance is shown; with `--json` it is one object."""
+    assert _code("check", "--sandbox") == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert re.search(r"^segments\.data_series +yes$", out, re.MULTILINE)
+    left = r"^requests left +249,99\d of 250,000, whole again at \d\d:00 UTC$"
+    assert re.search(left, out, re.MULTILINE)
+    assert _code("check", "--sandbox", "--json") == 0
+    (report,) = _lines(capfd.readouterr().out)
+    assert (report["ready"], report["host"], report["key"], report["problems"]) == (True, True, True, [])
+    assert report["rate_limit"]["limit"] == 250_000
+    assert datetime.fromisoformat(report["rate_limit"]["resets_at"]).tzinfo is not None
+
+
+async def test_check_of_a_key_that_lacks_something() -> None:
+    """It exits 1 and says which permission, and where to get a key that has it."""
+    async with Sandbox(5, api_key=KEY, permissions=("segments.list",)) as sandbox:
+        code, out, err = await _run(sandbox, "check")
+    assert (code, err) == (1, "")
+    assert "An export cannot be made." in out
+    assert "- the key lacks segments.details and segments.data_series: " in out
+    assert "Settings > API Keys" in out
+
+
+# --- diff ---------------------------------------------------------------------------------------------
+
+
+def test_diff(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of two exports: 0 and silence when the same, 1 and lines when not, 2 and a line for trouble."""
+    old, new = tmp_path / "old.ndjson", tmp_path / "new.ndjson"
+    workspace = Sandbox(5)
+    _list(workspace, old)
+    gone, renamed = workspace.segment_ids[:2]
+    workspace.archive(gone)
+    workspace.rename(renamed, HOSTILE)
+    added = workspace.create("Added")
+    _list(workspace, new)
+    assert _code("diff", str(old), str(old)) == 0
+    assert capfd.readouterr() == ("", "")
+    assert _code("diff", str(old), str(new)) == 1
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == ["~", "+", "-", "1"]
+    assert out.endswith("1 renamed, 1 added, 1 removed\n")
+    assert out.replace("\n", "").isprintable()
+    assert _code("diff", str(old), str(new), "--json") == 1
+    lines = _lines(capfd.readouterr().out)
+    changes = [("renamed", renamed), ("added", added), ("removed", gone)]
+    assert [(line["kind"], line["id"]) for line in lines] == changes
+    assert lines[0]["after"] == HOSTILE
+    for wrong in (("-", "-"), (str(old), str(tmp_path / "none")), (str(old), sys.executable)):
+        assert _code("diff", *wrong) == 2
+        out, err = capfd.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+
+
+def _list(workspace: Sandbox, path: Path) -> None:
+    rows = [workspace.segment(segment_id) for segment_id in workspace.segment_ids]
+    path.write_text("".join(f"{json.dumps(row | {'tags': []})}\n" for row in rows))
+
+
+async def test_diff_with_what_comes_from_a_pipe(tmp_path: Path) -> None:
+    """`export | diff yesterday.ndjson -` compares with now."""
+    old = tmp_path / "old.ndjson"
+    old.write_text('{"id": "1", "name": "A"}\n')
+    code, out, _ = await _run(None, "diff", str(old), "-", given='{"id": "1", "name": "B"}\n')
+    assert (code, out) == (1, "~ renamed  B  (1)\n    - A\n    + B\n1 renamed\n")
+
+
+async def test_diff_into_head(tmp_path: Path) -> None:
+    """A reader that has enough does not change the answer: there are differences."""
+    new = tmp_path / "new.ndjson"
+    new.write_text("".join(f'{{"id": "{n}", "name": "{"x" * 90}"}}\n' for n in range(3_000)))
+    reading, writing = os.pipe()
+    process = await _start(None, "diff", os.devnull, str(new), stdout=writing)
+    os.close(writing)
+    assert (await asyncio.to_thread(os.read, reading, 10)).startswith(b"+ added")
+    os.close(reading)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (1, b"")
+
+
+# --- which workspace ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BRAZE_API_KEY", raising=False)
+    monkeypatch.delenv("BRAZE_BASE_URL", raising=False)
+
+
+@pytest.mark.usefixtures("_no_environment")
+async def test_where_the_key_and_the_endpoint_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An option wins over the environment, and that over the file."""
+    env, key = tmp_path / ".env", tmp_path / "key"
+    env.write_text(
+        "# mine\nexport BRAZE_API_KEY='from-env-file'\nBRAZE_BASE_URL=rest.iad-01.braze.com # US\n"
+    )
+    key.write_text("from-key-file\n")
+
+    async def used(**options: Any) -> tuple[str, str]:
+        async with Connection(**options).client() as client:
+            return str(client._key), client.base_url
+
+    assert await used(env_file=env) == ("from-env-file", "https://rest.iad-01.braze.com")
+    monkeypatch.setenv("BRAZE_API_KEY", "from-environment")
+    assert await used(env_file=env) == ("from-environment", "https://rest.iad-01.braze.com")
+    monkeypatch.setenv("BRAZE_BASE_URL", "rest.iad-02.braze.com")
+    assert (await used(env_file=env))[1] == "https://rest.iad-02.braze.com"
+    assert await used(api_key_file=key, instance=Instance.EU_02) == (
+        "from-key-file",
+        "https://rest.fra-02.braze.eu",
+    )
+    assert (await used(base_url="rest.new-99.braze.com"))[1] == "https://rest.new-99.braze.com"
+
+
+def test_env_file() -> None:
+    """`export`, quotes, comments and blanks are understood, and only names of ours are read."""
+    text = (
+        "OTHER='unfinished\n\n  export BRAZE_A = \"one two\" # why\nBRAZE_B='x#y'\nBRAZE_C=x#y\nBRAZE_D=\n"
+        "#BRAZE_E=no\nBRAZE_A_2=https://x/ \t\n"
+    )
+    found = {"A": "one two", "B": "x#y", "C": "x#y", "D": "", "A_2": "https://x/"}
+    assert parse_env(text, ".env") == {f"BRAZE_{name}": value for name, value in found.items()}
+
+
+@pytest.mark.parametrize("line", [f"BRAZE_API_KEY='{KEY}", f"BRAZE_API_KEY={KEY} x", f"BRAZE_API_KEY: {KEY}"])
+def test_a_torn_line_of_an_env_file(line: str) -> None:
+    """It is refused by its number, and not shown."""
+    with pytest.raises(ConfigError, match=r"^\.env, line 2: write it as ") as caught:
+        parse_env(f"\n{line}\n", ".env")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_no_environment")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list",),
+        ("list", "--api-key-file", "/none"),
+        ("list", "--api-key-file", os.devnull, "--instance", "us-01"),
+        ("list", "--env-file", "/none"),
+        ("list", "--instance", "us-99"),
+        ("list", "--instance", "us-01", "--base-url", "https://rest.iad-01.braze.com"),
+        ("list", "--segments", "5"),
+        ("check", "--sandbox", "--instance", "eu-01"),
+        ("check", "--sandbox", "--env-file", ".env"),
+        ("list", "--api-key", KEY),
+        ("details", f"--api-key={KEY}", "--sandbox"),
+        ("sizes", "x", "--days", "0", "--sandbox"),
+        ("sizes", "x", "--days", "9999999", "--sandbox"),
+        ("details", "--sandbox"),
+        ("details", "", "--sandbox"),
+        ("diff", "one"),
+    ],
+)
+def test_wrong_use_exits_2(arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+    """Options that are wrong, contradict each other or leave no key exit 2 and say why, without a key."""
+    assert _code(*arguments) == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err
+    assert KEY not in told.err
+
+
+# --- how it ends --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [
+        (("list",), signal.SIGINT, 130),
+        (("details", "x"), signal.SIGTERM, 143),
+        (("check",), signal.SIGINT, 130),
+    ],
+)
+async def test_signals_end_it_at_once(arguments: tuple[str, ...], number: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM end a command that waits for Braze promptly and quietly."""
+    async with Sandbox(5, latency=30.0) as sandbox:
+        process = await _start(sandbox, *arguments)
+        await until(lambda: sandbox.requests)
+        process.send_signal(number)
+        async with asyncio.timeout(5):
+            _, err = await process.communicate()
+    assert (process.returncode, err) == (code, b"")
+
+
+async def test_ctrl_c_while_stdin_says_nothing(braze: Sandbox) -> None:
+    """A command that waits for ids still hears Ctrl-C."""
+    process = await _start(braze, "details", "-", stdin=PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"\n" * 2**20)  # more than a pipe holds: what takes it reads
+    await process.stdin.drain()
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(5):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+
+
+async def test_a_reader_that_has_enough_ends_it_quietly() -> None:
+    """`braze-segments list | head -1` exits 0 and says nothing."""
+    async with Sandbox(2_000) as sandbox:
+        reading, writing = os.pipe()
+        process = await _start(sandbox, "list", stdout=writing)
+        os.close(writing)
+        assert (await asyncio.to_thread(os.read, reading, 10)).startswith(b'{"id":')
+        os.close(reading)
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_beyond_max_wait_exits_4() -> None:
+    """A rate limit that ends later than `--max-wait` is not waited for: exit 4 and a line that says so."""
+    async with Sandbox(5, rate_limit=(1, 3_600.0)) as sandbox:
+        code, out, err = await _run(sandbox, "details", *sandbox.segment_ids, "--max-wait", "0")
+    assert (code, len(out.splitlines()), len(err.splitlines())) == (4, 1, 1)
+    assert "--max-wait" in err
+
+
+async def test_a_pause_is_told() -> None:
+    """While it waits for the rate limit, the command says until when, and why."""
+    # Three windows' worth, so that there is a whole pause wherever in a window it begins.
+    async with Sandbox(30, rate_limit=(15, 1.0)) as sandbox:
+        code, out, err = await _run(sandbox, "details", *sandbox.segment_ids)
+    assert (code, len(_lines(out))) == (0, 30)
+    assert re.match(r"waiting until \d\d:\d\d:\d\d \S+: .*; Ctrl-C ends it\n", err)
+
+
+def test_help_imports_no_client() -> None:
+    """`--help` of every command does without aiohttp."""
+    program = (
+        "import sys\nfrom braze_segments_async.cli.app import app\n"
+        "for command in ('list', 'details', 'sizes', 'check', 'diff'):\n"
+        "    try: app([command, '--help'])\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "print('aiohttp' in sys.modules, 'braze_segments_async.cli.show' in sys.modules)"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment()
+    )
+    assert done.stdout.count("Usage: ") == 5
+    assert done.stdout.endswith("False False\n")
+
+
+def test_completion_is_installed(tmp_path: Path) -> None:
+    """`--install-completion` writes a script that knows the commands and their options."""
+    done = subprocess.run(  # noqa: S603
+        [*COMMAND, "--install-completion", "--shell", "bash"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment(HOME=str(tmp_path)),
+    )
+    assert "Completion script installed" in done.stdout
+    script = (tmp_path / ".local/share/bash-completion/completions/braze-segments").read_text()
+    assert all(word in script for word in ("sizes", "--consistency", "--api-key-file", "eu-01"))

@@ -1,0 +1,425 @@
+"""`braze-segments users` and `cancel` as people run them: exit codes, files, signals, pipes, messages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import stat
+import sys
+from asyncio.subprocess import PIPE
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_helpers import COMMAND, KEY, environment, inside, started, until
+from users_helpers import beside
+
+from braze_segments_async._models import Stats
+from braze_segments_async.cli.app import app
+from braze_segments_async.cli.commands.fetch import Job
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Run = Callable[..., tuple[int, str, str]]
+
+ID = Sandbox(1).segment_ids[0]
+GOES_ON = f"braze-segments: the export goes on at Braze: braze-segments cancel {ID} ends it"
+MAY_GO_ON = f"braze-segments: the export may go on at Braze: braze-segments cancel {ID} ends it"
+
+
+@pytest.fixture
+def braze() -> Iterator[Sandbox]:
+    """Of 60 users each."""
+    with beside(Sandbox(2, users=60, users_per_file=25, api_key=KEY)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def never() -> Iterator[Sandbox]:
+    """Its exports take for ever."""
+    with beside(Sandbox(2, export_delay=10_000, api_key=KEY)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in this process: exit code, output, errors; the key is in neither."""
+
+    def command(sandbox: Sandbox, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
+        monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
+        code = _code(*arguments)
+        out, err = capfd.readouterr()
+        assert KEY not in out + err
+        return code, out, err
+
+    return command
+
+
+def _code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ending:
+        app(list(arguments))
+    assert isinstance(ending.value.code, int)
+    return ending.value.code
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# --- what comes ---------------------------------------------------------------------------------------
+
+
+def test_lines_to_standard_output(run: Run, braze: Sandbox) -> None:
+    """Each user is a line of what was asked for; a summary goes to stderr. Fields come in either dress."""
+    asked = ("--fields", "external_id, email", "--fields=devices", "--fields", "email")
+    code, out, err = run(braze, "users", ID, *asked)
+    assert (code, err) == (0, "60 users\n")
+    users = [json.loads(line) for line in out.splitlines()]
+    assert len({user["devices"][0]["device_id"] for user in users}) == 60
+    assert set().union(*users) == {"external_id", "email", "devices"}
+    assert braze.requests[0].body == {
+        "segment_id": ID,
+        "fields_to_export": ["external_id", "email", "devices"],
+    }
+    assert len(braze.requests) == 1
+
+
+def test_files(run: Run, braze: Sandbox, tmp_path: Path) -> None:
+    """A file is whole, nobody else's to read, and what standard output would have got; a ZIP is as served."""
+    lines, zipped = tmp_path / "users.ndjson", tmp_path / "users.zip"
+    code, out, err = run(braze, "users", ID, "--fields", "email", "-o", str(lines))
+    assert (code, out, err) == (0, "", f"60 users → {lines}\n")
+    code, out, err = run(braze, "users", ID, "--fields", "email", "--output", str(zipped))
+    assert (code, out, err) == (0, "", f"60 users → {zipped}\n")
+    _, piped, _ = run(braze, "users", ID, "--fields", "email", "-o", "-")
+    assert lines.read_bytes().decode() == piped
+    assert len(piped.splitlines()) == 60
+    assert zipped.read_bytes()[:2] == b"PK"
+    assert [_mode(path) for path in (lines, zipped)] == [0o600, 0o600]
+    assert sorted(inside(tmp_path)) == [lines, zipped]
+
+
+def test_overwrite(run: Run, braze: Sandbox, tmp_path: Path) -> None:
+    """A file that is there is refused before anything is asked; --overwrite replaces it."""
+    target = tmp_path / "users.ndjson"
+    target.write_text("old")
+    code, _, err = run(braze, "users", ID, "--fields", "email", "-o", str(target))
+    assert code == 2
+    assert err == f"braze-segments: {target} exists; name a new file, or --overwrite replaces it\n"
+    assert not braze.requests
+    assert target.read_text() == "old"
+    code, _, _ = run(braze, "users", ID, "--fields", "email", "-o", str(target), "--overwrite")
+    assert code == 0
+    assert len(target.read_text().splitlines()) == 60
+    assert inside(tmp_path) == [target]
+
+
+async def test_the_reader_has_had_enough() -> None:
+    """`| head` ends it quietly."""
+    async with Sandbox(1, users=1_500) as sandbox:
+        script = f"set -o pipefail; {' '.join(COMMAND)} users {ID} --fields email,devices | head -n 2"
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", script, stdout=PIPE, stderr=PIPE, env=environment(sandbox)
+        )
+        out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert len(out.splitlines()) == 2
+
+
+async def test_in_a_terminal(never: Sandbox, tmp_path: Path) -> None:
+    """In a terminal a line tells how long it has been waited for, and is gone in the end."""
+    ours, theirs = pty.openpty()
+    arguments = ("users", ID, "--fields", "email", "-o", str(tmp_path / "users.zip"))
+    env = environment(never, TERM="xterm", NO_COLOR="1")
+    process = await started(never, *arguments, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    shown = b""
+    while b"waiting for Braze to make the file" not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 65_536)
+    assert b"Ctrl-C leaves that going on there" in shown
+    process.send_signal(signal.SIGINT)
+    await process.wait()
+    while f"{GOES_ON}\r\n".encode() not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 65_536)
+    os.close(ours)
+    assert process.returncode == 130
+
+
+# --- what is refused before anything is asked ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--fields", ""), "fields must be one name or more, each of them text and not empty"),
+        (("--fields", "email,,phone"), "fields must be one name or more, each of them text and not empty"),
+        (("--fields", "a", "-o", "users.csv"), "users.csv: the name must end in .ndjson or .jsonl"),
+        (("--fields", "a", "-o", "/no/such/users.zip"), "its directory is not there; make that first"),
+        (("--fields", "a", "-o", "/"), "/: the name must end in"),
+        (("--fields", "a", "-o", "--overwrite"), "--overwrite: the name must end in"),
+        (("--fields", "a", "--overwrite"), "--overwrite needs a file: name it with --output"),
+        (
+            ("--fields", "a", "--no-wait", "-o", "users.zip"),
+            "--no-wait only starts the export: leave --output",
+        ),
+        (
+            ("--fields", "a", "--no-wait", "--timeout", "0"),
+            "--no-wait only starts the export: leave --output",
+        ),
+        (("--fields", "a", "--timeout", "inf"), "--timeout must be 0 or more seconds and finite, got inf"),
+        (("--fields", "a", "--timeout", "-1"), "--timeout"),
+        (("--fields", "a", "--timeout", "nan"), "--timeout"),
+        ((), "--fields"),
+        (("--fields",), "--fields"),
+        (("--fields", "a", "--nope"), "--nope"),
+        (("another", "--fields", "a"), "another"),
+    ],
+    ids=str,
+)
+def test_wrong_use(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    """Exit code 2 means that nothing was asked of Braze."""
+    monkeypatch.setenv("BRAZE_API_KEY", KEY)
+    monkeypatch.setenv("BRAZE_BASE_URL", "http://127.0.0.1:9")
+    assert _code("users", ID, *arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert says in " ".join(err.split())
+
+
+def test_no_key(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key, or an id, nothing is asked either."""
+    monkeypatch.delenv("BRAZE_API_KEY", raising=False)
+    assert _code("users", ID, "--fields", "a") == 2
+    assert "no API key" in capfd.readouterr().err
+    assert _code("cancel", ID) == 2
+    assert _code("cancel") == 2
+    assert _code("cancel", "--sandbox", "") == 2
+
+
+# --- what can go wrong --------------------------------------------------------------------------------
+
+
+def test_running_already(run: Run, never: Sandbox) -> None:
+    """Braze's 429 about a running export is told with what to do, and is no rate limit."""
+    code, out, _ = run(never, "users", ID, "--fields", "email", "--no-wait")
+    assert code == 0
+    code, out, err = run(never, "users", ID, "--fields", "email")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"braze-segments: POST /users/export/segment (segment_id={ID}): 429 after 1 attempt: an export of "
+        f"this segment's users is running already: wait for it, or end it with braze-segments cancel {ID}\n"
+    )
+
+
+def test_cancel(run: Run, never: Sandbox) -> None:
+    """`cancel` ends what is running, and says so."""
+    run(never, "users", ID, "--fields", "email", "--no-wait")
+    code, out, err = run(never, "cancel", ID)
+    assert (code, out, err) == (0, "", f"no export of the users of {ID} is running any more\n")
+    assert (never.requests[-1].path, never.requests[-1].body) == (
+        "/export/segment/cancel",
+        {"segment_id": ID},
+    )
+    code, _, _ = run(never, "users", ID, "--fields", "email", "--no-wait")
+    assert code == 0
+    code, _, err = run(never, "cancel", "no-such")
+    assert code == 1
+    assert "400 after 1 attempt" in err
+
+
+def test_a_timeout(run: Run, never: Sandbox, tmp_path: Path) -> None:
+    """--timeout ends the waiting, and not the export: that is told."""
+    target = tmp_path / "users.zip"
+    code, out, err = run(never, "users", ID, "--fields", "email", "--timeout", "0", "-o", str(target))
+    assert (code, out) == (1, "")
+    assert err.splitlines() == ["braze-segments: no file within 0 s; --timeout can be longer", GOES_ON]
+    assert not inside(tmp_path)
+
+
+def test_never_ready(run: Run, never: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After hours in vain there is nothing at Braze that would have to be ended."""
+    monkeypatch.setattr("braze_segments_async._users.export._LIFE", 0.0)
+    code, _, err = run(never, "users", ID, "--fields", "email")
+    assert code == 1
+    assert "no file within the four hours" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_interrupted(never: Sandbox, sent: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM while Braze is at work leave one line, which says how to end that work."""
+    process = await started(never, "users", ID, "--fields", "email")
+    await until(lambda: never.count("file"))
+    process.send_signal(sent)
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode().splitlines()) == (code, [GOES_ON])
+
+
+async def test_interrupted_at_the_start(braze: Sandbox) -> None:
+    """Ctrl-C before Braze has answered says that it may be at work."""
+    braze.inject(Answer(delay=30), endpoint="users")
+    process = await started(braze, "users", ID, "--fields", "email")
+    await until(lambda: braze.count("users"))
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode().splitlines()) == (130, [MAY_GO_ON])
+
+
+async def test_interrupted_in_a_pause() -> None:
+    """Ctrl-C while the rate limit is waited for ends all there is."""
+    async with Sandbox(1, api_key=KEY) as sandbox:
+        sandbox.inject(Answer(status=429, headers={"Retry-After": "1000"}), endpoint="users")
+        process = await started(sandbox, "users", ID, "--fields", "email")
+        await until(lambda: sandbox.count("users", 429))
+        await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+
+
+def test_no_connection(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was never sent is not at work at Braze."""
+    monkeypatch.setenv("BRAZE_API_KEY", KEY)
+    monkeypatch.setenv("BRAZE_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("braze_segments_async.cli.commands.fetch._ATTEMPTS", 1)
+    assert _code("users", ID, "--fields", "email") == 1
+    err = capfd.readouterr().err
+    assert "cannot connect to 127.0.0.1:9" in err
+    assert len(err.splitlines()) == 1
+
+
+async def test_interrupted_later(braze: Sandbox, tmp_path: Path) -> None:
+    """Ctrl-C while the file is fetched leaves nothing behind, at Braze neither."""
+    braze.inject(Answer(delay=30), endpoint="file", ordinals=2)
+    target = tmp_path / "users.zip"
+    process = await started(braze, "users", ID, "--fields", "email", "-o", str(target))
+    await until(lambda: braze.count("file") >= 2)
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+    assert not inside(tmp_path)
+
+
+def test_an_outage_at_the_start(run: Run, braze: Sandbox) -> None:
+    """A request that may have arrived is not sent again, and it is told how to end what may be at work."""
+    braze.inject(Answer(status=503), endpoint="users")
+    code, _, err = run(braze, "users", ID, "--fields", "email")
+    assert code == 1
+    assert "not sent again, since it may have arrived" in err
+    assert err.splitlines()[1] == MAY_GO_ON
+    assert braze.count("users") == 1
+
+
+def test_a_refusal(run: Run, braze: Sandbox) -> None:
+    """What Braze refuses does not go on there."""
+    code, _, err = run(braze, "users", "no-such", "--fields", "email")
+    assert code == 1
+    assert "400 after 1 attempt" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_rate_limit(run: Run, braze: Sandbox) -> None:
+    """A rate limit beyond --max-wait has its own exit code."""
+    braze.inject(Answer(status=429, headers={"Retry-After": "1000"}), endpoint="users")
+    code, _, err = run(braze, "users", ID, "--fields", "email", "--max-wait", "10")
+    assert code == 4
+    assert "--max-wait" in err
+    assert len(err.splitlines()) == 1
+
+
+async def test_a_full_disk(braze: Sandbox, tmp_path: Path) -> None:
+    """A write that fails is told in one line; nothing is left."""
+    target = tmp_path / "x.ndjson"
+    limited = (
+        f"ulimit -f 1; exec {sys.executable} -B -m braze_segments_async users {ID} --fields devices,apps"
+    )
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", f"{limited} -o {target}", stderr=PIPE, env=environment(braze)
+    )
+    _, err = await process.communicate()
+    assert (process.returncode, len(err.splitlines())) == (1, 1)
+    assert err.decode().startswith("braze-segments: cannot write ")
+    assert err.decode().endswith("File too large\n")
+    assert not inside(tmp_path)
+
+
+# --- cloud storage ------------------------------------------------------------------------------------
+
+
+def test_cloud_storage(run: Run) -> None:
+    """Without a url there is nothing to fetch: it is told where Braze puts the files."""
+    with beside(Sandbox(1, cloud_storage=True, api_key=KEY)) as sandbox:
+        code, out, err = run(sandbox, "users", ID, "--fields", "email")
+        assert (code, out, len(err.splitlines())) == (1, "", 1)
+        assert "cloud storage of its own connected: the files are put there, below " in err
+        code, out, told = run(sandbox, "users", ID, "--fields", "email", "--no-wait")
+        assert (code, told) == (0, "")
+        started = json.loads(out)
+        assert set(started) == {"segment_id", "object_prefix"}
+        assert started["segment_id"] == ID
+        assert started["object_prefix"].partition("-")[0] != ""
+        assert sandbox.count("users") == 2
+
+
+def test_no_wait_without_cloud_storage(run: Run, never: Sandbox) -> None:
+    """Where the url would be the only way to the file, which is not shown, that is said."""
+    code, out, err = run(never, "users", ID, "--fields", "email", "--no-wait")
+    assert code == 0
+    assert len(out.splitlines()) == 1
+    assert "http" not in out + err
+    assert "run it without --no-wait" in err
+    assert f"braze-segments cancel {ID}" in err
+    assert not never.file_requests
+
+
+# --- words --------------------------------------------------------------------------------------------
+
+
+class _Client:
+    """What is read of a client."""
+
+    stats = Stats()
+
+
+def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage has its words; while there is nothing but waiting, they change once a minute."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    job: Any = Job("a segment's")
+    assert job.lines() == ["asking Braze for the users"]
+    job.client = _Client()
+    assert job.lines() == ["asking Braze for the users"]
+    job.client.stats = Stats(paused_until=datetime.now(UTC) + timedelta(seconds=60), pause_reason="429")
+    assert job.lines()[0].startswith("waiting until ")
+    job.export, job.running = _Export(), "goes on"
+    assert job.lines() == ["waiting for Braze to make the file"]
+    now[0] += 150
+    assert job.lines() == ["waiting for Braze to make the file: 0:02:00"]
+    assert job.drawn().plain == (
+        "waiting for Braze to make the file: 0:02:30\nCtrl-C leaves that going on there"
+    )
+    assert job.interrupted() == (
+        """the export goes on at Braze: braze-segments cancel 'a segment'"'"'s' ends it"""
+    )
+    job.ready, job.running = True, ""
+    assert job.lines() == ["fetching the file"]
+    assert job.interrupted() == ""
+    job.export.size, job.export.received = 1_234_567_890, 1_048_576
+    assert job.drawn().plain == "1.0 of 1,234.6 MB received"
+    job.count = 1_000
+    assert job.lines() == ["1,000 users"]
+
+
+class _Export:
+    """What is read of an export."""
+
+    received, size = 0, None

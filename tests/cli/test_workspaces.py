@@ -1,0 +1,323 @@
+"""`braze-segments export --workspaces` as users run it: files, results, messages and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_helpers import COMMAND, environment, inside, until
+from workspaces_helpers import keys_in, table, write_file
+
+from braze_segments_async.cli.app import app
+from braze_segments_async.cli.commands.workspaces import Overview
+from braze_segments_async.cli.progress import watching
+from braze_segments_async.sandbox import Answer, Sandbox
+from braze_segments_async.workspaces import WorkspaceConfig, WorkspaceResult
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+RESUME = "braze-segments: Progress saved. Run the same command with --resume to continue."
+
+
+class Workspaces:
+    """Sandboxes, and the command that exports them from a folder of the test's own."""
+
+    def __init__(self, folder: Path, sandboxes: dict[str, Sandbox]) -> None:
+        self.folder = folder
+        self.output = folder / "exports"
+        self.sandboxes = sandboxes
+        self.environment = environment(None, **keys_in(sandboxes))
+        self.file = write_file(folder / "workspaces.toml", sandboxes)
+
+    async def started(self, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
+        """Start the command."""
+        options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": self.environment, **options}
+        more = ("export", "--workspaces", str(self.file), "--output", str(self.output), *arguments)
+        return await asyncio.create_subprocess_exec(*COMMAND, *more, cwd=self.folder, **options)
+
+    async def ran(self, *arguments: str) -> tuple[int | None, dict[str, dict[str, Any]], list[str]]:
+        """Run it: exit code, results by name, lines of errors. No key is in any of it."""
+        process = await self.started(*arguments)
+        out, err = await process.communicate()
+        for sandbox in self.sandboxes.values():
+            assert sandbox.api_key.encode() not in out + err
+        results = [json.loads(line) for line in out.splitlines()]
+        return process.returncode, {result["name"]: result for result in results}, err.decode().splitlines()
+
+
+@pytest.fixture
+async def workspaces(tmp_path: Path) -> AsyncIterator[Workspaces]:
+    """Three workspaces of 30, 120 and 7 segments."""
+    async with AsyncExitStack() as stack:
+        sandboxes = {
+            name: await stack.enter_async_context(Sandbox(size, seed=size, api_key=f"secret-of-{name}"))
+            for name, size in (("a", 30), ("b", 120), ("c", 7))
+        }
+        yield Workspaces(tmp_path, sandboxes)
+
+
+async def test_a_file_for_each(workspaces: Workspaces) -> None:
+    """All are done: exit 0, the directory made, and a line of JSON for each in the order of the file."""
+    code, results, err = await workspaces.ran("--format", "csv")
+    assert (code, err) == (0, [])
+    assert [(name, result["outcome"], result["rows"]) for name, result in results.items()] == [
+        ("a", "done", 30),
+        ("b", "done", 120),
+        ("c", "done", 7),
+    ]
+    assert {path.name for path in inside(workspaces.output)} == {"a.csv", "b.csv", "c.csv"}
+    assert results["a"]["path"] == str(workspaces.output / "a.csv")
+    assert results["a"]["error"] is results["a"]["message"] is None
+
+
+async def test_one_is_done_whatever_becomes_of_the_others(workspaces: Workspaces) -> None:
+    """A wrong key, a missing one, a limit, a segment: exit 1, a line for each with what to do, one file."""
+    a, b, c = workspaces.sandboxes.values()
+    async with Sandbox(5, api_key="secret-of-d") as d, Sandbox(5, api_key="secret-of-e") as e:
+        write_file(workspaces.file, {**workspaces.sandboxes, "d": d, "e": e})
+        a.inject(Answer(400), endpoint="details", segment_id=a.segment_ids[0])
+        limited = Answer(429, headers={"X-RateLimit-Retry-After": "9000"})
+        b.inject(limited, endpoint="details", ordinals=50)
+        workspaces.environment |= {"KEY_OF_D": "wrong-secret"}
+        code, results, err = await workspaces.ran()
+        assert e.requests == []
+    assert code == 1
+    outcomes = {name: result["outcome"] for name, result in results.items()}
+    assert outcomes == {"a": "partial", "b": "rate-limited", "c": "done", "d": "failed", "e": "failed"}
+    assert err[0].startswith("braze-segments: a: 1 of 30 segments could not be had, ")
+    assert "; --resume tries them again, and with --allow-partial " in err[0]
+    assert err[1].startswith("braze-segments: b: GET /segments/details (segment_id=")
+    assert "longer than --max-wait (3900 s)" in err[1]
+    assert err[2].startswith("braze-segments: d: GET /segments/list (page=0): 401 after 1 attempt: ")
+    assert "check the key, that base_url is " in err[2]
+    assert err[3:] == [
+        "braze-segments: e: no API key: the environment variable KEY_OF_E is not set",
+        RESUME,
+    ]
+    assert [results[name]["error"] for name in outcomes] == [
+        "IncompleteExportError",
+        "RateLimitedError",
+        None,
+        "AuthenticationError",
+        "ConfigError",
+    ]
+    assert [f"braze-segments: {name}: {results[name]['message']}" for name in "abde"] == err[:4]
+    assert c.count("details") == 7
+    assert {path.name for path in inside(workspaces.output)} == {
+        "a.ndjson.journal",
+        "b.ndjson.journal",
+        "c.ndjson",
+    }
+
+
+async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) -> None:
+    """What was finished stays, what was interrupted goes on; the exit code is that of the worst."""
+    _, b, c = workspaces.sandboxes.values()
+    b.inject(Answer(400), endpoint="details", segment_id=b.segment_ids[0], times=1)
+    code, results, err = await workspaces.ran("--allow-partial")
+    assert (code, results["b"]["outcome"]) == (3, "partial")
+    shown = workspaces.output / "b.ndjson"
+    assert err == [
+        f"braze-segments: b: 1 segment could not be had: see {shown}.failures.ndjson",
+    ]
+    shown.unlink()
+    c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "9000"}), endpoint="details", ordinals=10)
+    (workspaces.output / "c.ndjson").unlink()
+    code, results, err = await workspaces.ran("--resume")
+    assert (code, [result["outcome"] for result in results.values()]) == (
+        4,
+        ["skipped", "done", "rate-limited"],
+    )
+    assert (
+        err[0] == f"a: {workspaces.output / 'a.ndjson'} is finished, nothing to do; --overwrite replaces it"
+    )
+    assert err[-1] == RESUME
+    code, results, err = await workspaces.ran("--resume", "--quiet")
+    assert (code, results, err) == (0, {}, [])
+    assert len((workspaces.output / "c.ndjson").read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--instance", "us-01"), "leave --instance out"),
+        (("--base-url", "https://a.example"), "leave --base-url out"),
+        (("--api-key-file", "key"), "leave --api-key-file out"),
+        (("--env-file", ".env"), "leave --env-file out"),
+        (("--sandbox",), "leave --sandbox out"),
+        (("--segments", "5"), "leave --segments out"),
+        (("--output", "-"), "name the directory of them with --output"),
+        (("--output", "workspaces.toml"), "workspaces.toml is a file; "),
+        (("--csv-safe",), "--csv-safe is for CSV, and this export is ndjson"),
+        (("--dask", "here"), "cannot reach a dask scheduler at here: missing port number"),
+        (("--workspaces", "same.toml"), "same.toml: a and b have the same api_key_env: "),
+        (("--workspaces", "none.toml"), "cannot read none.toml: No such file"),
+        (
+            ("--workspaces", "bad.toml"),
+            "bad.toml, workspace 1: say where the workspace is: in either instance or base_url",
+        ),
+    ],
+)
+def test_wrong_use(
+    arguments: tuple[str, ...],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What contradicts itself exits 2 with one line; a request would have failed, which is another code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("A", "secret")
+    nowhere = {"base_url": "http://127.0.0.1:9", "api_key_env": "A"}
+    (tmp_path / "workspaces.toml").write_text(table(name="a", **nowhere))
+    (tmp_path / "bad.toml").write_text(table(name="a", api_key_env="A"))
+    (tmp_path / "same.toml").write_text(table(name="a", **nowhere) + table(name="b", **nowhere))
+    given = {"--workspaces": ("workspaces.toml",), "--output": ("exports",), arguments[0]: arguments[1:]}
+    with pytest.raises(SystemExit) as ending:
+        app(["export", *("=".join((option, *values)) for option, values in given.items())])
+    shown = capsys.readouterr()
+    assert (ending.value.code, shown.out) == (2, "")
+    assert told in shown.err
+    assert len(shown.err.splitlines()) == 1
+
+
+async def test_two_with_one_key(workspaces: Workspaces) -> None:
+    """They would spend one allowance twice: exit 2, and nothing is asked of Braze."""
+    workspaces.environment["KEY_OF_B"] = workspaces.environment["KEY_OF_A"]
+    code, _, err = await workspaces.ran()
+    assert (code, err) == (2, ["braze-segments: a and b have the same API key: leave one of them out"])
+    assert not any(sandbox.requests for sandbox in workspaces.sandboxes.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(("--dask", "local"), "it needs --workspaces"), (("--workspaces", "x.toml"), "with --output")],
+)
+def test_one_option_without_the_other(
+    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--dask` needs `--workspaces`, and those need `--output`."""
+    with pytest.raises(SystemExit) as ending:
+        app(["export", *arguments])
+    assert ending.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+async def test_a_directory_that_cannot_be_made(workspaces: Workspaces) -> None:
+    """Its parents are not made either: exit 1, in one line."""
+    workspaces.output = workspaces.folder / "none" / "exports"
+    code, _, err = await workspaces.ran()
+    assert code == 1
+    assert err == [f"braze-segments: cannot write {workspaces.output}: No such file or directory"]
+
+
+@pytest.mark.parametrize("more", [(), ("--dask", "local")], ids=["", "on dask"])
+async def test_ctrl_c_says_how_to_go_on(workspaces: Workspaces, more: tuple[str, ...]) -> None:
+    """All of them end at once, and keep what is done."""
+    for sandbox in workspaces.sandboxes.values():
+        sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(6, 200))
+    process = await workspaces.started(*more)
+    sandboxes = workspaces.sandboxes.values()
+    await until(lambda: all(sandbox.count("details", 200) == 5 for sandbox in sandboxes))
+    await until(lambda: len(inside(workspaces.output)) == 6)  # journals and locks
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert (process.returncode, out, err.decode().splitlines()) == (130, b"", [RESUME])
+    assert {path.suffix for path in inside(workspaces.output)} == {".journal"}
+
+
+async def test_on_a_dask_cluster_in_the_process(workspaces: Workspaces) -> None:
+    """`--dask local` is the same to its user, with results and failures alike; dask itself says nothing."""
+    workspaces.environment["KEY_OF_B"] = "wrong-secret"
+    code, results, err = await workspaces.ran("--dask", "local")
+    assert code == 1
+    assert [result["outcome"] for result in results.values()] == ["done", "failed", "done"]
+    assert len(err) == 1
+    assert err[0].startswith("braze-segments: b: GET /segments/list (page=0): 401 after 1 attempt: ")
+
+
+async def test_verbose_says_which_workspace(workspaces: Workspaces) -> None:
+    """A line of the log begins with the workspace it is about."""
+    workspaces.sandboxes["b"].inject(Answer(503), endpoint="details", ordinals=3)
+    code, _, err = await workspaces.ran("-v")
+    assert code == 0
+    assert [line.split(": ")[0] for line in err] == ["b"]
+    assert "retrying in " in err[0]
+
+
+async def test_in_a_terminal(workspaces: Workspaces) -> None:
+    """There is a line for each while it goes on, then a table, under what went wrong."""
+    a, b, c = workspaces.sandboxes.values()
+    b.inject(Answer(403), endpoint="details", ordinals=30)
+    c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "0.5"}), endpoint="details", ordinals=3)
+    a.inject(Answer(delay=0.3), endpoint="details", ordinals=range(10, 30))
+    ours, theirs = pty.openpty()
+    workspaces.environment |= {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "140"}
+    process = await workspaces.started(stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = asyncio.create_task(asyncio.to_thread(_drained, ours))
+    assert await process.wait() == 1
+    text = re.sub(r"\x1b\[\??[\d;]*\w", "", (await shown).decode())
+    os.close(ours)
+    assert " of 30" in text
+    assert "paused until " in text
+    told, _, drawn = text.rpartition("Workspace  Result  Segments")
+    assert "braze-segments: b: GET /segments/details " in told
+    lines = [line.split()[:3] for line in drawn.splitlines()[1:]]
+    assert lines == [["a", "done", "30"], ["b", "failed", lines[1][2]], ["c", "done", "7"]]
+
+
+def _drained(terminal: int) -> bytes:
+    """All that is written to a terminal, until the last who has it open closes it."""
+    text = b""
+    while True:
+        try:
+            text += os.read(terminal, 65_536)
+        except OSError:
+            return text
+
+
+async def test_in_a_pipe_progress_is_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One for each workspace, and one more when something has changed."""
+    monkeypatch.setattr("braze_segments_async.cli.progress._LINE_EVERY", 0.001)
+    configs = [
+        WorkspaceConfig(name=name, base_url="https://a.example", path=tmp_path / name, api_key_env="A")
+        for name in ("a", "b")
+    ]
+    overview = Overview(configs)
+    async with watching(overview, bar=True):
+        await asyncio.sleep(0.02)
+        overview.ended(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
+        await asyncio.sleep(0.02)
+    assert capsys.readouterr().err.splitlines() == ["a: under way", "b: under way", "b: done · 3 segments"]
+
+
+def test_help_needs_neither_dask_nor_the_client() -> None:
+    """`--help` shows the options, and imports nothing of what they need."""
+    program = (
+        "import sys\n"
+        "from braze_segments_async.cli.app import app\n"
+        "try: app(['export', '--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(*('distributed' in sys.modules, 'braze_segments_async.workspaces' in sys.modules))"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment()
+    )
+    assert "--workspaces" in done.stdout
+    assert "--dask" in done.stdout
+    assert done.stdout.endswith("False False\n")

@@ -1,0 +1,289 @@
+"""What the README and the docs show is run, as it stands there; the built site is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import re
+import shlex
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import tomllib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from doc_runner import PAGES, ROOT, Page, blocks, run_console
+from site_check import problems
+
+import braze_segments_async
+from braze_segments_async import BrazeError, BrazeSegments, Limits, RetryPolicy
+from braze_segments_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+PACKAGE = braze_segments_async.__name__
+README = (ROOT / "README.md").read_text()
+# Run by test_recipes.py, and by the tests of FastAPI.
+ELSEWHERE = {"airflow_dag.py", "dagster_asset.py", "dlt_pipeline.py", "fastapi_app.py"}
+
+
+def _block(heading: str, language: str = "python") -> str:
+    """The first code block below a heading of the README."""
+    section = README.split(f"{heading}\n", 1)[1]
+    return section.split(f"```{language}\n", 1)[1].split("```", 1)[0]
+
+
+def _ask_only(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the sandbox the Braze that the environment names, with no way out of this machine."""
+    monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
+    look_up = socket.getaddrinfo
+
+    def here(host: Any, *arguments: Any, **more: Any) -> Any:
+        assert host in {None, "127.0.0.1", "localhost"}, f"an example asks for {host}"
+        return look_up(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+
+
+@asynccontextmanager
+async def _proxy() -> AsyncIterator[dict[str, str]]:
+    """What docs/proxy.md has: a proxy that must be used, and the certificate of an authority."""
+    passed = []
+
+    async def forward(request: web.BaseRequest) -> web.Response:
+        passed.append(request.url)
+        headers = {
+            name: request.headers[name]
+            for name in ("Authorization", "Content-Type")
+            if name in request.headers
+        }
+        async with aiohttp.request(
+            request.method, request.url, headers=headers, data=await request.read()
+        ) as reply:
+            kept = {name: value for name, value in reply.headers.items() if name.startswith(("X-", "Date"))}
+            return web.Response(status=reply.status, body=await reply.read(), headers=kept)
+
+    runner = web.ServerRunner(web.Server(forward))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    here = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    authority = ssl.get_default_verify_paths().cafile
+    try:
+        yield {
+            "http://proxy.example.com:3128": here,
+            'os.environ["HTTPS_PROXY"]': repr(here),
+            'cafile="/etc/ssl/certs/company-ca.pem"': f"cafile={authority!r}",
+        }
+    finally:
+        await runner.cleanup()
+    assert len(passed) > 250
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[dict[str, str]]:
+    yield {}
+
+
+# What the README shows is run by `make test`, the rest by `make docs`.
+in_docs = pytest.mark.skipif("SITE" not in os.environ, reason="make docs runs it, and skips nothing")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page == "README.md" else in_docs)
+        for page in PAGES
+        if any(b.language == "python" for b in blocks(page))
+    ],
+)
+async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every Python block of a page is run, or says why not; what is shown of its output is what it prints."""
+    monkeypatch.chdir(tmp_path)
+    size = 30 if page == "README.md" else 250  # which asks for a year of sizes of all of them
+    async with Sandbox(size) as sandbox, _proxy() if page == "docs/proxy.md" else _nothing() as instead:
+        _ask_only(sandbox, monkeypatch)
+        monkeypatch.setenv("BRAZE_KEY_US", sandbox.api_key)  # of docs/workspaces.md
+        names = {"__name__": "page", "segment_id": sandbox.segment_ids[0]}
+        await Page(tmp_path, names, instead).run(page)
+
+
+@in_docs
+async def test_console(tmp_path: Path) -> None:
+    """The commands of docs/start.md say what is shown."""
+    await run_console("docs/start.md", tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_data(page: str) -> None:
+    """What is shown as JSON and TOML is that."""
+    for block in blocks(page):
+        if block.language == "json":
+            for line in block.text.splitlines():
+                json.loads(line)
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+
+
+def test_reference() -> None:
+    """Every public name is in the reference, and nothing else."""
+    modules = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
+    public = {
+        f"{PACKAGE}{suffix}.{name}"
+        for suffix in modules
+        for name in importlib.import_module(f"{PACKAGE}{suffix}").__all__
+    }
+    found = []
+    for path in (ROOT / "docs" / "reference").glob("*.md"):
+        module = ""
+        for directive, name in re.findall(r"^\.\. (\w+):: (\S+)", path.read_text(), re.MULTILINE):
+            if directive in {"module", "currentmodule"}:
+                module = name
+            elif directive != "automodule":
+                found.append(f"{module}.{name}")
+    assert sorted(found) == sorted(public)
+
+
+async def _run(example: str, names: dict[str, Any]) -> dict[str, Any]:
+    """Run a piece with `await` and `async with` at its top level."""
+    body = textwrap.indent(example, "    ")
+    scope = dict(names)
+    exec(f"async def example():\n{body}\n    return locals()", scope)  # noqa: S102 - our own README
+    result: dict[str, Any] = await scope["example"]()
+    return result
+
+
+@pytest.mark.parametrize("source", ["readme", "docstring"])
+async def test_ten_lines(sandbox: Sandbox, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The ten lines at the top of the README, and of the package's docstring, work."""
+    lines = _block("## Ten lines")
+    if source == "docstring":
+        shown = (braze_segments_async.__doc__ or "").split("\n\n", 1)[1].rpartition("\n\n")[0]
+        documented = textwrap.dedent(shown)
+        assert documented.splitlines()[2:8] == lines.splitlines()[2:8]
+        lines = documented
+    lines = lines.replace('"KEY"', "key").replace('"https://rest.iad-01.braze.com"', "url")
+    names: dict[str, Any] = {"key": sandbox.api_key, "url": sandbox.base_url}
+    names |= {"BrazeSegments": BrazeSegments, "segment_id": sandbox.segment_ids[0]}
+    result = await _run(lines, names)
+    assert len(result["sizes"]) == 365
+    assert len(capsys.readouterr().out.splitlines()) == 250 + 3 + 250 + 1
+
+
+def test_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's service answers at once and has the catalogue in its cache after the background task."""
+    from fastapi.testclient import TestClient  # noqa: PLC0415 - slow to import
+
+    names: dict[str, Any] = {}
+    exec(_block("### In an async service") + _block("### In a FastAPI background task"), names)  # noqa: S102
+    with subprocess.Popen(
+        [sys.executable, "-m", "braze_segments_async", "sandbox", "--port", "0", "--segments", "120"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for _ in range(2):
+                variable, value = _exported(process.stdout.readline)
+                monkeypatch.setenv(variable, value)
+            with TestClient(names["app"]) as client:
+                assert client.post("/refresh").status_code == 202
+                assert len(names["app"].state.cache) == 120
+        finally:
+            process.terminate()
+
+
+def _exported(readline: Callable[[], str]) -> tuple[str, str]:
+    """The next `export NAME=value` of the sandbox command."""
+    while line := readline():
+        if match := re.search(r"export (BRAZE_\w+)=(\S+)", line):
+            return match[1], shlex.split(match[2])[0]
+    raise AssertionError("the sandbox did not say how to reach it")
+
+
+async def test_pytest_fixture() -> None:
+    """The README's pytest fixture gives a client of a sandbox whose third list request fails once."""
+    names: dict[str, Any] = {}
+    exec(_block("## A Braze on your own machine"), names)  # noqa: S102
+    fixture = names["segments"]
+    generator = getattr(fixture, "__wrapped__", fixture)()
+    client = await anext(generator)
+    assert len([s async for s in client.list()]) == 250
+    with pytest.raises(StopAsyncIteration):
+        await anext(generator)
+
+
+@in_docs
+@pytest.mark.parametrize("example", sorted({p.name for p in (ROOT / "examples").glob("*.py")} - ELSEWHERE))
+async def test_examples(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every example runs by one command, with no key."""
+    monkeypatch.delenv("BRAZE_API_KEY", raising=False)
+    output = await _python(str(ROOT / "examples" / example))
+    assert "250 segments" in output
+
+
+def test_error_table() -> None:
+    """The README's table of errors has all of them, with their real bases."""
+    rows = re.findall(r"^\| `(\w+Error)` \|[^|]*\|([^|]*)\|$", README, re.MULTILINE)
+    assert {name for name, _ in rows} >= {
+        name
+        for name, value in vars(braze_segments_async).items()
+        if isinstance(value, type) and issubclass(value, BrazeError)
+    } - {"BrazeError", "StatusError"}
+    for name, bases in rows:
+        error = getattr(braze_segments_async, name)
+        for base in re.findall(r"`(\w+)`", bases):
+            expected = getattr(braze_segments_async, base, None) or getattr(__import__("builtins"), base)
+            assert issubclass(error, expected)
+
+
+def test_reliability_numbers() -> None:
+    """The numbers in the docs are the defaults in the code."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    policy, limits = RetryPolicy(), Limits()
+    for row in (
+        f"| attempts for one request | {policy.attempts} |",
+        f"| backoff | {policy.backoff} s, doubling, capped at {policy.backoff_cap:g} s |",
+        f"| wait for the rate limit | {policy.max_rate_limit_wait:g} s; 3,900 s in the command |",
+        f"| connecting | {limits.connect:g} s |",
+        f"| no data (read timeout) | {limits.read_timeout:g} s |",
+        f"| one body, after decompression | {limits.body // 2**20} MiB |",
+        f"| pages of one walk | {limits.pages:,} |",
+        f"| retries of one client | {limits.retry_quota} tokens: a retry costs 14, a rate-limit pause 5;",
+    ):
+        assert row in page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page: str) -> None:
+    """Every relative link leads to a file that is there."""
+    here = (ROOT / page).parent
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text()):
+        assert (here / target).exists(), target
+
+
+@in_docs
+def test_site() -> None:
+    """No page of the built site loads anything from another host, and every link in it leads somewhere."""
+    assert not problems(ROOT / os.environ["SITE"])
+
+
+async def _python(*arguments: str) -> str:
+    """Run our interpreter beside the loop, which serves the sandbox meanwhile."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", *arguments, stdout=-1, stderr=-1, env=dict(os.environ), cwd=ROOT
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()

@@ -1,0 +1,319 @@
+"""What is in an exported file: the columns, their types and order, and every text as Braze sent it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import sys
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import pytest
+from attrs import evolve
+from export_helpers import FORMATS, content, names_in
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from braze_segments_async import BrazeSegments, ConfigError, SegmentDetails, SizePoint
+from braze_segments_async.export import csv_header, export_segments, to_csv_line, to_json_line
+from braze_segments_async.export._options import FileFormat, Format, format_of
+from braze_segments_async.sandbox import Answer, Sandbox
+
+HOSTILE = [
+    'commas, "quotes" and; semicolons',
+    "line\nbreaks\r\nof every\rkind\u2028and\x0bmore",
+    "=cmd|' /C calc'!A0",
+    "emoji 👩‍👩‍👧‍👦 🔥 and e\u0301",
+    "שלום \u202eright to left\u202c مرحبا",
+    "\x00nul \x1b[31mescape\x07 tab\t",
+    "",
+    " spaces ",
+    "NULL",
+    "1e5",
+    "\\u0041 \\ud83d \\N",
+]
+ONE = SegmentDetails(
+    id="a",
+    name="One",
+    description="of them",
+    tags=("x", "y, z"),
+    created_at=datetime(2026, 7, 16, 19, 55, 53, 120000, UTC),
+    updated_at=datetime.fromisoformat("2026-07-16T21:55:53+02:00"),
+    estimated_size=12,
+    analytics_tracking_enabled=False,
+    extra={"id": "0a", "new": [1, None]},
+)
+SIZES = [SizePoint(date(2026, 7, 15), 7), SizePoint(date(2026, 7, 16), 8.5)]
+# Also what UTF-8 cannot say, and what no name has: the formats must not fall over it.
+texts = st.text(st.characters(exclude_categories=[]), max_size=20)
+
+
+def written(
+    kind: Format, *rows: SegmentDetails, sizes: list[SizePoint] | None = None, safe: bool = False
+) -> Any:
+    """What a file of these rows gives back: text, rows of CSV, a row of Parquet or the rows of tables."""
+    lines = [to_json_line(details, sizes=sizes) for details in rows]
+    with TemporaryDirectory() as folder:
+        # A name that DuckDB could take for a pattern, or for an end of its own text.
+        path = Path(folder, "it's [a] *?.file")
+        layout = FileFormat(format=kind, csv_safe=safe, sizes=None if sizes is None else len(sizes))
+        layout.write(path, lines)
+        assert [left.name for left in Path(folder).iterdir()] == [path.name]
+        return read(kind, path)
+
+
+def read(kind: Format, path: Path) -> Any:
+    """See `written`."""
+    match kind:
+        case "ndjson":
+            return [json.loads(line) for line in path.read_bytes().splitlines()]
+        case "csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                return list(csv.DictReader(file))
+        case "sqlite":
+            with closing(sqlite3.connect(path)) as database:
+                database.row_factory = sqlite3.Row
+                return [dict(row) for row in database.execute("SELECT * FROM segments ORDER BY rowid")]
+        case "parquet":
+            # Read as a plain file: a name with a bracket would be a pattern.
+            plain = path.with_name("plain.parquet")
+            plain.hardlink_to(path)
+            # Moments as numbers: as such they would need another package.
+            query = """
+                SELECT * EXCLUDE (estimated_size_updated_at)
+                         REPLACE (epoch_us(created_at) AS created_at, epoch_us(updated_at) AS updated_at)
+                FROM read_parquet($path)"""
+            with duckdb.connect() as database:
+                table = database.execute(query, {"path": str(plain)})
+                names = [column[0] for column in table.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in table.fetchall()]
+
+
+def visibly(text: str) -> str:
+    """Text as the formats but NDJSON have it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.ndjson", "ndjson"),
+        ("a.jsonl", "ndjson"),
+        ("a.b.CSV", "csv"),
+        ("a.parquet", "parquet"),
+        ("a.sqlite", "sqlite"),
+        ("a.db", "sqlite"),
+    ],
+)
+def test_the_suffix_names_the_format(name: str, kind: str) -> None:
+    """In any letter case; `format` wins over it."""
+    assert format_of(Path(name)) == kind
+    assert format_of(Path(name), "csv") == "csv"
+
+
+@pytest.mark.parametrize("name", ["a", "a.json", "a.csv.gz", ".csv"])
+def test_an_unknown_suffix_is_refused(name: str) -> None:
+    """The message lists those there are."""
+    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.db, or format="):
+        format_of(Path(name))
+    assert format_of(Path(name), "sqlite") == "sqlite"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_gives_back_the_same_text(kind: Format, text: str) -> None:
+    """Names, notes, tags and teams, whatever people put into them."""
+    segment = evolve(ONE, name=text, text_description=text, tags=(text, "b"), teams=(text,))
+    (row,) = written(kind, segment, sizes=[])
+    assert (row["name"], row["text_description"]) == (text, text)
+    tags, teams = row["tags"], row["teams"]
+    if kind in {"csv", "sqlite"}:
+        tags, teams = json.loads(tags), json.loads(teams)
+    assert (tags, teams) == ([text, "b"], [text])
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "sqlite"])
+@given(name=texts, tag=texts, key=texts)
+@settings(max_examples=60)
+def test_any_text_survives(kind: Format, name: str, tag: str, key: str) -> None:
+    """Also lone surrogates: NDJSON gives them back, the others show their escape."""
+    (row,) = written(kind, evolve(ONE, name=name, tags=(tag,), extra={key: tag}))
+    if kind == "ndjson":
+        assert (row["name"], row["tags"], row["extra"]) == (name, [tag], {key: tag})
+    else:
+        assert row["name"] == visibly(name)
+        assert json.loads(row["tags"]) == [tag]
+        assert json.loads(row["extra"]) == {key: tag}
+
+
+@given(st.lists(texts, min_size=1, max_size=30))
+@settings(max_examples=10)
+def test_any_text_survives_in_parquet(names: list[str]) -> None:
+    """Also lone surrogates, which are shown as their escape."""
+    rows = written("parquet", *[evolve(ONE, name=name, tags=(name,)) for name in names])
+    assert [row["name"] for row in rows] == [visibly(name) for name in names]
+    assert [row["tags"] for row in rows] == [[visibly(name)] for name in names]
+
+
+def test_ndjson_columns() -> None:
+    """The fields of `SegmentDetails` in their order, then the sizes; times with their offset."""
+    assert to_json_line(ONE, sizes=SIZES).decode() == (
+        '{"id":"a","name":"One","description":"of them","text_description":null,"tags":["x","y, z"],'
+        '"teams":[],"created_at":"2026-07-16T19:55:53.120000+00:00","updated_at":"2026-07-16T21:55:53+02:00",'
+        '"estimated_size":12,"estimated_size_updated_at":null,"analytics_tracking_enabled":false,'
+        '"extra":{"id":"0a","new":[1,null]},"sizes":[{"time":"2026-07-15","size":7},'
+        '{"time":"2026-07-16","size":8.5}]}\n'
+    )
+
+
+def test_csv_columns() -> None:
+    """Text is quoted and lists are JSON; no value is an empty cell, empty text a quoted one."""
+    assert csv_header() == (
+        b"id,name,description,text_description,tags,teams,created_at,updated_at,estimated_size,"
+        b"estimated_size_updated_at,analytics_tracking_enabled,extra\r\n"
+    )
+    assert csv_header(sizes=True).endswith(b",extra,sizes\r\n")
+    assert to_csv_line(to_json_line(evolve(ONE, name=""), sizes=SIZES[:1])).decode() == (
+        '"a","","of them",,"[""x"",""y, z""]","[]","2026-07-16T19:55:53.120000+00:00",'
+        '"2026-07-16T21:55:53+02:00",12,,false,"{""id"":""0a"",""new"":[1,null]}",'
+        '"[{""time"":""2026-07-15"",""size"":7}]"\r\n'
+    )
+
+
+@pytest.mark.parametrize("first", "=+-@\t\r")
+def test_csv_safe_defuses_formulas(first: str) -> None:
+    """An apostrophe goes before what a spreadsheet would take for a formula, and before nothing else."""
+    row = evolve(ONE, name=f"{first}1+1", description=f"a{first}b", estimated_size=-1)
+    (cells,) = written("csv", row, safe=True)
+    assert (cells["name"], cells["description"]) == (f"'{first}1+1", f"a{first}b")
+    assert cells["estimated_size"] == "-1"
+    (cells,) = written("csv", row)
+    assert cells["name"] == f"{first}1+1"
+
+
+def test_parquet_columns_are_typed(tmp_path: Path) -> None:
+    """Moments with a zone, lists of text, integers, days; what Braze adds some day is JSON text."""
+    path = tmp_path / "a.parquet"
+    FileFormat(format="parquet", sizes=2).write(path, [to_json_line(ONE, sizes=SIZES)])
+    with duckdb.connect() as database:
+        columns = database.execute("DESCRIBE FROM read_parquet($path)", {"path": str(path)}).fetchall()
+    assert {name: kind for name, kind, *_ in columns} == {
+        "id": "VARCHAR",
+        "name": "VARCHAR",
+        "description": "VARCHAR",
+        "text_description": "VARCHAR",
+        "tags": "VARCHAR[]",
+        "teams": "VARCHAR[]",
+        "created_at": "TIMESTAMP WITH TIME ZONE",
+        "updated_at": "TIMESTAMP WITH TIME ZONE",
+        "estimated_size": "BIGINT",
+        "estimated_size_updated_at": "TIMESTAMP WITH TIME ZONE",
+        "analytics_tracking_enabled": "BOOLEAN",
+        "extra": "VARCHAR",
+        "sizes": 'STRUCT("time" DATE, size BIGINT)[]',
+    }
+
+
+def test_parquet_values() -> None:
+    """Moments are exact whatever zone Braze named; sizes are whole users."""
+    (row,) = written("parquet", ONE, sizes=SIZES)
+    assert row["created_at"] == 1784231753_120000
+    assert row["updated_at"] == 1784231753_000000
+    assert (row["estimated_size"], row["text_description"], row["teams"]) == (12, None, [])
+    assert row["analytics_tracking_enabled"] is False
+    assert json.loads(row["extra"]) == ONE.extra
+    assert row["sizes"] == [
+        {"time": date(2026, 7, 15), "size": 7},
+        {"time": date(2026, 7, 16), "size": 8},
+    ]
+    assert written("parquet", sizes=[]) == []
+
+
+def test_parquet_in_many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows keep their order through the files that DuckDB reads, and through its row groups."""
+    monkeypatch.setattr("braze_segments_async.export._formats.parquet._PIECE", 10_000)
+    names = [str(number) for number in range(5_000)]
+    rows = written("parquet", *[evolve(ONE, name=name) for name in names])
+    assert [row["name"] for row in rows] == names
+
+
+def test_sqlite_tables(tmp_path: Path) -> None:
+    """Tags and sizes are tables too, keyed to their segment, and names and descriptions are indexed."""
+    path = tmp_path / "a.db"
+    two = evolve(ONE, id="b", name="Zwei Käufer", tags=("x", "x"), estimated_size=10**30)
+    FileFormat(format="sqlite", sizes=2).write(
+        path, [to_json_line(ONE, sizes=SIZES), to_json_line(two, sizes=[])]
+    )
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert database.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert database.execute("SELECT * FROM segment_tags").fetchall() == [
+            ("a", "x"),
+            ("a", "y, z"),
+            ("b", "x"),
+        ]
+        assert database.execute("SELECT * FROM segment_sizes").fetchall() == [
+            ("a", "2026-07-15", 7),
+            ("a", "2026-07-16", 8.5),
+        ]
+        found = database.execute("SELECT name FROM segments_fts WHERE segments_fts MATCH 'kaufer'")
+        assert found.fetchall() == [("Zwei Käufer",)]
+        assert database.execute("SELECT estimated_size FROM segments").fetchall() == [(12,), (1e30,)]
+        # How Datasette finds the index of a table.
+        detected = """
+            SELECT name FROM sqlite_master WHERE rootpage = 0 AND sql LIKE '%USING FTS%content="segments"%'
+            """
+        assert database.execute(detected).fetchall() == [("segments_fts",)]
+        keys = database.execute("PRAGMA foreign_key_list(segment_tags)").fetchall()
+        assert keys[0][2:5] == ("segments", "segment_id", "id")
+
+
+@pytest.mark.parametrize(("kind", "suffix"), FORMATS.items())
+async def test_two_exports_of_the_same_data_are_equal(
+    client: BrazeSegments, tmp_path: Path, kind: Format, suffix: str
+) -> None:
+    """Byte for byte, however the details came in; a database row for row. All of it, oldest first."""
+    await export_segments(client, one := tmp_path / f"one{suffix}", sizes=3)
+    await export_segments(
+        client, two := tmp_path / f"two{suffix}", sizes=3, concurrency=3, consistency="strict"
+    )
+    assert content(one) == content(two)
+    rows = read(kind, one)
+    assert len(rows) == 250
+    assert [row["created_at"] for row in rows] == sorted(row["created_at"] for row in rows)
+
+
+async def test_order(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
+    """Oldest created first, whatever the zone; those of one moment by id, those without a date last."""
+    ids = sorted(sandbox.segment_ids)[:5]
+    dates = [None, "2020-01-01T02:00:00+02:00", "2020-01-01", "2020-01-01T00:00:00-01:00", "1969-01-01"]
+    for segment_id, created in zip(ids, dates, strict=True):
+        body = {**sandbox.details(segment_id), "message": "success", "created_at": created}
+        sandbox.inject(Answer(body=body), segment_id=segment_id)
+    for segment_id in set(sandbox.segment_ids) - set(ids):
+        sandbox.archive(segment_id)
+    await export_segments(client, target := tmp_path / "a.ndjson")
+    assert [row["id"] for row in read("ndjson", target)] == [ids[4], ids[1], ids[2], ids[3], ids[0]]
+
+
+async def test_parquet_without_duckdb(
+    sandbox: Sandbox, client: BrazeSegments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said how to install it, before anything is asked."""
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(ConfigError, match=r'pip install "braze-segments-async\[parquet\]"'):
+        await export_segments(client, tmp_path / "a.parquet")
+    assert not sandbox.requests
+    assert not names_in(tmp_path / "a.parquet")
+
+
+async def test_csv_safe_is_for_csv(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
+    """Where it would do nothing it is refused."""
+    with pytest.raises(ConfigError, match="csv_safe is for CSV, and this export is parquet"):
+        await export_segments(client, tmp_path / "a.parquet", csv_safe=True)
+    assert not sandbox.requests

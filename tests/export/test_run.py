@@ -1,0 +1,337 @@
+"""An export is complete or says what is missing: archived segments, failures, cancellation, sizes."""
+
+# ruff: noqa: ASYNC240 - small files, and nobody is kept waiting
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import sqlite3
+from contextlib import closing
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_helpers import until
+from export_helpers import asked, beside, content, journaled, names_in
+
+from braze_segments_async import (
+    BrazeSegments,
+    ClosedError,
+    ConfigError,
+    ExportError,
+    PaginationError,
+    RateLimitedError,
+    RetryPolicy,
+)
+from braze_segments_async.export import ExportProgress, IncompleteExportError, export_segments, to_json_line
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from braze_segments_async.sandbox import LoggedRequest
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where the file goes; nothing else is in its directory."""
+    return tmp_path / "segments.ndjson"
+
+
+def ids_in(target: Path) -> list[str]:
+    """The segments of an NDJSON file."""
+    return [json.loads(line)["id"] for line in target.read_bytes().splitlines()]
+
+
+async def test_every_segment_and_nothing_else(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """The file holds what details gives for each segment of the list; only the file is left."""
+    result = await export_segments(client, target)
+    assert sorted(ids_in(target)) == sorted(sandbox.segment_ids)
+    lines = target.read_bytes().splitlines(keepends=True)
+    async for segment in client.list():
+        assert to_json_line(await client.details(segment)) in lines
+    assert names_in(target) == {target.name}
+    assert (result.path, result.rows, result.pages) == (target, 250, 3)
+    assert (result.failures, result.archived, result.recovered, result.resumed) == ((), 0, 0, 0)
+    assert result.elapsed > 0
+
+
+async def test_an_empty_workspace(tmp_path: Path) -> None:
+    """It is exported as what it is."""
+    async with Sandbox(0) as sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
+        for suffix, size in ((".ndjson", 0), (".csv", 145), (".parquet", None), (".sqlite", None)):
+            target = tmp_path / f"a{suffix}"
+            assert (await export_segments(client, target)).rows == 0
+            assert size in {None, len(content(target))}
+
+
+async def test_safe_by_default(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A row that an archiving hides from a plain walk is in the file, and counted."""
+    ids = sandbox.segment_ids
+
+    def archive(_: LoggedRequest) -> None:
+        sandbox.archive(ids[0])
+
+    sandbox.inject(archive, endpoint="list", page=1, times=1)
+    result = await export_segments(client, target)
+    assert result.recovered == 1
+    assert set(ids_in(target)) >= set(ids[1:])
+
+
+async def test_archived_between_list_and_details(
+    sandbox: Sandbox, client: BrazeSegments, target: Path
+) -> None:
+    """Counted, no error: the list is asked again. One that is still listed is a failure as ever."""
+    gone, refused = sandbox.segment_ids[7], sandbox.segment_ids[9]
+
+    def archive(_: LoggedRequest) -> Answer:
+        sandbox.archive(gone)
+        return Answer(status=400)
+
+    sandbox.inject(archive, endpoint="details", segment_id=gone)
+    result = await export_segments(client, target)
+    assert (result.rows, result.archived, result.failures) == (249, 1, ())
+    assert sandbox.count("list") == 2 * 5
+    assert gone not in ids_in(target)
+
+    sandbox.inject(Answer(status=404), endpoint="details", segment_id=refused)
+    with pytest.raises(IncompleteExportError, match="1 of 249 segments"):
+        await export_segments(client, target, overwrite=True)
+
+
+async def test_archived_before_the_resumption(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A segment in the journal that is not listed any more is left out and counted."""
+    sandbox.inject(Answer(status=401), endpoint="details", ordinals=100)
+    with pytest.raises(Exception, match="401"):
+        await export_segments(client, target)
+    sandbox.archive(gone := journaled(target)[3])
+    result = await export_segments(client, target, resume=True)
+    assert (result.rows, result.archived) == (249, 1)
+    assert sorted(ids_in(target)) == sorted(sandbox.segment_ids)
+    assert gone not in ids_in(target)
+
+
+async def test_failures_keep_the_file_away(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """What is missing is in the error, which pickles; resume asks for that alone."""
+    bad = sorted(sandbox.segment_ids[3:5])
+    for segment_id in bad:
+        sandbox.inject(Answer(status=422), segment_id=segment_id, times=1)
+    with pytest.raises(
+        IncompleteExportError, match=r"^2 of 250 segments .* the first one: GET .*422"
+    ) as caught:
+        await export_segments(client, target)
+    assert isinstance(caught.value, ExportError)
+    result = pickle.loads(pickle.dumps(caught.value)).result  # noqa: S301 - our own
+    assert result.rows == 248
+    assert sorted(failure.segment_id for failure in result.failures) == bad
+    assert names_in(target) == {f"{target.name}.journal"}
+    sandbox.requests.clear()
+    assert (await export_segments(client, target, resume=True)).rows == 250
+    assert asked(sandbox) == bad
+
+
+async def test_partial(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """The file is written with what is missing beside it; a complete one removes that again."""
+    bad = sandbox.segment_ids[3]
+    sandbox.inject(Answer(status=422), segment_id=bad, times=1)
+    result = await export_segments(client, target, allow_partial=True)
+    assert result.rows == len(ids_in(target)) == 249
+    assert [failure.segment_id for failure in result.failures] == [bad]
+    missing = beside(target, ".failures.ndjson")
+    assert names_in(target) == {target.name, missing.name}
+    (failure,) = map(json.loads, missing.read_bytes().splitlines())
+    assert failure == {
+        "segment_id": bad,
+        "error": "StatusError",
+        "message": str(result.failures[0].error),
+    }
+    await export_segments(client, target, allow_partial=True, overwrite=True)
+    assert names_in(target) == {target.name}
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+async def test_what_ends_every_request_ends_the_export(sandbox: Sandbox, target: Path, status: int) -> None:
+    """As the error it is, also if a partial file would do; the journal stays."""
+    sandbox.inject(Answer(status=status), endpoint="details", ordinals=range(60, 999))
+    policy = RetryPolicy(backoff=0.0, max_rate_limit_wait=0.1)
+    async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, retry=policy) as client:
+        with pytest.raises(Exception, match=str(status)) as caught:
+            await export_segments(client, target, allow_partial=True)
+    assert (type(caught.value) is RateLimitedError) == (status == 429)
+    assert names_in(target) == {f"{target.name}.journal"}
+    assert 40 < len(journaled(target)) < 60
+
+
+async def test_a_walk_that_fails_ends_the_export(
+    sandbox: Sandbox, client: BrazeSegments, target: Path
+) -> None:
+    """Without the whole list there is no whole export, whatever may be missing."""
+    sandbox.inject(Answer(body={"message": "success", "segments": None}), page=2)
+    with pytest.raises(Exception, match=r"\$\.segments|expected a list"):
+        await export_segments(client, target, allow_partial=True)
+    assert not target.exists()
+    rows = [sandbox.segment(segment_id) for segment_id in sandbox.segment_ids[:100]]
+    sandbox.inject(Answer(body={"message": "success", "segments": rows}), endpoint="list")
+    with pytest.raises(PaginationError):
+        await export_segments(client, target, allow_partial=True, overwrite=True)
+
+
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite"])
+async def test_cancelled_at_any_moment(client: BrazeSegments, tmp_path: Path, suffix: str) -> None:
+    """The file is not there or whole, what was done is kept, and nothing runs on; then resume finishes it."""
+    await export_segments(client, whole := tmp_path / f"whole{suffix}")
+    target = tmp_path / "cancelled" / f"segments{suffix}"
+    target.parent.mkdir()
+    for done in (0, 1, 30, 249, 250):
+        task = asyncio.create_task(export_segments(client, target, resume=True))
+        while len(journaled(target)) < done and not target.exists():  # noqa: ASYNC110 - a file, no event
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(journaled(target)) >= done or target.exists()
+        assert names_in(target) <= {target.name, f"{target.name}.journal"}
+        assert not target.exists() or content(target) == content(whole)
+    if beside(target, ".journal").exists():
+        await export_segments(client, target, resume=True)
+    assert content(target) == content(whole)
+
+
+async def test_the_client_closed_meanwhile(sandbox: Sandbox, target: Path) -> None:
+    """As an error that says so; the journal stays."""
+    async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
+        task = asyncio.create_task(export_segments(client, target))
+        while len(journaled(target)) < 20:  # noqa: ASYNC110 - a file, no event
+            await asyncio.sleep(0)
+    with pytest.raises(ClosedError):
+        await task
+    assert names_in(target) == {f"{target.name}.journal"}
+
+
+async def test_sizes(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
+    """Each segment comes with its history, asked for within the same bound, and all end on the same day."""
+    target = tmp_path / "a.db"
+    await export_segments(client, target, sizes=150, concurrency=4)
+    assert sandbox.count("data_series") == 2 * 250
+    assert sandbox.max_in_flight <= 4 + 2
+    query = "SELECT count(*), count(DISTINCT segment_id), count(DISTINCT time) FROM segment_sizes"
+    with closing(sqlite3.connect(target)) as database:
+        assert database.execute(query).fetchone() == (250 * 150, 250, 150)
+    ends = {r.query["ending_at"] for r in sandbox.requests if r.endpoint == "data_series"}
+    assert len(ends) == 2
+
+
+async def test_sizes_are_journaled(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A resumed export asks for neither details nor sizes twice, and for sizes up to the same moment."""
+    sandbox.inject(Answer(status=401), endpoint="data_series", ordinals=100)
+    with pytest.raises(Exception, match="401"):
+        await export_segments(client, target, sizes=7)
+    done = len(journaled(target))
+    await asyncio.sleep(0.05)  # what was cancelled on its way has arrived by then
+    sandbox.requests.clear()
+    await export_segments(client, target, sizes=7, resume=True)
+    assert sandbox.count("details") == sandbox.count("data_series") == 250 - done
+    days = {tuple(p["time"] for p in json.loads(line)["sizes"]) for line in target.read_bytes().splitlines()}
+    assert {len(each) for each in days} == {7}
+    assert len(days) == 1
+
+
+async def test_sizes_of_segments_that_are_not_tracked(
+    sandbox: Sandbox, client: BrazeSegments, target: Path
+) -> None:
+    """Braze may refuse them: then they have no history. Of one that is tracked, it is a failure."""
+    untracked = [
+        segment_id
+        for segment_id in sandbox.segment_ids
+        if not sandbox.segment(segment_id)["analytics_tracking_enabled"]
+    ]
+    for segment_id in untracked:
+        sandbox.inject(Answer(status=400), endpoint="data_series", segment_id=segment_id)
+    await export_segments(client, target, sizes=7)
+    rows = map(json.loads, target.read_bytes().splitlines())
+    assert sorted(row["id"] for row in rows if not row["sizes"]) == sorted(untracked)
+    tracked = next(i for i in sandbox.segment_ids if i not in untracked)
+    sandbox.inject(Answer(status=400), endpoint="data_series", segment_id=tracked)
+    with pytest.raises(IncompleteExportError, match="data_series"):
+        await export_segments(client, target, sizes=7, overwrite=True)
+
+
+async def test_progress(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """Often enough to be looked at, seldom enough to cost nothing; the last one is the result."""
+    sandbox.inject(Answer(status=401), endpoint="details", ordinals=100)
+    with pytest.raises(Exception, match="401"):
+        await export_segments(client, target)
+    done = len(journaled(target))
+    seen: list[ExportProgress] = []
+    result = await export_segments(client, target, resume=True, on_progress=seen.append)
+    assert 2 <= len(seen) <= 3 + 10 * result.elapsed
+    last = seen[-1]
+    assert (last.pages, last.listed, last.total, last.done) == (3, 250, 250, 250)
+    assert (last.failed, last.archived, last.resumed) == (0, 0, done)
+    assert last.rate_limit == client.rate_limit
+    assert all(one.done <= two.done for one, two in pairwise(seen))
+
+
+@pytest.mark.parametrize("consistency", ["fast", "safe"])
+async def test_hundreds_at_once_need_pages_ahead(sandbox: Sandbox, target: Path, consistency: str) -> None:
+    """With more in flight than one page holds, the walk does not wait for one page to ask for the next."""
+    sandbox.inject(Answer(delay=30.0), page=1)
+    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
+    async with client:
+        exporting = asyncio.create_task(
+            export_segments(client, target, concurrency=128, consistency=consistency)  # type: ignore[arg-type]
+        )
+        await until(lambda: "2" in {request.query.get("page") for request in sandbox.requests})
+        exporting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await exporting
+
+
+async def test_what_the_callback_raises_is_the_callers(client: BrazeSegments, target: Path) -> None:
+    """It comes out as it is, and the journal stays."""
+
+    def complain(progress: ExportProgress) -> None:
+        if progress.done:  # on a busy machine it is called before anything is
+            raise OSError("mine")
+
+    with pytest.raises(OSError, match=r"^mine$"):
+        await export_segments(client, target, on_progress=complain)
+    assert names_in(target) == {f"{target.name}.journal"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"format": "xlsx"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite"'),
+        ({"consistency": "best"}, 'consistency must be "fast" or "safe" or "strict"'),
+        ({"concurrency": 0}, "concurrency must be at least 1"),
+        ({"sizes": 0}, "sizes must be at least 1"),
+        ({"sizes": True}, "sizes must be an integer"),
+    ],
+)
+async def test_wrong_options(
+    sandbox: Sandbox, client: BrazeSegments, target: Path, options: dict[str, Any], says: str
+) -> None:
+    """Refused before anything is sent or made."""
+    with pytest.raises(ConfigError, match=says):
+        await export_segments(client, target, **options)
+    assert not sandbox.requests
+    assert not names_in(target)
+
+
+async def test_a_row_nested_too_deeply_is_a_failure(
+    client: BrazeSegments, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of that segment alone."""
+
+    def refuse(details: Any, *, sizes: Any) -> bytes:
+        if details.name.endswith("7"):
+            raise RecursionError
+        return to_json_line(details, sizes=sizes)
+
+    monkeypatch.setattr("braze_segments_async.export._run.to_json_line", refuse)
+    result = await export_segments(client, target, allow_partial=True)
+    assert 0 < len(result.failures) == 250 - result.rows
+    assert "nested too deeply" in str(result.failures[0].error)

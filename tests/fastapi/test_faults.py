@@ -1,0 +1,397 @@
+"""Exports of a FastAPI app: the last good file is kept, odd files do no harm, and no job is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from export_helpers import names_in
+from fastapi_helpers import Brake, events, serving, until
+
+from braze_segments_async import ExportError
+from braze_segments_async.export import export_segments
+from braze_segments_async.fastapi import _jobs as jobs
+from braze_segments_async.fastapi._errors import http_error
+from braze_segments_async.fastapi._store import ExportStore
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    import httpx2
+
+
+class Terminated(BaseException):
+    """As Prefect and Dagster have: no `Exception`."""
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A small one: it is exported again and again."""
+    async with Sandbox(5) as sandbox:
+        yield sandbox
+
+
+async def _export(api: httpx2.AsyncClient, directory: Path, **order: Any) -> dict[str, Any]:
+    """Start an export and return its last state."""
+    started = (await api.post("/exports", json=order)).json()
+    *_, last = events((await api.get(f"/exports/{started['id']}/events")).text)
+    await _unlocked(directory)
+    return last
+
+
+async def _unlocked(directory: Path) -> None:
+    """Wait until no export holds the lock, which it releases after its last state."""
+    await until(lambda: not (directory / "exports.lock").exists())
+
+
+# --- retention ----------------------------------------------------------------------------------------
+
+
+async def test_failed_exports_never_remove_the_last_good_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Exports that fail do not count as kept ones; they have a limit of their own."""
+    async with serving(sandbox, tmp_path, keep=2) as api:
+        good = await _export(api, tmp_path)
+        assert good["state"] == "done"
+        sandbox.inject(Answer(status=401))
+        failed = [await _export(api, tmp_path) for _ in range(4)]
+        assert {export["state"] for export in failed} == {"failed"}
+        kept = [export["id"] for export in (await api.get("/exports")).json()]
+        assert kept == [failed[3]["id"], failed[2]["id"], good["id"]]
+        assert len((await api.get(f"/exports/{good['id']}/file")).text.splitlines()) == 5
+    assert {name.split(".")[0] for name in names_in(tmp_path / "any")} == set(kept)
+
+
+async def test_killed_exports_do_not_accumulate(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Processes that die never come to the end of an export: the next start removes what they left."""
+    async with serving(sandbox, tmp_path, keep=2) as api:
+        good = await _export(api, tmp_path)
+        record = json.loads((tmp_path / f"{good['id']}.json").read_text())
+        for _ in range(5):
+            record |= {"id": str(uuid4()), "state": "running", "ended_at": None}
+            (tmp_path / f"{record['id']}.json").write_text(json.dumps(record))
+        Brake(sandbox, after=0)
+        await api.post("/exports")
+        states = sorted(export["state"] for export in (await api.get("/exports")).json())
+        assert states == ["done", "interrupted", "interrupted", "running"]
+
+
+async def test_the_last_file_stays_until_the_next_one_is_finished(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Also with keep=1: while the next export runs, and after it has failed."""
+    async with serving(sandbox, tmp_path, keep=1) as api:
+        first = await _export(api, tmp_path)
+        brake = Brake(sandbox, after=2)
+        running = (await api.post("/exports")).json()
+        await brake.reached.wait()
+        assert (await api.get(f"/exports/{first['id']}/file")).status_code == 200
+        await api.delete(f"/exports/{running['id']}")
+        await _unlocked(tmp_path)
+        assert (await api.get(f"/exports/{first['id']}/file")).status_code == 200
+        brake.let_go()
+        second = await _export(api, tmp_path)
+        assert [export["id"] for export in (await api.get("/exports")).json()] == [
+            second["id"],
+            running["id"],
+        ]
+
+
+async def test_partial_files_never_remove_the_last_complete_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An export that left out failed segments is finished; the newest complete one is kept beside it."""
+    async with serving(sandbox, tmp_path, keep=1) as api:
+        complete = await _export(api, tmp_path)
+        sandbox.inject(Answer(status=422), segment_id=sandbox.segment_ids[0])
+        partial = [await _export(api, tmp_path, allow_partial=True) for _ in range(3)]
+        assert [(export["state"], export["failed"]) for export in partial] == [("done", 1)] * 3
+        kept = [export["id"] for export in (await api.get("/exports")).json()]
+        assert kept == [partial[-1]["id"], complete["id"]]
+
+
+async def test_an_old_export_that_cannot_be_removed(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is logged; new exports work all the same, and a link in its place is removed, not followed."""
+    (outside := tmp_path / "outside").mkdir()
+    (outside / "mine").write_text("")
+    async with serving(sandbox, exports := tmp_path / "exports", keep=1) as api:
+        first = await _export(api, exports)
+        (exports / f"{first['id']}.link").symlink_to(outside)
+        with monkeypatch.context() as patched:
+
+            def refuse(*_: object) -> None:
+                raise ExportError("the disk is read-only")
+
+            patched.setattr(ExportStore, "remove", refuse)
+            assert (await _export(api, exports))["state"] == "done"
+        assert "the disk is read-only" in caplog.text
+        last = await _export(api, exports)
+        assert [export["id"] for export in (await api.get("/exports")).json()] == [last["id"]]
+    assert (outside / "mine").exists()
+
+
+# --- odd files in the directory -----------------------------------------------------------------------
+
+_ID = "5b8b2a4e-0f5f-4f0e-8f5a-1f2f3f4f5f6f"
+_NAIVE = {"id": _ID, "order": {}, "created_at": "2026-11-24T00:00:00", "state": "done"}
+
+
+def _large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)  # a hole, which takes no space
+
+
+# What is made, under which name without `.json`; `_ID` unless it says another.
+_ODD: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "empty": (_ID, lambda path: path.write_bytes(b"")),
+    "cut": (_ID, lambda path: path.write_bytes(json.dumps(_NAIVE).encode()[:-9])),
+    "not UTF-8": (_ID, lambda path: path.write_bytes(b"\xff\xfe")),
+    "a list": (_ID, lambda path: path.write_text("[]")),
+    "nested": (_ID, lambda path: path.write_text("[" * 100_000)),
+    "a time without a zone": (_ID, lambda path: path.write_text(json.dumps(_NAIVE))),
+    "an unknown state": (
+        _ID,
+        lambda path: path.write_text(
+            json.dumps(_NAIVE | {"state": "?", "created_at": "2026-11-24T00:00:00Z"})
+        ),
+    ),
+    "of another id": (
+        _ID,
+        lambda path: path.write_text(
+            json.dumps(_NAIVE | {"id": str(UUID(int=7)), "created_at": "2026-11-24T00:00:00Z"})
+        ),
+    ),
+    "a directory": (_ID, lambda path: path.mkdir()),
+    "a pipe": (_ID, os.mkfifo),
+    "a link": (_ID, lambda path: path.symlink_to("/etc/hostname")),
+    "large": (_ID, _large),
+    "no id": ("z" * 8 + "-zzzz" * 3 + "-" + "z" * 12, lambda path: path.write_text("{}")),
+    "an id in capitals": (_ID.upper(), lambda path: path.write_text(json.dumps(_NAIVE))),
+    "another name": ("settings", lambda path: path.write_text("{}")),
+    "not a word": ("\x1b[2J\udcff", lambda path: path.write_text("{}")),
+}
+
+
+@pytest.mark.parametrize("kind", _ODD)
+async def test_an_odd_file_does_no_harm(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """It is skipped and logged once; exports are started, listed, told apart and fetched beside it."""
+    name, make = _ODD[kind]
+    make(tmp_path / f"{name}.json")
+    async with serving(sandbox, tmp_path) as api, serving(sandbox, tmp_path, resume=True):
+        caplog.clear()
+        exports = [await _export(api, tmp_path) for _ in range(2)]
+        assert [export["state"] for export in exports] == ["done"] * 2
+        assert [export["id"] for export in (await api.get("/exports")).json()] == [
+            exports[1]["id"],
+            exports[0]["id"],
+        ]
+        assert (await api.get(f"/exports/{exports[0]['id']}/file")).status_code == 200
+        warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == 1
+        assert warnings[0].getMessage().startswith(f"skipped {tmp_path}")
+        assert warnings[0].getMessage().isprintable()
+    assert f"{name}.json" in names_in(tmp_path / "any")
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (name, _) in _ODD.items() if name == _ID])
+async def test_a_damaged_record_is_called_damaged(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    """Whoever asks for that export learns that it is damaged, and no path of the server."""
+    _ODD[kind][1](tmp_path / f"{_ID}.json")
+    async with serving(sandbox, tmp_path) as api:
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/file"), ("GET", "/events")):
+            reply = await api.request(method, f"/exports/{_ID}{path}")
+            assert (reply.status_code, "is damaged" in reply.json()["detail"]) == (500, True)
+            assert str(tmp_path) not in reply.text
+        assert (await api.get(f"/exports/{UUID(int=1)}")).status_code == 404
+
+
+async def test_records_with_changed_bytes(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Any change of a record leaves it readable or damaged: no answer is an unexpected error."""
+    chance = random.Random(20_261_124)
+    async with serving(sandbox, tmp_path) as api:
+        export = await _export(api, tmp_path)
+        path = tmp_path / f"{export['id']}.json"
+        whole = path.read_bytes()
+        for _ in range(60):
+            changed = bytearray(whole)
+            for _ in range(chance.randint(1, 3)):
+                changed[chance.randrange(len(changed))] = chance.randrange(256)
+            path.write_bytes(changed[: chance.choice([len(changed), chance.randrange(len(changed))])])
+            assert (await api.get("/exports")).status_code == 200
+            for part in ("", "/file"):
+                reply = await api.get(f"/exports/{export['id']}{part}")
+                assert reply.status_code in {200, 409} or "is damaged" in reply.json()["detail"]
+
+
+async def test_a_link_is_not_served_as_the_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Who can write to the directory cannot have other files of the server sent."""
+    (secret := tmp_path / "secret").write_text("secret")
+    async with serving(sandbox, exports := tmp_path / "exports") as api:
+        export = await _export(api, exports)
+        (file := exports / f"{export['id']}.ndjson").unlink()
+        file.symlink_to(secret)
+        reply = await api.get(f"/exports/{export['id']}/file")
+        assert (reply.status_code, "secret" in reply.text) == (409, False)
+
+
+# --- no path in an answer -----------------------------------------------------------------------------
+
+
+async def test_no_answer_names_a_path(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the file system says is in the log of the server; the client learns that it is there."""
+    monkeypatch.setattr(jobs, "_PATIENCE", 0.0)
+    async with serving(sandbox, exports := tmp_path / "exports") as api:
+        with monkeypatch.context() as patched:
+            patched.setattr(ExportStore, "target", lambda *_: tmp_path / "no such directory" / "x.ndjson")
+            failed = await _export(api, exports)
+        file = await api.get(f"/exports/{failed['id']}/file")
+        for said in (failed["error"], file.json()["detail"]):
+            assert "its log says why" in said
+        assert str(tmp_path / "no such directory") in caplog.text
+        for path in exports.iterdir():
+            path.unlink()
+        exports.rmdir()
+        caplog.clear()
+        reply = await api.post("/exports")
+        assert (reply.status_code, "its log says why" in reply.json()["detail"]) == (500, True)
+        assert str(exports) in caplog.text
+        for text in (failed["error"], file.text, reply.text):
+            assert str(tmp_path) not in text
+            assert tmp_path.name not in text
+
+
+def test_routes_of_the_app_name_no_path_either() -> None:
+    """`braze_errors` leaves the paths of an export out of any answer."""
+    assert "/srv" not in http_error(ExportError("cannot write /srv/x.csv: No space left on device")).detail
+
+
+# --- every job has an end -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [Terminated, GeneratorExit, MemoryError, asyncio.CancelledError])
+async def test_any_exception_ends_a_job(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """It fails; a cancellation that nobody asked for is an interruption. It never counts as finished."""
+
+    async def broken(*args: Any, **options: Any) -> None:
+        await export_segments(*args, **options)
+        raise error
+
+    monkeypatch.setattr(jobs, "export_segments", broken)
+    async with serving(sandbox, tmp_path) as api:
+        last = await _export(api, tmp_path)
+        interrupted = error is asyncio.CancelledError
+        assert last["state"] == ("interrupted" if interrupted else "failed")
+        assert last["cancelled_by"] is None
+        assert interrupted or error.__name__ in last["error"]
+        assert last["ended_at"] is not None
+        assert (await api.get(f"/exports/{last['id']}/file")).status_code == 409
+        monkeypatch.undo()
+        assert (await _export(api, tmp_path))["state"] == "done"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_process_ends_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """These two leave the event loop at once, and end the server; the record says that the export failed."""
+
+    async def broken(*_: object, **__: object) -> None:
+        raise error
+
+    async def main() -> None:
+        async with Sandbox(5) as sandbox, serving(sandbox, tmp_path) as api:
+            await api.post("/exports")
+            await asyncio.Event().wait()
+
+    def serve() -> None:
+        with pytest.raises(error):
+            asyncio.run(main())
+
+    monkeypatch.setattr(jobs, "export_segments", broken)
+    (thread := threading.Thread(target=serve)).start()
+    thread.join()
+    (export,) = ExportStore(tmp_path).all()
+    assert (export.state, error.__name__ in str(export.error)) == ("failed", True)
+
+
+@pytest.mark.parametrize("error", [Terminated, ValueError, asyncio.CancelledError])
+async def test_a_job_that_is_not_followed_any_more_is_ended(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
+) -> None:
+    """Whatever ends the task that saves the state of an export ends the export too, and is logged."""
+    brake = Brake(sandbox, after=2)
+    raised = asyncio.Event()
+
+    def broken(*_: object) -> bool:
+        if raised.is_set():
+            return False
+        raised.set()
+        raise error
+
+    async with serving(sandbox, tmp_path) as api:
+        export = (await api.post("/exports")).json()
+        await brake.reached.wait()
+        with monkeypatch.context() as patched:
+            patched.setattr(ExportStore, "asked_to_cancel", broken)
+            await raised.wait()
+            await _unlocked(tmp_path)
+        last = (await api.get(f"/exports/{export['id']}")).json()
+        assert last["state"] == "interrupted"
+        assert ("its state cannot be followed" in caplog.text) == (error is not asyncio.CancelledError)
+        brake.let_go()
+        resumed = await _export(api, tmp_path, resume=True)
+        assert (resumed["id"], resumed["state"]) == (export["id"], "done")
+
+
+async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Somebody cancels the tasks of an export before their first step: it is interrupted, and not running."""
+    Brake(sandbox, after=2)
+    async with serving(sandbox, tmp_path) as api:
+        before = asyncio.all_tasks()
+        export = (await api.post("/exports")).json()
+        for task in asyncio.all_tasks() - before:
+            if "fastapi/_jobs.py" in repr(task):
+                task.cancel()
+        await _unlocked(tmp_path)
+        assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "interrupted"
+
+
+async def test_a_job_that_does_not_end_is_not_running_for_ever(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where cancellation does not end a task, the server stops in time, and the export is interrupted."""
+    started, never = asyncio.Event(), asyncio.Event()
+
+    async def deaf(*_: object, **__: object) -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await never.wait()
+        await never.wait()
+
+    monkeypatch.setattr(jobs, "export_segments", deaf)
+    monkeypatch.setattr(jobs, "_END", 0.05)
+    async with serving(sandbox, tmp_path) as api:
+        await api.post("/exports")
+        await started.wait()
+    async with serving(sandbox, tmp_path) as api:
+        assert [export["state"] for export in (await api.get("/exports")).json()] == ["interrupted"]
+    assert "does not end" in caplog.text
+    never.set()
+    await _unlocked(tmp_path)
+    assert [export.state for export in ExportStore(tmp_path).all()] == ["interrupted"]

@@ -1,0 +1,115 @@
+"""The example, served by uvicorn: real processes, real HTTP, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from export_helpers import asked, journaled
+from fastapi_helpers import Brake, Server, events, until
+
+from braze_segments_async.export import export_segments
+from braze_segments_async.fastapi._store import ExportStore
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from braze_segments_async import BrazeSegments
+
+_IN_TIME = 0.5  # seconds from SIGTERM to the end of the process
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A small one: a server takes long enough to start."""
+    async with Sandbox(120) as sandbox:
+        yield sandbox
+
+
+async def _followed_until_sigterm(
+    server: Server, export: dict[str, Any]
+) -> tuple[list[dict[str, Any]], float]:
+    """What a reader of events is told, and how long the server takes to end while there is one."""
+    async with server.client.stream("GET", f"/exports/{export['id']}/events") as stream:
+        lines = aiter(stream.aiter_lines())
+        first = await anext(lines)
+        stopping = asyncio.create_task(server.stop())
+        return events("\n".join([first, *[line async for line in lines]])), await stopping
+
+
+async def test_sigterm_then_kill_9_and_each_time_resumed(
+    sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
+) -> None:
+    """Neither the export nor a reader of its events holds up the end; the next start goes on."""
+    records = ExportStore(tmp_path / "exports")
+    for _ in range(3):  # a machine that is busy with other work may need another one
+        brake = Brake(sandbox, after=20)
+        async with Server(sandbox, tmp_path) as server:
+            export = (await server.client.post("/exports")).json()  # or the one that goes on by itself
+            await brake.reached.wait()
+            told, seconds = await _followed_until_sigterm(server, export)
+        assert (
+            [told[0]["state"], told[-1]["state"]]
+            == ["running", records.all()[0].state]
+            == ["running", "cancelled"]
+        )
+        assert told[-1]["cancelled_by"] == "shutdown"
+        assert "Application shutdown complete" in server.log
+        assert not {"Traceback", sandbox.api_key} & set(server.log.split())
+        if seconds < _IN_TIME:
+            break
+    else:
+        pytest.fail(f"it took {seconds:.2f} s")
+
+    brake = Brake(sandbox, after=20)
+    async with Server(sandbox, tmp_path) as server:
+        await brake.reached.wait()
+        await server.kill()
+    assert [record.state for record in records.all()] == ["interrupted"]
+
+    brake.let_go()
+    ready = journaled(tmp_path / "exports" / f"{export['id']}.ndjson")
+    sandbox.requests.clear()
+    async with Server(sandbox, tmp_path) as server:
+        await until(lambda: records.all()[0].state == "done")
+        file = await server.client.get(f"/exports/{export['id']}/file")
+    assert len(ready) > 20
+    assert asked(sandbox) == sorted(set(sandbox.segment_ids) - set(ready))
+    await export_segments(client, undisturbed := tmp_path / "undisturbed.ndjson")
+    assert file.content == undisturbed.read_bytes()
+
+
+async def test_two_workers(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Whichever answers, it is the same export; when the one that runs it is killed, another goes on."""
+    brake, records = Brake(sandbox, after=50), ExportStore(tmp_path / "exports")
+    async with Server(sandbox, tmp_path, workers=2) as server:
+        export = (await server.client.post("/exports")).json()
+        await brake.reached.wait()
+        again = await asyncio.gather(*[server.client.post("/exports") for _ in range(20)])
+        assert {(reply.status_code, reply.json()["id"]) for reply in again} == {(200, export["id"])}
+        brake.let_go()
+        os.kill(int((tmp_path / "exports" / "exports.lock").read_text()), signal.SIGKILL)
+        await until(lambda: records.all()[0].state == "done")
+        assert (records.all()[0].resumed > 0, len(server.pids)) == (True, 3)
+        path = f"/exports/{export['id']}/file"
+        files = await asyncio.gather(*[server.client.get(path) for _ in range(20)])
+        assert {len(file.text.splitlines()) for file in files} == {120}
+        await server.stop()
+    assert server.log.count("Application shutdown complete") == 2
+
+
+async def test_sigterm_while_a_route_waits_for_the_rate_limit(sandbox: Sandbox, tmp_path: Path) -> None:
+    """One of the app's own: it is answered, and holds nothing up."""
+    sandbox.inject(Answer(status=429, headers={"Retry-After": "60"}), endpoint="list", times=1)
+    async with Server(sandbox, tmp_path) as server:
+        waiting = asyncio.create_task(server.client.get(server.url("/tags")))
+        await until(lambda: sandbox.count("list", 429))
+        while (await server.client.get("/segments")).status_code == 200:
+            pass  # the 429 is on its way
+        await server.stop()
+        assert (await waiting).status_code == 503

@@ -1,0 +1,127 @@
+"""Random faults and random consumers: exactly the stable segments, once each, or a `BrazeError`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Literal
+
+from attrs import frozen
+from fault_client import client_of
+from faults_table import ROWS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raw_server import Exchange, Faulty, answer
+
+from braze_segments_async import BrazeError, BrazeSegments, RateLimitedError
+
+SEGMENTS = 130
+_FAULTS = [row for row in ROWS if not row.waits and not row.options]
+
+
+class _MineError(Exception):
+    """The consumer's own."""
+
+
+@frozen
+class _Consumer:
+    """What the loop over the stream does.
+
+    Attributes:
+        end: how it leaves the loop, after `after` results; "never" reads all.
+        after: so many results.
+        slow: turns of the event loop it takes for each result.
+    """
+
+    end: Literal["never", "break", "raise", "cancel"]
+    after: int
+    slow: int
+
+
+CONSUMERS = st.builds(
+    _Consumer,
+    st.sampled_from(["never", "never", "break", "raise", "cancel"]),
+    st.integers(1, SEGMENTS),
+    st.integers(0, 3),
+)
+STREAMS = st.fixed_dictionaries(
+    {
+        "concurrency": st.sampled_from([1, 3, 16]),
+        "ordered": st.booleans(),
+        "on_error": st.sampled_from(["raise", "collect"]),
+        "consistency": st.sampled_from(["fast", "safe", "strict"]),
+    }
+)
+
+
+async def _consume(stream: Any, consumer: _Consumer, got: list[str]) -> None:
+    async for details in stream:
+        got.append(details.id)
+        for _ in range(consumer.slow):
+            await asyncio.sleep(0)
+        if len(got) < consumer.after or consumer.end == "never":
+            continue
+        if consumer.end == "break":
+            break
+        if consumer.end == "raise":
+            raise _MineError
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+
+async def _try(client: BrazeSegments, ids: list[str], consumer: _Consumer, options: dict[str, Any]) -> None:
+    got: list[str] = []
+    stream = client.all_details(**options)
+    ended = await asyncio.gather(asyncio.create_task(_consume(stream, consumer, got)), return_exceptions=True)
+    assert len(got) == len(set(got))
+    assert set(got) <= set(ids)
+    if options["ordered"]:
+        missing = {failure.segment_id for failure in stream.failures}
+        assert got == [segment_id for segment_id in ids if segment_id not in missing][: len(got)]
+    match ended[0]:
+        case BrazeError():
+            pass  # what came before it is right, which was checked above
+        case _MineError():
+            assert (consumer.end, len(got)) == ("raise", consumer.after)
+        case asyncio.CancelledError():
+            assert consumer.end == "cancel"
+        case None if consumer.end == "break" and len(got) == consumer.after:
+            pass
+        case None:
+            assert set(got) | {failure.segment_id for failure in stream.failures} == set(ids)
+        case other:
+            raise AssertionError(other)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.none() | st.sampled_from(_FAULTS), max_size=40),
+    st.lists(CONSUMERS, min_size=1, max_size=3),
+    STREAMS,
+)
+def test_any_faults_and_any_consumers(
+    schedule: list[Any], consumers: list[_Consumer], options: dict[str, Any]
+) -> None:
+    """Whatever fails and however the loops are left: no row twice, none missing without an error.
+
+    The consumers come one after the other on one client, so that each finds what the one before left behind;
+    when the faults are over, the whole catalogue comes.
+    """
+
+    async def scenario() -> None:
+        turns = iter(schedule)
+
+        async def fault(exchange: Exchange) -> None:
+            row = next(turns, None)
+            await (answer() if row is None else row.fault)(exchange)
+
+        async with Faulty(fault, segments=SEGMENTS) as server, client_of(server.base_url) as client:
+            for consumer in consumers:
+                await _try(client, server.ids, consumer, options)
+            for _ in turns:  # the rest of the faults is spared
+                pass
+            with suppress(RateLimitedError):  # a fault may have closed the gate for an hour
+                assert {d.id async for d in client.all_details(**options)} == set(server.ids)
+
+    asyncio.run(scenario())

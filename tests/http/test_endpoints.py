@@ -1,0 +1,174 @@
+"""What is asked of Braze: the parameters of each request, and windows that cover a series exactly."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from attrs import evolve
+from fault_client import series_windows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braze_segments_async import ConfigError, Segment, SegmentDetails, SizePoint
+from braze_segments_async._http.endpoints import (
+    CANCEL,
+    DATA_SERIES,
+    DETAILS,
+    LIST,
+    PAGE_SIZE,
+    USERS,
+    cancel_exports,
+    details,
+    export_users,
+    list_page,
+)
+
+NOW = datetime(2026, 11, 22, 10, 15, 30, 999_999, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def test_endpoints_are_as_documented() -> None:
+    """Method, path, and the permission an error names."""
+    assert [(str(of), of.permission) for of in (LIST, DETAILS, DATA_SERIES, USERS, CANCEL)] == [
+        ("GET /segments/list", "segments.list"),
+        ("GET /segments/details", "segments.details"),
+        ("GET /segments/data_series", "segments.data_series"),
+        ("POST /users/export/segment", "users.export.segment"),
+        ("POST /export/segment/cancel", "segments.list"),
+    ]
+    assert PAGE_SIZE == 100
+
+
+def test_an_export_of_users() -> None:
+    """Braze's own names in a body of JSON; what was not asked for is left out."""
+    request = export_users(Segment("a", "A"), ("email", "braze_id"), None, None)
+    assert (request.endpoint, request.segment_id, request.params) == (USERS, "a", {})
+    assert request.json == {"segment_id": "a", "fields_to_export": ["email", "braze_id"]}
+    assert not request.endpoint.repeatable
+    more = export_users("a", ["email"], "https://example.com/done", "gzip").json
+    assert more is not None
+    assert (more["callback_endpoint"], more["output_format"]) == ("https://example.com/done", "gzip")
+    assert cancel_exports("a").json == {"segment_id": "a"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("email", None, None), "fields must be names of fields, such as [\"external_id\"], got 'email'"),
+        (([], None, None), "fields must be one name or more, each of them text and not empty"),
+        (([""], None, None), "fields must be one name or more, each of them text and not empty"),
+        (([1], None, None), "fields must be one name or more, each of them text and not empty"),
+        ((["email"], 5, None), "callback_endpoint must be a url, got 5"),
+        ((["email"], None, "tar"), 'output_format must be "zip" or "gzip", got \'tar\''),
+    ],
+)
+def test_an_export_of_users_checks_its_arguments(arguments: Any, text: str) -> None:
+    """One name is not taken for its letters; which names there are is Braze's to say."""
+    with pytest.raises(ConfigError) as caught:
+        export_users("a", *arguments)
+    assert str(caught.value) == text
+
+
+def test_a_page_of_the_list() -> None:
+    """Braze's own parameter names; the page is kept for messages."""
+    request = list_page(7, "desc")
+    assert (request.endpoint, request.params) == (LIST, {"page": "7", "sort_direction": "desc"})
+    assert (request.page, request.segment_id) == (7, None)
+    assert request.decode({"segments": [{"id": "a", "name": "A"}]}) == (Segment("a", "A"),)
+
+
+def test_details_by_id_and_by_row() -> None:
+    """The id goes out as it is; what only the list knows is carried over from a row of it."""
+    by_id, by_row = details("a&b=c/日本"), details(Segment("b", "B", analytics_tracking_enabled=True))
+    assert (by_id.endpoint, by_id.params) == (DETAILS, {"segment_id": "a&b=c/日本"})
+    assert (by_id.segment_id, by_id.page, by_row.params) == ("a&b=c/日本", None, {"segment_id": "b"})
+    assert by_id.decode({"name": "A"}) == SegmentDetails(id="a&b=c/日本", name="A")
+    tracked = SegmentDetails(id="b", name="B", analytics_tracking_enabled=True)
+    assert by_row.decode({"name": "B", "id": "internal"}) == evolve(tracked, extra={"id": "internal"})
+
+
+@pytest.mark.parametrize("segment_id", ["", None, 5, b"a", "\udfff", Segment("", "empty")])
+def test_an_id_that_cannot_be_sent_is_refused(segment_id: Any) -> None:
+    """By details and by series alike."""
+    with pytest.raises(ConfigError, match=r"^segment_id "):
+        details(segment_id)
+    with pytest.raises(ConfigError, match=r"^segment_id "):
+        series_windows(segment_id, 30, None, NOW)
+
+
+def test_a_short_series_is_one_request() -> None:
+    """Without `ending_at` it is Braze that says what time it is."""
+    (request,) = series_windows("a", 100, None, NOW)
+    assert (request.endpoint, request.params) == (DATA_SERIES, {"segment_id": "a", "length": "100"})
+    assert (request.segment_id, request.page) == ("a", None)
+    assert request.decode({"data": [{"time": "2026-11-22", "size": 5}]}) == [SizePoint(NOW.date(), 5)]
+
+
+def test_a_long_series_is_oldest_first() -> None:
+    """A year in four windows, the last of which ends now; a date means the whole of that day."""
+    assert [window.params for window in series_windows("a", 365, None, NOW)] == [
+        {"segment_id": "a", "length": "65", "ending_at": "2026-01-26T10:15:30+00:00"},
+        {"segment_id": "a", "length": "100", "ending_at": "2026-05-06T10:15:30+00:00"},
+        {"segment_id": "a", "length": "100", "ending_at": "2026-08-14T10:15:30+00:00"},
+        {"segment_id": "a", "length": "100", "ending_at": "2026-11-22T10:15:30+00:00"},
+    ]
+    (window,) = series_windows("a", 1, date(2026, 11, 20), NOW)
+    assert window.params["ending_at"] == "2026-11-20T23:59:59+00:00"
+
+
+ZONES: list[tzinfo] = [UTC, timezone(timedelta(hours=-9, minutes=-30)), ZoneInfo("Europe/Berlin")]
+MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.sampled_from(ZONES))  # noqa: DTZ001
+
+
+@given(st.integers(1, 2000), st.none() | MOMENTS | st.dates(date(2000, 1, 1)))
+def test_windows_tile_the_days(length: int, ending_at: datetime | date | None) -> None:
+    """Neither gap nor overlap, 1 to 100 days each, in any zone: together exactly the days asked for."""
+    windows = [window.params for window in series_windows("a", length, ending_at, NOW)]
+    lengths = [int(window["length"]) for window in windows]
+    assert sum(lengths) == length
+    assert len(lengths) == -(-length // 100)
+    assert all(1 <= days <= 100 for days in lengths)
+    if ending_at is None and length <= 100:
+        assert "ending_at" not in windows[0]
+        return
+    ends = [datetime.fromisoformat(window["ending_at"]).replace(tzinfo=None) for window in windows]
+    for before, after, days in zip(ends, ends[1:], lengths[1:], strict=False):
+        assert before == after - days * DAY  # by the wall clock, as days are counted
+    last = NOW if ending_at is None else ending_at
+    if isinstance(last, datetime):
+        assert ends[-1] == last.replace(tzinfo=None, microsecond=0)
+    else:
+        assert ends[-1] == datetime(last.year, last.month, last.day, 23, 59, 59)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("ending_at", [None, datetime(1, 4, 1, tzinfo=UTC), date(1, 1, 1)])
+def test_a_series_before_the_year_one_is_refused(ending_at: datetime | date | None) -> None:
+    """Before anything is sent, and as a wrong argument."""
+    with pytest.raises(ConfigError, match=r"^length reaches back before the year 1$") as caught:
+        series_windows("a", 10**6, ending_at, NOW)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("length", "ending_at", "text"),
+    [
+        (0, None, "length must be at least 1, got 0"),
+        (True, None, "length must be an integer of at least 1, got True"),
+        (30.0, None, "length must be an integer of at least 1, got 30.0"),
+        (
+            1,
+            datetime(2026, 1, 1),  # noqa: DTZ001
+            "ending_at needs a time zone, such as datetime.now(timezone.utc); it is naive",
+        ),
+        (1, "2026-01-01", "ending_at must be an aware datetime or a date, got a str"),
+        (1, 1_795_341_600, "ending_at must be an aware datetime or a date, got a int"),
+    ],
+)
+def test_a_series_checks_its_arguments(length: Any, ending_at: Any, text: str) -> None:
+    """A naive moment could be anybody's, so it is refused too."""
+    with pytest.raises(ConfigError) as caught:
+        series_windows("a", length, ending_at, NOW)
+    assert str(caught.value) == text

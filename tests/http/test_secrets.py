@@ -1,0 +1,255 @@
+"""The key is in the Authorization header and nowhere else, whatever goes wrong and whoever looks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import pickle
+import traceback
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+from fault_client import CALLS, KEY, Call, Row, attempt, client_of
+from faults_table import CAP, ROWS
+from key_leaks import HALF, exception_chain, leaks
+from raw_server import Exchange, Fault, Faulty, answer, changed, drip, head, packed, say
+
+from braze_segments_async import BrazeError, BrazeSegments, ConfigError, ReplyError, RetryEvent, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EACH = pytest.mark.parametrize("call", CALLS, ids=str)
+
+
+def texts_of(error: BaseException) -> Iterator[str]:
+    """All that could be printed, logged or sent to an error tracker of an error."""
+    for one in exception_chain(error):
+        yield f"{one} {one!r} {one.args!r} {vars(one)!r} {[*map(str, vars(one).values())]}"
+        yield "".join(traceback.TracebackException.from_exception(one, capture_locals=True).format())
+    if isinstance(error, BrazeError):
+        yield str(pickle.dumps(error))
+
+
+def _show(thing: object, depth: int = 5) -> Iterator[str]:
+    """The repr of a thing of the package and of all it holds."""
+    yield repr(thing)
+    if depth and type(thing).__module__.startswith("braze_segments_async"):
+        for value in getattr(thing, "__dict__", {}).values():
+            yield from _show(value, depth - 1)
+    if isinstance(thing, dict | set | list | tuple):
+        yield from map(repr, thing)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """All that was logged by anybody at DEBUG: message, args, traceback and the other attributes."""
+    caplog.set_level(logging.DEBUG)
+    return lambda: (
+        caplog.text + " ".join(f"{vars(record)!r} {record.getMessage()}" for record in caplog.records)
+    )
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.error and "silence" not in row.dress], ids=str)
+async def test_no_error_of_the_table_leaks(
+    row: Row, logged: Callable[[], str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """No error of the table, log record, warning, retry event or part of the client shows the key."""
+    told: list[RetryEvent] = []
+    shown: list[str] = []
+    row.options["on_retry"] = told.append
+
+    def look(client: BrazeSegments) -> None:
+        shown.extend(_show(client))
+
+    calls = [call for call in CALLS if call.concurrency == 1 or call.endpoint == "details"]
+    tries = await asyncio.gather(*(attempt(row, call, look) for call in calls))
+    assert not leaks(logged())
+    assert not leaks(" ".join(shown))
+    assert not leaks(" ".join(f"{event!r} {event.error}" for event in told))
+    assert not leaks(" ".join(str(vars(warning)) for warning in recwarn))
+    for tried in tries:
+        for error in tried.errors[:2]:  # those of a fan-out are alike
+            assert not [leaks(text) for text in texts_of(error) if leaks(text)]
+
+
+ECHOES = {
+    "whole": KEY,
+    "with Bearer": f"Bearer {KEY}",
+    "the first half": KEY[:HALF],
+    "the second half": KEY[HALF:],
+    "percent-encoded": quote(KEY, safe=""),
+    "percent-encoded, but for /": quote(KEY),
+    "in base64": b64encode(KEY.encode()).decode(),
+    "in base64 as Basic": b64encode(f"{KEY}:".encode()).decode(),
+    "in base64 with Bearer": b64encode(f"Bearer {KEY}".encode()).decode(),
+    "in upper case": KEY.upper(),
+    "far behind": "x" * 190 + KEY,
+    "often": KEY * 50,
+}
+
+
+@pytest.mark.parametrize("status", [200, 202, 302, 400, 401, 403, 404, 408, 429, 503])
+@pytest.mark.parametrize("dress", ECHOES)
+async def test_echoed_key_is_masked(dress: str, status: int) -> None:
+    """A text of the service that echoes the key, whole or half or encoded, is masked in the message."""
+    body = changed(every={"message": f"Invalid API key: {ECHOES[dress]}"})
+    async with Faulty(answer(status, body)) as server, client_of(server.base_url) as client:
+        with pytest.raises(BrazeError) as caught:
+            await client.details(server.ids[0])
+    error = caught.value
+    assert not leaks(f"{error} {error!r} {error.args} {vars(error)}")
+
+
+_ECHO = f'{{"message": "Invalid API key: {KEY}"'.encode()
+_LOCALS: dict[str, Fault] = {
+    "message not success": answer(200, _ECHO + b"}"),
+    "HTML": answer(200, f"<html>{KEY}</html>".encode()),
+    "cut JSON": answer(200, _ECHO),
+    "wrong root": answer(200, f'["{KEY}"]'.encode()),
+    "message of a wrong type": answer(200, f'{{"message": ["{KEY}"]}}'.encode()),
+    "field missing": answer(200, f'{{"message": "success", "key": "{KEY}"}}'.encode()),
+    "field of a wrong type": answer(
+        200,
+        changed(
+            list={"segments": [{"id": KEY}]},
+            details={"created_at": KEY},
+            data_series={"data": [{"time": KEY}]},
+        ),
+    ),
+    "not UTF-8": answer(200, _ECHO + b"\xff"),
+    "too large": answer(200, _ECHO + b" " * CAP),
+    "not gzip": answer(200, _ECHO, {"Content-Encoding": "gzip"}),
+    "gzip cut short": packed(_ECHO, cut=-6),
+    "cut in the body": say(head(headers={"Content-Length": "999"}) + _ECHO, Exchange.close),
+    "error statuses": answer(400, _ECHO + b"}"),
+}
+
+
+@pytest.mark.parametrize("fault", _LOCALS)
+@EACH
+async def test_echoed_key_is_in_no_local(call: Call, fault: str) -> None:
+    """A body that echoes the key is in no local variable of a traceback, however the reply is wrong."""
+    async with Faulty(_LOCALS[fault]) as server, client_of(server.base_url) as client:
+        outcomes = await call.outcomes(client, server.ids)
+    assert outcomes
+    for error in outcomes:
+        assert isinstance(error, BrazeError)
+        assert not [leaks(text) for text in texts_of(error) if leaks(text)]
+
+
+async def test_echoed_key_in_a_header() -> None:
+    """A header that echoes the key is masked too, if a message quotes it."""
+    async with (
+        Faulty(answer(200, None, {"Content-Encoding": KEY})) as server,
+        client_of(server.base_url) as client,
+    ):
+        with pytest.raises(ReplyError) as caught:
+            await client.details(server.ids[0])
+    assert not leaks(f"{caught.value} {caught.value!r} {vars(caught.value)}")
+
+
+@EACH
+@pytest.mark.parametrize(
+    "where", ["at the answer", "in the body", "before a retry", "at the gate", "in a drip"]
+)
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_cancelled(call: Call, where: str, how: str, logged: Callable[[], str]) -> None:
+    """The traceback of a cancelled or timed out request, with its locals, shows no key; no log does."""
+    faults = {
+        "at the answer": say(b"", Exchange.wait_until_gone),
+        "in the body": say(head(headers={"Content-Length": "99"}) + b"{", Exchange.wait_until_gone),
+        "before a retry": answer(503, b""),
+        "at the gate": answer(429, b"", {"Retry-After": "60"}),
+        "in a drip": drip(0.002),
+    }
+    slow = RetryPolicy(backoff=60.0, backoff_cap=60.0)
+    async with Faulty(faults[where]) as server, client_of(server.base_url, retry=slow) as client:
+        calls = [call.one(client, segment_id) for segment_id in server.ids[: call.concurrency]]
+        if how == "timeout":
+            calls = [asyncio.wait_for(one, 0.03) for one in calls]
+        asked = [asyncio.create_task(one) for one in calls]
+        await asyncio.sleep(0.03)
+        for one in asked:
+            one.cancel()
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, TimeoutError}
+    for error in outcomes:
+        assert isinstance(error, BaseException)
+        assert not [leaks(text) for text in texts_of(error) if leaks(text)]
+    assert not leaks(logged())
+
+
+async def test_parts_of_the_client() -> None:
+    """The repr of a client and of all its parts shows no key: new, open, used and closed."""
+    async with Faulty() as server:
+        client = client_of(server.base_url)
+        assert not leaks(" ".join(_show(client)))
+        async with client:
+            assert not leaks(" ".join(_show(client)))
+            await client.details(server.ids[0])
+            assert not leaks(" ".join(_show(client)))
+            assert not leaks(" ".join(map(repr, vars(client._pipeline._transport._session).values())))
+        assert not leaks(" ".join(_show(client)) + repr(vars(client)))
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "key", [f"{KEY}\n", f" {KEY}", f"{KEY}é", f"Bearer {KEY}", f"{KEY[:HALF]} {KEY[HALF:]}"]
+)
+def test_wrong_key_is_in_no_local(key: str) -> None:
+    """A key that is refused is not in the error, nor in a local variable of the package's frames."""
+    with pytest.raises(ConfigError) as caught:
+        BrazeSegments(key, base_url="https://rest.iad-01.braze.com")
+    _check_frames(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"base_url": "http://a.example"}, {"concurrency": 0}, {"timeout": 0}, {"reserve": 2}], ids=str
+)
+def test_key_is_in_no_local_of_a_wrong_argument(options: dict[str, Any]) -> None:
+    """Another argument that is refused does not show the key in a local variable of the package's frames."""
+    with pytest.raises(ConfigError) as caught:
+        BrazeSegments(KEY, **{"base_url": "https://rest.iad-01.braze.com", **options})
+    _check_frames(caught.value)
+
+
+def _check_frames(error: BaseException) -> None:
+    """The frames of the package only: the test's own hold the key, as any caller's may."""
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if "braze_segments_async/" in frame.f_code.co_filename
+    ]
+    assert frames
+    summary = traceback.StackSummary.extract(iter(frames), capture_locals=True)
+    assert not leaks(" ".join(summary.format()))
+    assert not leaks(f"{error} {error!r} {vars(error)}")
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 409, 500, 503])
+async def test_text_of_the_service_is_made_fit(status: int) -> None:
+    """Control characters of the service's text are escaped, and a long text is cut."""
+    text = "a\x1b[2J\r\nERROR forged\x00\u202e\u2028\x85" + "long" * 10_000
+    async with (
+        Faulty(answer(status, changed(every={"message": text}))) as server,
+        client_of(server.base_url) as client,
+    ):
+        with pytest.raises(BrazeError) as caught:
+            await client.details(server.ids[0])
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+    assert "forged" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(KEY.encode(), "https://rest.iad-01.braze.com"), (KEY, f"https://{KEY}.example")]
+)
+def test_key_in_the_wrong_dress_or_place(arguments: tuple[Any, str]) -> None:
+    """As bytes, or inside the url: refused, and in no local variable of the package's frames."""
+    with pytest.raises(ConfigError) as caught:
+        BrazeSegments(arguments[0], base_url=arguments[1])
+    _check_frames(caught.value)

@@ -1,0 +1,154 @@
+"""What the tests of the FastAPI routes share: an app in this process, and the example as a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx2
+from fastapi import FastAPI
+
+from braze_segments_async import BrazeSegments, RetryPolicy
+from braze_segments_async.fastapi import braze_lifespan, segments_router
+from braze_segments_async.sandbox import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from braze_segments_async.sandbox import LoggedRequest, Sandbox
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi_app.py"
+TOKEN = "the-token-of-the-callers"
+_DEADLINE = 20.0  # seconds; nothing takes so long, even on a machine with other work
+
+
+@asynccontextmanager
+async def serving(
+    sandbox: Sandbox, exports: Path | None = None, *, app: FastAPI | None = None, **options: Any
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """An app with the routes below `/braze`, and a client of it."""
+    app = app or FastAPI()
+    app.include_router(segments_router(allow_unauthenticated=True), prefix="/braze")
+
+    def make_client() -> BrazeSegments:
+        return BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, retry=RetryPolicy(backoff=0.0))
+
+    async with braze_lifespan(make_client, exports=exports, **options)(app):
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://app/braze") as client:
+            yield client
+
+
+class Brake:
+    """Stops the details of a sandbox after so many, until it is let go: an export that runs and runs."""
+
+    def __init__(self, sandbox: Sandbox, after: int) -> None:
+        self._left = after
+        self.reached = asyncio.Event()
+        sandbox.inject(self._answer, endpoint="details")
+
+    def _answer(self, _: LoggedRequest) -> Answer | None:
+        self._left -= 1
+        if self._left >= 0:
+            return None
+        self.reached.set()
+        return Answer(delay=60.0)
+
+    def let_go(self) -> None:
+        """From now on answers are not stopped; those that were will not come."""
+        self._left = 1_000_000
+
+
+def events(stream: str) -> list[dict[str, Any]]:
+    """What was told in a stream of server-sent events."""
+    return [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line[:5] == "data:"]
+
+
+class Server:
+    """The example, served by uvicorn, and a client that opens a connection for each request."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path, *, workers: int = 1) -> None:
+        self._workers = workers
+        self._folder = folder
+        self._env = {
+            **os.environ,
+            "APP_TOKEN": TOKEN,
+            "BRAZE_API_KEY": sandbox.api_key,
+            "BRAZE_BASE_URL": sandbox.base_url,
+            "PYTHONWARNINGS": "error",
+        }
+        self.log = ""
+
+    async def __aenter__(self) -> Self:
+        options = ("--app-dir", str(EXAMPLE.parent), "--port", "0", "--workers", str(self._workers))
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "uvicorn", "fastapi_app:app", *options),
+            cwd=self._folder,
+            env=self._env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reading = asyncio.create_task(self._read())
+        try:
+            await until(lambda: self.log.count("startup complete") == self._workers and self.url("/"))
+        except BaseException:
+            await self.kill()
+            raise
+        self.client = httpx2.AsyncClient(
+            base_url=self.url("/braze"),
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            limits=httpx2.Limits(max_keepalive_connections=0),
+            timeout=_DEADLINE,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.aclose()
+        await self.kill()
+
+    def url(self, path: str) -> str:
+        """Of a route that is not below `/braze`; empty until it can be reached."""
+        found = re.search(r"running on (http://[\d.:]+)", self.log)
+        return f"{found[1]}{path}" if found else ""
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that serve."""
+        return [int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", self.log)]
+
+    async def stop(self) -> float:
+        """Send SIGTERM; how many seconds the process takes to end."""
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        await self._process.wait()
+        seconds = time.monotonic() - began
+        await self._reading
+        return seconds
+
+    async def kill(self) -> None:
+        """`kill -9`, all of it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.log += line.decode()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Look again and again, but not for ever."""
+    async with asyncio.timeout(_DEADLINE):
+        while not condition():  # noqa: ASYNC110 - of another process, or of a task that does not tell
+            await asyncio.sleep(0.01)

@@ -1,0 +1,98 @@
+"""The table of faults "from the service and the network", in the words and the order of its document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fault_client import Row
+from faults_bodies import BODIES, CAP
+from faults_statuses import LIMITS, STATUSES
+from raw_server import Exchange, Fault, answer, drip, head, packed, say
+
+from braze_segments_async import Limits, RetryPolicy, TimedOutError, TransportError
+
+__all__ = ["CAP", "ROWS"]
+
+_SHORT: dict[str, Any] = {"timeout": 0.25, "retry": RetryPolicy(backoff=0.0, attempts=2)}
+_SILENT: dict[str, Any] = {"limits": Limits(read_timeout=0.25), "retry": RetryPolicy(backoff=0.0, attempts=2)}
+_LATE = {
+    "drip": drip(0.01),
+    "stall in the head": say(b"HTTP/1.1 200 OK\r\nContent-", Exchange.wait_until_gone),
+    "stall in the body": say(head(headers={"Content-Length": "100"}) + b'{"mes', Exchange.wait_until_gone),
+    "no answer": say(b"", Exchange.wait_until_gone),
+}
+_BODY = head(headers={"Content-Length": "100"}) + b'{"message": "suc'
+_CHUNK = head(headers={"Transfer-Encoding": "chunked"}) + b'10\r\n{"message": "succe\r\n'
+_CUT: dict[str, tuple[Fault, int]] = {
+    "reset before the answer": (say(b"", Exchange.reset), 10),
+    "close before the answer": (say(b"", Exchange.close), 10),
+    "reset in the head": (say(b"HTTP/1.1 200 OK\r\nContent-", Exchange.reset), 10),
+    "cut in the head": (say(b"HTTP/1.1 200 OK\r\nContent-", Exchange.close), 10),
+    "reset in the body": (say(_BODY, Exchange.reset), 5),
+    "cut in the body": (say(_BODY, Exchange.close), 5),
+    "cut between chunks": (say(_CHUNK, Exchange.close), 5),
+    "cut in the body, but JSON": (say(head(headers={"Content-Length": "100"}) + b"{}", Exchange.close), 5),
+    "gzip cut short, with its length": (packed(cut=-9), 5),
+    "gzip cut to nothing": (packed(cut=3), 5),
+    "garbage": (say(b"\x00\x01SSH-2.0-OpenSSH\r\n\r\n", Exchange.close), 5),
+    "another protocol": (say(b"* OK IMAP4 ready\r\n\r\n", Exchange.close), 5),
+    "an oversized header": (answer(headers={"X-Long": "x" * 100_000}), 5),
+    "a chunk without size": (
+        say(head(headers={"Transfer-Encoding": "chunked"}) + b"zz\r\n", Exchange.close),
+        5,
+    ),
+}
+_CONNECTION = "reset, close, cut before or in the body"
+NETWORK = [
+    *(
+        Row(
+            words="drip, stall, no answer",
+            dress=f"{dress}, once",
+            fault=fault,
+            times=1,
+            requests=2,
+            options={"timeout": 0.5},
+        )
+        for dress, fault in _LATE.items()
+        if dress in {"drip", "no answer"}
+    ),
+    *(
+        Row(
+            words="drip, stall, no answer",
+            dress=f"{dress}, for ever",
+            fault=fault,
+            error=TimedOutError,
+            requests=2,
+            says="within 0.25 s",
+            options=_SHORT,
+        )
+        for dress, fault in _LATE.items()
+    ),
+    Row(
+        words="drip, stall, no answer",
+        dress="silence, for ever",
+        fault=_LATE["stall in the body"],
+        error=TimedOutError,
+        requests=2,
+        says="0.25 s of silence",
+        options=_SILENT,
+    ),
+    *(
+        Row(words=_CONNECTION, dress=f"{dress}, once", fault=fault, times=1, requests=2)
+        for dress, (fault, _) in _CUT.items()
+    ),
+    *(
+        Row(
+            words=_CONNECTION,
+            dress=f"{dress}, for ever",
+            fault=fault,
+            error=TransportError,
+            requests=seen,
+            attempts=5,
+            says="after 5 attempts",
+        )
+        for dress, (fault, seen) in _CUT.items()
+    ),
+]
+
+ROWS = [*LIMITS, *STATUSES, *BODIES, *NETWORK]

@@ -1,0 +1,242 @@
+"""A server with control of every byte: it answers as Braze does, except for the faults it is told to have."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl
+
+from attrs import define, field
+
+from braze_segments_async.sandbox._handlers import RefusedError, success_body
+from braze_segments_async.sandbox._workspace import Workspace
+
+if TYPE_CHECKING:
+    import ssl
+
+ENDPOINTS = {"/segments/list": "list", "/segments/details": "details", "/segments/data_series": "data_series"}
+
+
+@define(eq=False)
+class Exchange:
+    """One request as it arrived, and the way back to who sent it.
+
+    Attributes:
+        endpoint: the last part of its path.
+        target: path and query, exactly as sent.
+        headers: names in lower case.
+        genuine: the body that Braze would answer with.
+        gone: whether the client was seen to close the connection.
+    """
+
+    endpoint: str
+    target: str
+    headers: dict[str, str] = field(repr=False)
+    genuine: bytes = field(repr=False)
+    reader: asyncio.StreamReader = field(repr=False)
+    writer: asyncio.StreamWriter = field(repr=False)
+    gone: bool = False
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The decoded parameters."""
+        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def close(self) -> None:
+        """End the connection in good manners, after what was sent."""
+        self.writer.close()
+
+    def reset(self) -> None:
+        """End it with a TCP reset."""
+        peer = self.writer.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def wait_until_gone(self) -> None:
+        """Say nothing until the client closes the connection."""
+        await self.reader.read()
+        self.gone = True
+
+
+Fault = Callable[[Exchange], Awaitable[None]]
+Body = bytes | Callable[[Exchange], bytes] | None
+
+
+def head(status: int = 200, headers: Mapping[str, str] | None = None) -> bytes:
+    """The bytes before a body; without a length, a connection is closed after it."""
+    lines = {"Content-Type": "application/json", **(headers or {})}
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status} X\r\n{text}\r\n".encode("latin-1")
+
+
+def answer(status: int = 200, body: Body = None, headers: Mapping[str, str] | None = None) -> Fault:
+    """A whole answer; without a body, the genuine one."""
+
+    async def fault(exchange: Exchange) -> None:
+        data = body(exchange) if callable(body) else exchange.genuine if body is None else body
+        length = {} if status in {204, 304} else {"Content-Length": str(len(data))}
+        await exchange.send(head(status, length | dict(headers or {})) + (data if length else b""))
+
+    return fault
+
+
+def packed(body: Body = None, *, encoding: str = "gzip", cut: int | None = None) -> Fault:
+    """A gzip body, whole or cut short; the Content-Length is that of what is sent."""
+
+    async def fault(exchange: Exchange) -> None:
+        data = body(exchange) if callable(body) else exchange.genuine if body is None else body
+        await answer(200, gzip.compress(data)[:cut], {"Content-Encoding": encoding})(exchange)
+
+    return fault
+
+
+def changed(**fields: Mapping[str, Any]) -> Callable[[Exchange], bytes]:
+    """The genuine body with other values: by endpoint, field and value; `...` leaves a field out."""
+
+    def body(exchange: Exchange) -> bytes:
+        new = {**fields.get(exchange.endpoint, {}), **fields.get("every", {})}
+        both = json.loads(exchange.genuine) | new
+        return json.dumps({name: value for name, value in both.items() if value is not ...}).encode()
+
+    return body
+
+
+def spliced(literal: bytes) -> Callable[[Exchange], bytes]:
+    """The genuine body with an unknown field of any bytes."""
+    return lambda exchange: exchange.genuine[:-1] + b',"new":' + literal + b"}"
+
+
+def say(data: bytes, then: Callable[[Exchange], object]) -> Fault:
+    """Send bytes, and then something else."""
+
+    async def fault(exchange: Exchange) -> None:
+        if data:
+            await exchange.send(data)
+            await asyncio.sleep(0.001)  # what is sent shall arrive before a reset overtakes it
+        result = then(exchange)
+        if isinstance(result, Awaitable):
+            await result
+
+    return fault
+
+
+def drip(seconds: float) -> Fault:
+    """A byte now and then, for ever."""
+
+    async def fault(exchange: Exchange) -> None:
+        await exchange.send(head(headers={"Content-Length": "1000000"}))
+        while not exchange.writer.is_closing():
+            await exchange.send(b" ")
+            await asyncio.sleep(seconds)
+
+    return fault
+
+
+class Faulty:
+    """The server; `async with` starts and stops it.
+
+    Args:
+        fault: what the requests get in place of the genuine answer.
+        times: only so many of them, the first; `None` is for ever.
+        segments: how many segments there are.
+        tls: to speak https.
+    """
+
+    def __init__(
+        self,
+        fault: Fault | None = None,
+        *,
+        times: int | None = None,
+        segments: int = 8,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.fault = fault
+        self.times = times
+        self.requests: list[Exchange] = []
+        self.connections = 0
+        self._workspace = Workspace(segments, 0)
+        self._tls = tls
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self._port, ssl=self._tls, backlog=1_024, limit=2**20
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self.drop()
+
+    async def drop(self) -> None:
+        """End every connection there is."""
+        tasks = list(self._open)
+        for task, writer in self._open.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    async def restart(self) -> None:
+        """Stop, and start again on the same port."""
+        await self.__aexit__()
+        await self.__aenter__()
+
+    @property
+    def base_url(self) -> str:
+        """Where it answers."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    @property
+    def ids(self) -> list[str]:
+        """The segments, oldest first."""
+        return self._workspace.live_ids
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while not writer.is_closing():
+                exchange = self._read(await reader.readuntil(b"\r\n\r\n"), reader, writer)
+                self.requests.append(exchange)
+                faulty = self.fault is not None and self.times != 0
+                if faulty and self.times is not None:
+                    self.times -= 1
+                await (self.fault if faulty and self.fault else answer())(exchange)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the client has gone, or does not speak HTTP
+        finally:
+            writer.close()
+
+    def _read(self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Exchange:
+        first, *lines = request.decode("latin-1").rstrip().split("\r\n")
+        target = first.split(" ")[1]
+        path = target.partition("?")[0]
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        exchange = Exchange(ENDPOINTS.get(path, path), target, headers, b"{}", reader, writer)
+        if path in ENDPOINTS:
+            try:
+                body = success_body(self._workspace, exchange.endpoint, exchange.query, time.time())  # type: ignore[arg-type]
+            except RefusedError as error:
+                body = {"message": str(error)}
+            exchange.genuine = json.dumps(body).encode()
+        return exchange

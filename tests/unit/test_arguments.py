@@ -1,0 +1,298 @@
+"""A wrong argument is refused when it is given, by name and range, and the key is never shown."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from braze_segments_async import BrazeSegments, ConfigError, Limits
+from braze_segments_async._arguments import (
+    check_base_url,
+    check_choice,
+    check_fraction,
+    check_integer,
+    check_key,
+    check_list,
+    check_seconds,
+    check_segment_id,
+    check_source,
+)
+
+HOST = "https://rest.iad-01.braze.com"
+SECRET = "d3adb33f-feed-c0ffee"
+quick = settings(max_examples=300)
+
+
+def problem(check: Any, *arguments: Any, **options: Any) -> str:
+    """What the refusal says."""
+    with pytest.raises(ConfigError) as caught:
+        check(*arguments, **options)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "n must be at least 1, got 0"),
+        (True, "n must be an integer of at least 1, got True"),
+        (2.0, "n must be an integer of at least 1, got 2.0"),
+        ("2", "n must be an integer of at least 1, got '2'"),
+        ([2], "n must be an integer of at least 1, got a list"),
+    ],
+)
+def test_an_integer_is_an_integer_in_range(value: object, text: str) -> None:
+    """No booleans, no floats, no text."""
+    assert problem(check_integer, "n", value, at_least=1) == text
+    check_integer("n", 1, at_least=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "t must be more than 0 seconds and finite, got 0"),
+        (float("nan"), "t must be more than 0 seconds and finite, got nan"),
+        (float("inf"), "t must be more than 0 seconds and finite, got inf"),
+        (False, "t must be a number of seconds, got False"),
+        (10**400, "t must be more than 0 seconds and finite, got a number far out of range"),
+        ("30", "t must be a number of seconds, got '30'"),
+    ],
+)
+def test_a_time_is_a_finite_number_of_seconds(value: object, text: str) -> None:
+    """Where 0 makes sense, it is taken."""
+    assert problem(check_seconds, "t", value) == text
+    check_seconds("t", 0.001)
+    check_seconds("t", 0, zero=True)
+    assert problem(check_seconds, "t", -1, zero=True) == "t must be 0 or more seconds and finite, got -1"
+
+
+@pytest.mark.parametrize("value", [1, 1.0, -0.1, float("nan"), True, "0.1", None, b""])
+def test_a_fraction_is_less_than_one(value: object) -> None:
+    """A reserve of everything would let nothing pass."""
+    assert problem(check_fraction, "r", value).startswith(
+        "r must be a fraction of at least 0 and less than 1"
+    )
+    check_fraction("reserve", 0)
+    check_fraction("reserve", 0.999)
+
+
+@pytest.mark.parametrize("value", ["up", "ASC", "", None, 1, ["asc"]])
+def test_a_choice_names_the_words_there_are(value: object) -> None:
+    """In the message, so that nobody has to look them up."""
+    text = problem(check_choice, "sort_direction", value, ("asc", "desc"))
+    assert text.startswith('sort_direction must be "asc" or "desc", got ')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("up", 0, "fast"), 'sort_direction must be "asc" or "desc", got \'up\''),
+        (("asc", -1, "fast"), "start_page must be at least 0, got -1"),
+        (("asc", True, "fast"), "start_page must be an integer of at least 0, got True"),
+        (("asc", 0, "sure"), 'consistency must be "fast" or "safe" or "strict", got \'sure\''),
+        (("asc", 1, "strict"), 'start_page must be 0 with consistency="strict", which compares whole walks'),
+    ],
+)
+def test_a_listing_checks_its_arguments(arguments: tuple[Any, ...], text: str) -> None:
+    """Before anything is sent, with what there is to choose from."""
+    assert problem(check_list, *arguments, 1) == text
+    check_list("desc", 7, "safe", 1)
+
+
+@pytest.mark.parametrize("of", ["an-id", b"an-id", 5, object()])
+def test_one_id_is_not_taken_for_its_letters(of: object) -> None:
+    """Text is iterable too: all the same it is one id, and `details` is the call for it."""
+    assert problem(check_source, of).startswith("of must be ids or segments")
+    for source in (None, [], ["a"], iter("a")):
+        check_source(source)
+
+
+def test_a_wrong_argument_is_shown_only_if_short_and_harmless() -> None:
+    """It may be anything: a whole body, or text that moves the cursor."""
+    assert problem(check_choice, "c", "x" * 100, ()).endswith(f"got '{'x' * 40}'")
+    assert problem(check_choice, "c", "a\x1b[2J\u202e", ()).isprintable()
+    assert problem(check_choice, "c", {"secret": SECRET}, ()).endswith("got a dict")
+
+
+@pytest.mark.parametrize(
+    ("check", "options"), [(check_seconds, {}), (check_fraction, {}), (check_integer, {"at_least": 1})]
+)
+def test_no_number_is_too_large_for_its_message(check: Any, options: dict[str, Any]) -> None:
+    """An absurd argument is a `ConfigError` as any other."""
+    assert problem(check, "n", -(10**5000), **options).startswith("n must be ")
+
+
+@pytest.mark.parametrize("name", ["connect", "read_timeout", "body", "file", "pages", "retry_quota"])
+def test_limits_are_checked_by_name(name: str) -> None:
+    """When they are made; only the retry quota may be 0. The defaults are as documented."""
+    least: dict[str, Any] = {name: 0 if name == "retry_quota" else 1}
+    assert getattr(Limits(**least), name) == least[name]
+    assert problem(Limits, **{name: least[name] - 1}).startswith(f"limits.{name} must be ")
+    assert (
+        Limits(connect=10, read_timeout=15, body=16 * 2**20, file=64 * 2**30, pages=10_000, retry_quota=500)
+        == Limits()
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", "segment_id is empty; ids come from list(), or from the dashboard's API Keys page"),
+        (None, "segment_id must be text, got None"),
+        (b"a", "segment_id must be text, got a bytes"),
+        ("a\ud800", "segment_id holds a lone surrogate, which cannot be sent as UTF-8"),
+    ],
+)
+def test_a_segment_id_is_what_can_be_sent(value: object, text: str) -> None:
+    """Opaque otherwise: any script, any length, any sign."""
+    assert problem(check_segment_id, value) == text
+    assert check_segment_id(" &=#/?+%\r\n日本") == " &=#/?+%\r\n日本"
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("", "api_key is empty; create one in the dashboard under Settings > API Keys"),
+        (" \n", "api_key is empty; create one in the dashboard under Settings > API Keys"),
+        (HOST, "api_key is a url; api_key and base_url seem to be in each other's place"),
+        (None, "api_key must be text, got NoneType"),
+        (SECRET.encode(), "api_key must be text, got bytes"),
+        (f"Bearer {SECRET}", "api_key must be the key alone, without `Bearer` in front"),
+        (f"bearer\t{SECRET}", "api_key must be the key alone, without `Bearer` in front"),
+        (f"{SECRET}\n", "api_key: character 21 of 21 is a line break"),
+        (f" {SECRET}", "api_key: character 1 of 21 is white space"),
+        (f"{SECRET}\x00", "api_key: character 21 of 21 is a control character"),
+        (f"{SECRET}\u00e9", "api_key: character 21 of 21 is not ASCII"),
+        (f"{SECRET}\u2028", "api_key: character 21 of 21 is white space"),
+        (f"\ud800{SECRET}", "api_key: character 1 of 21 is not ASCII"),
+    ],
+)
+def test_a_key_that_is_none_is_refused_unseen(key: object, text: str) -> None:
+    """The message says where in it the trouble is, and shows nothing of it."""
+    assert problem(check_key, key) == text
+
+
+@quick
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_any_key_is_taken_as_it_is_or_refused_unseen(before: str, after: str) -> None:
+    """The same text, all visible ASCII, or a `ConfigError` that holds nothing of it."""
+    key = f"{before}{SECRET}{after}"
+    try:
+        assert check_key(key) == key
+        assert re.fullmatch("[!-~]+", key)
+    except ConfigError as error:
+        shown = f"{error} {error!r} {vars(error)}"
+        assert SECRET not in shown
+        assert shown.isascii()
+
+
+@pytest.mark.parametrize(
+    ("given_url", "mended"),
+    [
+        (HOST, HOST),
+        (f"{HOST}/", HOST),
+        (f" {HOST}// ", HOST),
+        ("rest.iad-01.braze.com", HOST),
+        ("REST.iad-01.BRAZE.com/", HOST),
+        ("HTTPS://rest.iad-01.braze.com:443", HOST),
+        ("https://gateway.example/braze/v1/", "https://gateway.example/braze/v1"),
+        ("localhost:8443", "https://localhost:8443"),
+        ("http://localhost:8080/", "http://localhost:8080"),
+        ("http://127.0.0.2:8080", "http://127.0.0.2:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        (URL(f"{HOST}/"), HOST),
+    ],
+)
+def test_a_url_is_mended_where_it_is_clear(given_url: str | URL, mended: str) -> None:
+    """A missing scheme and a trailing slash; a path in front stays, and no host is refused for being new."""
+    assert str(check_base_url(given_url)) == mended
+    assert BrazeSegments("key", base_url=str(given_url)).base_url == mended
+
+
+NOT_A_URL = "base_url is not a url: {}; one looks like https://rest.iad-01.braze.com"
+NO_USER = "base_url must not hold a user or password; the key goes into api_key"
+NO_QUERY = "base_url must not have a query or a fragment"
+CLEAR = "base_url must be https (http is for loopback only): the key would travel in clear"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("", NOT_A_URL.format("''")),
+        ("https:///segments", NOT_A_URL.format("'https:///segments'")),
+        ("https://host:99999", NOT_A_URL.format("'https://host:99999'")),
+        ("https://[::1", NOT_A_URL.format("'https://[::1'")),
+        ("https://a\nb", NOT_A_URL.format(r"'https://a\\nb'")),
+        (f"https://u:{SECRET}@[::1", NOT_A_URL.format("(not shown)")),
+        (None, "base_url must be text, got None"),
+        (b"https://host", "base_url must be text, got a bytes"),
+        (f"https://user:{SECRET}@host", NO_USER),
+        (f"https://:{SECRET}@host", NO_USER),
+        (f"{HOST}?key={SECRET}", NO_QUERY),
+        (f"{HOST}/#{SECRET}", NO_QUERY),
+        (f"{HOST}?", NO_QUERY),
+        ("http://rest.iad-01.braze.com", CLEAR),
+        ("http://localhost.example", CLEAR),
+        ("ftp://localhost", CLEAR),
+    ],
+)
+def test_a_url_that_would_not_do_is_refused(url: Any, text: str) -> None:
+    """With the reason; whatever in it may be a password is not shown."""
+    assert problem(check_base_url, url) == text
+
+
+@pytest.mark.parametrize("host", ["dashboard-01.braze.com", "dashboard.braze.com", "SDK.iad-01.braze.com"])
+def test_another_service_of_brazes_is_a_common_mistake(host: str) -> None:
+    """It is named, with what the right one looks like."""
+    text = problem(check_base_url, host)
+    assert text.startswith(f"base_url: {host.lower()} is not the REST endpoint;")
+    assert "rest.iad-01.braze.com or rest.fra-01.braze.eu" in text
+
+
+@pytest.mark.parametrize("url", ["https://[]@", f"{SECRET}[]@/", "https://a b.com", "https://host /x"])
+def test_what_cannot_be_a_host_is_refused(url: str) -> None:
+    """Here, and not by a name server later."""
+    assert problem(check_base_url, url).startswith("base_url is not a url: ")
+
+
+def test_key_and_url_in_each_others_place_are_refused() -> None:
+    """Else the key would go to name servers, and into the message that there is no such host."""
+    assert SECRET not in problem(BrazeSegments, HOST, base_url=SECRET)
+
+
+URLS = st.lists(
+    st.sampled_from([*"/:@?#[]%. é", "https", "http", "://", "localhost", "host", "127.0.0.1", "::1", "8080"])
+    | st.text(st.characters(), max_size=2),
+    max_size=8,
+).map("".join)
+
+
+@quick
+@given(st.text(st.characters()) | URLS)
+@example("https://xn--ls8h.example")
+@example("https://ho%73t/%2F/")
+@example("https://\u2100.example")
+def test_any_url_is_taken_or_refused(text: str) -> None:
+    """Any text: a url that is its own normal form, safe for the key, or a `ConfigError` of one line."""
+    with suppress(ConfigError):
+        url = check_base_url(text)
+        assert check_base_url(str(url)) == url or not text.isascii()  # some scripts take yarl two rounds
+        assert (url.user, url.password, url.query_string, url.fragment) == (None, None, "", "")
+        assert url.scheme == "https" or url.host in {"localhost", "::1"} or str(url.host).startswith("127.")
+        return
+    assert problem(check_base_url, text).isprintable()
+
+
+@given(URLS, URLS)
+def test_a_password_in_a_url_is_never_shown(before: str, after: str) -> None:
+    """However broken the url is."""
+    with suppress(ConfigError):
+        check_base_url(f"{before}:{SECRET}@{after}")
+        return
+    assert SECRET not in problem(check_base_url, f"{before}:{SECRET}@{after}")

@@ -1,0 +1,174 @@
+"""The check says what a key can do, what is missing and what to do about it, and costs a few requests."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime
+
+import pytest
+
+from braze_segments_async import (
+    AuthenticationError,
+    BadRequestError,
+    BrazeError,
+    BrazeSegments,
+    CheckReport,
+    ClosedError,
+    PermissionDeniedError,
+    RateLimit,
+    RateLimitedError,
+    RetryPolicy,
+)
+from braze_segments_async._check import report_of
+from braze_segments_async._http.endpoints import DATA_SERIES, DETAILS, LIST
+from braze_segments_async.sandbox import Answer, Sandbox
+
+URL = "https://rest.example.com"
+AT_ONCE = RetryPolicy(attempts=2, backoff=0.0, max_rate_limit_wait=0.0)
+ALL = dict.fromkeys(
+    ["segments.list", "segments.details", "segments.data_series", "users.export.segment"], True
+)
+
+
+async def _checked(sandbox: Sandbox, *, key: str | None = None, base_url: str | None = None) -> CheckReport:
+    url = base_url or sandbox.base_url
+    async with BrazeSegments(key or sandbox.api_key, base_url=url, retry=AT_ONCE, reserve=0.0) as client:
+        return await client.check()
+
+
+async def test_all_is_well(sandbox: Sandbox) -> None:
+    """With every permission the report is ready and has no problem; four requests at most were sent."""
+    report = await _checked(sandbox)
+    assert report.ready
+    assert (report.host, report.key, report.permissions, report.problems) == (True, True, ALL, ())
+    assert report.base_url == sandbox.base_url
+    assert report.rate_limit is not None
+    assert report.rate_limit.limit == 250_000
+    assert report.rate_limit.resets_at is not None
+    assert len(sandbox.requests) <= 4
+    assert sandbox.count("users", 400) == 1  # nothing was started
+
+
+async def test_an_empty_workspace_is_asked_for_a_segment_nobody_has() -> None:
+    """Without a segment to ask for, Braze's 400 to an unknown id shows the permission just as well."""
+    async with Sandbox(0) as sandbox:
+        report = await _checked(sandbox)
+        assert sandbox.count("details", 400) == sandbox.count("data_series", 400) == 1
+    assert report.ready
+    assert (report.permissions, report.problems) == (ALL, ())
+
+
+async def test_a_missing_permission_is_named_with_the_remedy() -> None:
+    """A key without `segments.details` is not ready; the report names the permission and the place."""
+    async with Sandbox(5, permissions=set(ALL) - {"segments.details"}) as sandbox:
+        report = await _checked(sandbox)
+    assert not report.ready
+    assert (report.host, report.key) == (True, True)
+    assert report.permissions == ALL | {"segments.details": False}
+    (problem,) = report.problems
+    assert problem.startswith("the key lacks segments.details: in the dashboard under Settings > API Keys, ")
+
+
+async def test_size_histories_are_not_needed_for_an_export() -> None:
+    """A key without `segments.data_series` is ready, and told what it cannot do."""
+    async with Sandbox(5, permissions=("segments.list", "segments.details")) as sandbox:
+        report = await _checked(sandbox)
+    assert report.ready
+    assert report.problems[0].startswith(
+        "the key lacks segments.data_series, which only size histories need: "
+    )
+
+
+async def test_few_keys_may_read_users(
+    sandbox: Sandbox,
+) -> None:
+    """That a key lacks `users.export.segment` is told, and no problem."""
+    sandbox.inject(Answer(status=403), endpoint="users")
+    report = await _checked(sandbox)
+    assert (report.ready, report.problems) == (True, ())
+    assert report.permissions == ALL | {"users.export.segment": False}
+
+
+async def test_a_wrong_key(sandbox: Sandbox) -> None:
+    """A key that Braze does not know is said to be that, once; permissions are not guessed at."""
+    report = await _checked(sandbox, key="another-key")
+    assert (report.host, report.key, report.ready) == (True, False, False)
+    assert set(report.permissions.values()) == {None}
+    (problem,) = report.problems
+    assert problem.startswith("Braze does not accept the key: ")
+    assert "another-key" not in repr(report)
+
+
+async def test_no_host(sandbox: Sandbox) -> None:
+    """An endpoint nobody answers at is reported, with the error, and no further request tried."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        report = await _checked(sandbox, base_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
+    assert (report.host, report.key, report.ready, report.rate_limit) == (False, None, False, None)
+    (problem,) = report.problems
+    assert problem.startswith("GET /segments/list (page=0): no complete reply after 2 attempts: ")
+
+
+@pytest.mark.parametrize("status", [301, 404, 503])
+async def test_another_kind_of_host(sandbox: Sandbox, status: int) -> None:
+    """A host that answers otherwise than Braze does is not taken for it."""
+    sandbox.inject(Answer(status=status, body="<html>"))
+    report = await _checked(sandbox)
+    assert (report.host, report.key, report.ready) == (False, None, False)
+    assert f": {status} after " in report.problems[0]
+    assert {request.endpoint for request in sandbox.requests} == {"list"}
+
+
+async def test_a_used_up_allowance_is_reported_and_not_waited_for() -> None:
+    """Under a 429 the host is there, nothing is known of the key, and the report says until when."""
+    async with Sandbox(5, rate_limit=(1, 3_600.0)) as sandbox:
+        await _checked(sandbox)
+        report = await _checked(sandbox)
+    assert (report.host, report.key, report.ready) == (True, None, False)
+    assert report.rate_limit is not None
+    assert report.rate_limit.remaining == 0
+    (problem,) = report.problems
+    assert problem.startswith("the workspace's rate limit allows no request before 20")
+
+
+async def test_a_client_that_is_not_open() -> None:
+    """What is the caller's own mistake is raised."""
+    with pytest.raises(ClosedError):
+        await BrazeSegments("key", base_url=URL).check()
+
+
+def test_a_401_for_a_missing_permission() -> None:
+    """A 401 beside a success is of the permission, not of the key: Braze has been reported to answer so."""
+    told = RateLimit(10, 5, datetime(2026, 11, 22, tzinfo=UTC))
+    report = report_of(URL, {LIST: None, DETAILS: AuthenticationError(status=401), DATA_SERIES: None}, told)
+    assert (report.key, report.ready, report.rate_limit) == (True, False, told)
+    assert report.permissions == ALL | {"segments.details": False, "users.export.segment": None}
+
+
+def test_a_key_of_another_instance() -> None:
+    """The problem names the instance that was asked, since a key works on its own only."""
+    report = report_of("https://rest.iad-01.braze.com", {LIST: AuthenticationError(status=401)}, None)
+    assert report.key is False
+    assert "; rest.iad-01.braze.com is US-01, and a key works on its own instance only" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "granted"),
+    [
+        (None, True),
+        (BadRequestError(status=400), True),
+        (PermissionDeniedError(status=403), False),
+        (RateLimitedError(status=429), None),
+        (BrazeError("?"), None),
+    ],
+)
+def test_what_an_answer_says_of_a_permission(error: BrazeError | None, granted: bool | None) -> None:  # noqa: FBT001
+    """200 and 400 show it, 403 denies it, anything else says nothing; nor does a probe that was not made."""
+    report = report_of(URL, {LIST: None, DETAILS: error}, None)
+    assert report.permissions == {
+        "segments.list": True,
+        "segments.details": granted,
+        "segments.data_series": None,
+        "users.export.segment": None,
+    }
+    assert report.ready is (granted is True)

@@ -1,0 +1,69 @@
+"""Braze's clusters by name: the hosts they have, and the mistakes that are told from one another."""
+
+from __future__ import annotations
+
+import pytest
+from fault_client import KEY, client_of
+from raw_server import Faulty, answer
+
+from braze_segments_async import AuthenticationError, BrazeSegments, Instance
+from braze_segments_async._instances import likely_mistake
+
+
+def test_instances_have_the_hosts_braze_lists() -> None:
+    """US-10 is not iad-10, and the EU is on .eu."""
+    hosts = {f"US-0{n}": f"rest.iad-0{n}.braze.com" for n in range(1, 9)}
+    hosts |= {f"{place}-01": f"rest.{place.lower()}-01.braze.com" for place in ("AU", "ID", "JP", "KR")}
+    hosts |= {
+        "EU-01": "rest.fra-01.braze.eu",
+        "EU-02": "rest.fra-02.braze.eu",
+        "US-10": "rest.us-10.braze.com",
+    }
+    assert {each.label: each.value for each in Instance} == {
+        label: f"https://{host}" for label, host in hosts.items()
+    }
+
+
+@pytest.mark.parametrize("instance", Instance)
+def test_an_instance_is_a_base_url(instance: Instance) -> None:
+    """As it is, and as its text."""
+    assert BrazeSegments("KEY", base_url=instance).base_url == str(instance) == instance.value
+
+
+@pytest.mark.parametrize(
+    ("host", "meant"),
+    [
+        ("rest.iad-10.braze.com", "rest.us-10.braze.com (US-10)"),
+        ("rest.fra-01.braze.com", "rest.fra-01.braze.eu (EU-01)"),
+        ("rest.eu-02.braze.com", "rest.fra-02.braze.eu (EU-02)"),
+        ("rest.us-03.braze.com", "rest.iad-03.braze.com (US-03)"),
+        ("rest.jp-01.braze.eu", "rest.jp-01.braze.com (JP-01)"),
+    ],
+)
+def test_a_host_that_is_nearly_right(host: str, meant: str) -> None:
+    """The one that was meant is named, from region and number alone."""
+    assert likely_mistake(host) == f"; did you mean {meant}?"
+
+
+@pytest.mark.parametrize("host", ["", "localhost", "rest.iad-99.braze.com", "rest.mars-01.braze.com", "a.b"])
+def test_nothing_is_guessed_of_other_hosts(host: str) -> None:
+    """New clusters appear, and gateways stand in front of them."""
+    assert likely_mistake(host) == ""
+
+
+def test_a_host_that_is_right_may_be_the_wrong_one() -> None:
+    """Keys work on one instance only, and US-01 and EU-01 are taken for each other."""
+    hint = likely_mistake("rest.iad-01.braze.com")
+    assert hint.startswith("; rest.iad-01.braze.com is US-01, and a key works on its own instance only: ")
+    assert "dashboard-01.braze.eu is EU-01" in hint
+
+
+async def test_a_401_names_the_likely_mistake() -> None:
+    """Once, behind what it says anyway, however many requests meet it."""
+    async with Faulty(answer(401)) as server, client_of(server.base_url) as client:
+        client._pipeline._hint = likely_mistake("rest.iad-10.braze.com")
+        for segment_id in ("a", "b"):
+            with pytest.raises(AuthenticationError) as caught:
+                await client.details(segment_id)
+            assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
+            assert KEY not in str(caught.value)

@@ -1,0 +1,498 @@
+"""An export of a segment's users: started, waited for, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fault_client import FAST, KEY, Clock, client_of
+from raw_server import Exchange, Faulty, answer, say
+from users_helpers import LIFE, QUERY, FileHost, all_users, export_at, once, packed, people
+
+from braze_segments_async import (
+    BrazeError,
+    BrazeSegments,
+    ClosedError,
+    ConfigError,
+    ExportError,
+    ExportExpiredError,
+    ExportRunningError,
+    Limits,
+    RateLimitedError,
+    ReplyError,
+    RetryPolicy,
+    ServerError,
+    StatusError,
+    TimedOutError,
+    TransportError,
+    UsersExport,
+)
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from raw_server import Fault
+
+FIELDS = ["external_id", "email"]
+NOON = 1_800_000_000.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Only sleeping moves it."""
+    return Clock(NOON)
+
+
+@pytest.fixture
+async def braze(clock: Clock) -> AsyncIterator[Sandbox]:
+    """Three segments of 12 users each; a file takes ten minutes."""
+    async with Sandbox(3, users=12, users_per_file=5, export_delay=600, clock=clock, api_key=KEY) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def segments(braze: Sandbox) -> AsyncIterator[BrazeSegments]:
+    """An open client of it."""
+    async with client_of(braze.base_url) as client:
+        yield client
+
+
+async def started(client: BrazeSegments, segment_id: str, clock: Clock) -> UsersExport:
+    """An export whose time is the clock's."""
+
+    async def sleep(seconds: float) -> None:
+        clock.slept.append(seconds)
+        clock.now += seconds
+
+    export = await client.export_users(segment_id, fields=FIELDS)
+    export._clock, export._sleep, export._expires = clock, sleep, clock() + LIFE
+    return export
+
+
+# --- starting -----------------------------------------------------------------------------------------
+
+
+async def test_an_export_is_asked_for_as_documented(braze: Sandbox, segments: BrazeSegments) -> None:
+    """One POST of what was asked for and nothing else; the job tells where the files will be."""
+    segment_id = braze.segment_ids[0]
+    export = await segments.export_users(segment_id, fields=FIELDS)
+    assert [(r.method, r.path, r.query, r.body) for r in braze.requests] == [
+        ("POST", "/users/export/segment", {}, {"segment_id": segment_id, "fields_to_export": FIELDS})
+    ]
+    assert braze.requests[0].headers["Content-Type"] == "application/json"
+    assert export.segment_id == segment_id
+    assert export.object_prefix
+    assert export.url is not None
+    assert export.object_prefix in export.url
+    assert not braze.file_requests
+
+
+async def test_a_segment_of_the_list_and_every_option(braze: Sandbox, segments: BrazeSegments) -> None:
+    """A segment will do for its id; the callback and the format go along."""
+    segment = await anext(aiter(segments.list()))
+    await segments.export_users(
+        segment,
+        fields=("email",),
+        callback_endpoint="https://a.example/ready",
+        output_format="gzip",
+    )
+    assert braze.requests[-1].body == {
+        "segment_id": segment.id,
+        "fields_to_export": ["email"],
+        "callback_endpoint": "https://a.example/ready",
+        "output_format": "gzip",
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fields": "email"},
+        {"fields": []},
+        {"fields": [""]},
+        {"fields": [1]},
+        {"fields": None},
+        {"fields": FIELDS, "output_format": "tar"},
+        {"fields": FIELDS, "callback_endpoint": 1},
+        {"fields": FIELDS, "segment_id": ""},
+        {"fields": FIELDS, "segment_id": 3},
+    ],
+    ids=str,
+)
+async def test_a_wrong_argument(braze: Sandbox, segments: BrazeSegments, options: dict[str, Any]) -> None:
+    """It is refused before anything is sent."""
+    with pytest.raises(ConfigError):
+        await segments.export_users(**{"segment_id": braze.segment_ids[0], **options})
+    assert not braze.requests
+
+
+async def test_no_permission(clock: Clock) -> None:
+    """A key without the permission is told its name."""
+    async with (
+        Sandbox(1, permissions=["segments.list"], api_key=KEY, clock=clock) as sandbox,
+        client_of(sandbox.base_url) as client,
+    ):
+        with pytest.raises(BrazeError, match=r"403 .* needs the permission users\.export\.segment"):
+            await client.export_users(sandbox.segment_ids[0], fields=FIELDS)
+
+
+# --- a POST is not repeated where it may have arrived ---------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [202, 408, 500, 502, 503, 504])
+async def test_an_outage(braze: Sandbox, segments: BrazeSegments, status: int) -> None:
+    """A status that another request would be repeated for ends this one, which says so."""
+    braze.inject(Answer(status=status), endpoint="users")
+    with pytest.raises(ServerError, match="not sent again, since it may have arrived") as caught:
+        await segments.export_users(braze.segment_ids[0], fields=FIELDS)
+    assert (braze.count("users"), caught.value.attempts, caught.value.status) == (1, 1, status)
+    assert caught.value.endpoint == "POST /users/export/segment"
+    assert caught.value.segment_id == braze.segment_ids[0]
+
+
+@pytest.mark.parametrize("body", ["<html>", '{"message": "success"', '["success"]', '{"message": 1}', "{}"])
+async def test_an_answer_that_cannot_be_read(braze: Sandbox, segments: BrazeSegments, body: str) -> None:
+    """The export may be under way: it is not asked for a second time."""
+    braze.inject(Answer(status=201, body=body), endpoint="users")
+    with pytest.raises(ReplyError, match="not sent again, since it may have arrived"):
+        await segments.export_users(braze.segment_ids[0], fields=FIELDS)
+    assert braze.count("users") == 1
+
+
+LOST: dict[str, Fault] = {
+    "reset": say(b"", Exchange.reset),
+    "closed": say(b"", Exchange.close),
+    "half a head": say(b"HTTP/1.1 20", Exchange.close),
+    "silence": say(b"", Exchange.wait_until_gone),
+    "half a body": say(b"HTTP/1.1 201 X\r\nContent-Length: 99\r\n\r\n{", Exchange.close),
+}
+
+
+@pytest.mark.parametrize("fault", LOST)
+async def test_a_connection_that_is_lost(fault: str) -> None:
+    """Lost after the request went out, it is not sent again."""
+    async with (
+        Faulty(LOST[fault]) as server,
+        client_of(server.base_url, timeout=0.1 if fault == "silence" else 30.0) as client,
+    ):
+        with pytest.raises(TransportError, match="not sent again, since it may have arrived") as caught:
+            await client.export_users("a", fields=FIELDS)
+        assert len(server.requests) == 1
+    assert isinstance(caught.value, TimedOutError) == (fault == "silence")
+    assert caught.value.sent
+
+
+async def test_a_connection_that_is_refused(clock: Clock) -> None:
+    """Where nothing was sent, it is tried again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    sandbox = Sandbox(1, port=port, api_key=KEY, users=3, clock=clock)
+    async with client_of(f"http://127.0.0.1:{port}", retry=RetryPolicy()) as client:
+
+        async def later(_: float) -> None:
+            await sandbox.__aenter__()
+
+        client._pipeline._retrier._sleep = later
+        try:
+            export = await client.export_users(sandbox.segment_ids[0], fields=FIELDS)
+            assert len(await all_users(export)) == 3
+        finally:
+            with suppress(RuntimeError):
+                await sandbox.__aexit__(None, None, None)
+        assert (sandbox.count("users"), client.stats.retries) == (1, 1)
+
+
+async def test_the_rate_limit(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+    """A 429 of the allowance is waited for and sent again, as any other request's."""
+    braze.inject(Answer(status=429, headers={"Retry-After": "30"}), endpoint="users", ordinals=1)
+    clock.drive(segments)
+    await segments.export_users(braze.segment_ids[0], fields=FIELDS)
+    assert [r.status for r in braze.requests] == [429, 201]
+    assert clock.now >= NOON + 30
+
+
+async def test_an_export_that_is_running(braze: Sandbox, segments: BrazeSegments) -> None:
+    """A 429 that is not of the allowance is an error of its own, and holds up nobody else."""
+    one, other = braze.segment_ids[:2]
+    await segments.export_users(one, fields=FIELDS)
+    with pytest.raises(ExportRunningError, match=r"running already: wait .* cancel_exports\(\)") as caught:
+        await segments.export_users(one, fields=FIELDS)
+    assert not isinstance(caught.value, RateLimitedError)
+    assert isinstance(caught.value, StatusError)
+    assert (caught.value.status, caught.value.attempts) == (429, 1)
+    assert segments.stats.paused_until is None
+    assert segments.stats.retries == 0
+    await asyncio.wait_for(segments.details(one), 5)
+    await segments.export_users(other, fields=FIELDS)
+    assert braze.count("users") == 3
+
+
+async def test_ended(braze: Sandbox, segments: BrazeSegments) -> None:
+    """What is cancelled runs no more, so that another can be started."""
+    one = braze.segment_ids[0]
+    await segments.export_users(one, fields=FIELDS)
+    await segments.cancel_exports(one)
+    assert (braze.requests[-1].path, braze.requests[-1].body) == (
+        "/export/segment/cancel",
+        {"segment_id": one},
+    )
+    await segments.export_users(one, fields=FIELDS)
+    with pytest.raises(ConfigError):
+        await segments.cancel_exports("")
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+async def test_ending_is_acknowledged(braze: Sandbox, segments: BrazeSegments, status: int) -> None:
+    """What Braze answers is not documented: any success will do."""
+    braze.inject(Answer(status=status, body=""), endpoint="cancel")
+    await segments.cancel_exports(braze.segment_ids[0])
+
+
+async def test_ending_fails(braze: Sandbox, segments: BrazeSegments) -> None:
+    """A failure is one."""
+    braze.inject(Answer(status=202), endpoint="cancel", ordinals=1)
+    with pytest.raises(ServerError, match="maintenance"):
+        await segments.cancel_exports(braze.segment_ids[0])
+    with pytest.raises(BrazeError, match="400 after 1 attempt"):
+        await segments.cancel_exports("no-such-segment")
+
+
+# --- waiting ------------------------------------------------------------------------------------------
+
+
+async def test_not_yet(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+    """The file is asked for at first every second, then less and less often; a byte of it at a time."""
+    export = await started(segments, braze.segment_ids[0], clock)
+    await export.wait()
+    assert NOON + 600 <= clock.now <= NOON + 600 + 72
+    assert 0.8 <= clock.slept[0] <= 1.2
+    assert max(clock.slept) <= 72
+    assert len(clock.slept) < 25
+    assert {r.status for r in braze.file_requests[:-1]} == {403}
+    assert braze.file_requests[-1].status == 206
+    assert {r.headers["Range"] for r in braze.file_requests} == {"bytes=0-0"}
+    assert len(await all_users(export)) == 12
+    assert len(braze.requests) == 1
+
+
+async def test_users_wait_by_themselves(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+    """Whoever reads at once need not call `wait` before."""
+    export = await started(segments, braze.segment_ids[0], clock)
+    assert (export.size, export.received) == (None, 0)
+    users = await all_users(export)
+    assert [set(user) <= set(FIELDS) for user in users] == [True] * 12
+    assert clock.now >= NOON + 600
+    assert export.size == export.received > 100
+    lines = [line async for line in export.lines()]
+    assert len(lines) == 12
+    assert braze.count("file", 206) == 3  # one byte, and the file twice
+
+
+async def test_not_found_is_not_yet(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+    """A 404 says the same as a 403."""
+    braze.inject(Answer(status=404), endpoint="file", times=3)
+    export = await started(segments, braze.segment_ids[0], clock)
+    clock.now += 600
+    await export.wait()
+    assert [r.status for r in braze.file_requests] == [404, 404, 404, 206]
+
+
+async def test_a_timeout(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+    """It ends the waiting to the second, and says what can be done; waiting again is one of the things."""
+    export = await started(segments, braze.segment_ids[0], clock)
+    with pytest.raises(
+        TimedOutError, match=r"not ready within 30 s; .* wait again, or .* cancel_exports\(\)"
+    ) as caught:
+        await export.wait(timeout=30)
+    assert clock.now == NOON + 30
+    assert (caught.value.segment_id, caught.value.attempts) == (braze.segment_ids[0], 0)
+    asked = len(braze.file_requests)
+    with pytest.raises(TimedOutError):
+        await export.wait(timeout=0)
+    assert len(braze.file_requests) == asked + 1
+    await export.wait(timeout=3_600)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "1", True])
+async def test_a_wrong_timeout(braze: Sandbox, segments: BrazeSegments, timeout: Any) -> None:  # noqa: ASYNC109
+    """It is refused before anything is sent."""
+    export = await segments.export_users(braze.segment_ids[0], fields=FIELDS)
+    with pytest.raises(ConfigError, match="timeout"):
+        await export.wait(timeout=timeout)
+    assert not braze.file_requests
+
+
+async def test_never_ready(clock: Clock) -> None:
+    """After the four hours that a url lives there is a clear error, whatever the timeout."""
+    async with (
+        Sandbox(1, export_delay=20_000, clock=clock, api_key=KEY) as sandbox,
+        client_of(sandbox.base_url) as client,
+    ):
+        export = await started(client, sandbox.segment_ids[0], clock)
+        with pytest.raises(ExportExpiredError, match=r"four hours .* export the users again") as caught:
+            await export.wait(timeout=50_000)
+        assert isinstance(caught.value, ExportError)
+        assert clock.now == NOON + LIFE
+        assert len(sandbox.file_requests) < 320
+
+
+async def test_cancelled_at_braze(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+    """A cancelled export looks like one that is not ready yet; in the end the error says so."""
+    export = await started(segments, braze.segment_ids[0], clock)
+    await segments.cancel_exports(braze.segment_ids[0])
+    export._expires = clock() + 900
+    with pytest.raises(ExportExpiredError, match="as if the export was cancelled"):
+        await export.wait()
+
+
+async def test_gone_before_it_was_read(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+    """A url that was good and is not any more is an error, not something to wait for."""
+    export = await started(segments, braze.segment_ids[0], clock)
+    await export.wait()
+    clock.now = NOON + LIFE + 1
+    slept = len(clock.slept)
+    with pytest.raises(ExportExpiredError, match="not there any more; export the users again"):
+        await all_users(export)
+    assert len(clock.slept) == slept
+
+
+@pytest.mark.parametrize("absent", [True, False])
+async def test_cloud_storage(clock: Clock, *, absent: bool) -> None:
+    """A workspace with storage of its own gives no url: the error tells where its files are put."""
+    async with (
+        Sandbox(1, cloud_storage=True, clock=clock, api_key=KEY) as sandbox,
+        client_of(sandbox.base_url) as client,
+    ):
+        if not absent:
+            body = {"message": "success", "object_prefix": "a-prefix", "url": None}
+            sandbox.inject(Answer(status=201, body=body), endpoint="users")
+        export = await client.export_users(sandbox.segment_ids[0], fields=FIELDS)
+        assert export.url is None
+        assert export.object_prefix
+        for attempt in (export.wait, export.users().__anext__, export.lines().__anext__):
+            with pytest.raises(ExportError, match=f"cloud storage .* below {export.object_prefix}"):
+                await attempt()
+        assert not sandbox.file_requests
+
+
+# --- a host that fails while it is waited for -----------------------------------------------------------
+
+
+async def test_an_outage_of_the_host(clock: Clock) -> None:
+    """Once the host has answered, minutes without it are no reason to give up hours of waiting."""
+    faults: list[Fault] = [answer(403, b""), *[say(b"", Exchange.reset)] * 30, *[answer(503, b"")] * 30]
+
+    async def host(exchange: Exchange) -> None:
+        await (faults.pop(0) if faults else FileHost(packed([people(2)])))(exchange)
+
+    async with Faulty(host) as server, client_of(server.base_url) as client:
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        await export.wait()
+        assert not faults
+        assert len(await all_users(export)) == 2
+
+
+@pytest.mark.parametrize(("fault", "error"), [("reset", TransportError), ("busy", ServerError)])
+async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[BrazeError]) -> None:
+    """Where the host has never answered, the first failure is told: it may be for good."""
+    faults = {"reset": say(b"", Exchange.reset), "busy": answer(503, b"")}
+    async with Faulty(faults[fault]) as server, client_of(server.base_url) as client:
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        with pytest.raises(error) as caught:
+            await export.wait()
+        assert caught.value.attempts == FAST.attempts
+        assert not clock.slept
+        assert client.stats.paused_until is None
+
+
+async def test_an_outage_at_the_end(clock: Clock) -> None:
+    """A timeout during an outage of the host tells of the outage."""
+    fault = once(answer(403, b""), say(b"", Exchange.reset))
+    async with Faulty(fault) as server, client_of(server.base_url) as client:
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        with pytest.raises(TransportError, match="was lost") as caught:
+            await export.wait(timeout=60)
+        assert not isinstance(caught.value, TimedOutError)
+
+
+@pytest.mark.parametrize("status", [400, 401, 405, 410, 416])
+async def test_a_host_that_refuses(clock: Clock, status: int) -> None:
+    """Any other refusal is told at once."""
+    async with Faulty(answer(status, b"<Error/>")) as server, client_of(server.base_url) as client:
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        with pytest.raises(StatusError, match=f"{status} after 1 attempt: the host of the file refuses it"):
+            await export.wait()
+        assert len(server.requests) == 1
+
+
+# --- left in the middle -------------------------------------------------------------------------------
+
+
+async def test_the_client_is_closed_in_a_pause(braze: Sandbox) -> None:
+    """Whoever waits hears of it at once, and not after the pause."""
+    async with client_of(braze.base_url) as client:
+        export = await client.export_users(braze.segment_ids[0], fields=FIELDS)
+        paused = asyncio.Event()
+
+        async def pause(_: float) -> None:
+            paused.set()
+            await asyncio.sleep(3_600)
+
+        export._sleep = pause
+        waiting = asyncio.create_task(export.wait())
+        await paused.wait()
+        await client.aclose()
+        with pytest.raises(ClosedError):
+            await asyncio.wait_for(waiting, 1)
+        with pytest.raises(ClosedError):
+            await export.wait()
+
+
+@pytest.mark.parametrize("where", ["in a pause", "at the host"])
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_cancelled_while_waiting(where: str, how: str) -> None:
+    """Cancellation comes through as what it is, at once; the export can be waited for afterwards."""
+    faults = {"in a pause": answer(403, b""), "at the host": say(b"", Exchange.wait_until_gone)}
+    async with Faulty(faults[where]) as server, client_of(server.base_url) as client:
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
+        waiting = asyncio.create_task(export.wait())
+        while not server.requests:  # noqa: ASYNC110 - the server is not to know who waits
+            await asyncio.sleep(0.001)
+        if how == "cancel":
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        else:
+            with pytest.raises(TimeoutError) as caught:
+                await asyncio.wait_for(waiting, 0.01)
+            assert not isinstance(caught.value, BrazeError)
+        server.fault = FileHost(packed([people(2)]))
+        assert len(await all_users(export)) == 2
+
+
+async def test_before_and_after(braze: Sandbox) -> None:
+    """A client that is not open says how to open it."""
+    client = client_of(braze.base_url)
+    with pytest.raises(ClosedError, match="open the client first"):
+        await client.export_users(braze.segment_ids[0], fields=FIELDS)
+    with pytest.raises(ClosedError, match="open the client first"):
+        await client.cancel_exports(braze.segment_ids[0])
+    assert not braze.requests
+
+
+async def test_an_outage_of_the_file_host_costs_no_retries(sandbox: Sandbox) -> None:
+    """A wait asks again anyway: when the file is there at last, the client has all its retries left."""
+    sandbox.inject(Answer(status=503), endpoint="file", ordinals=range(2, 120))
+    sandbox.inject(Answer(status=403), endpoint="file", ordinals=1)
+    async with BrazeSegments(
+        sandbox.api_key, base_url=sandbox.base_url, retry=RetryPolicy(backoff=0.0)
+    ) as client:
+        export = await client.export_users(sandbox.segment_ids[0], fields=["email"])
+        export._sleep = lambda _: asyncio.sleep(0)
+        await export.wait()
+        assert sandbox.count("file") == 120
+        assert client._retrier._budget._tokens == Limits().retry_quota

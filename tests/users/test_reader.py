@@ -1,0 +1,278 @@
+"""The ZIP of a users export is read to its last byte, in little memory, or refused; never read in part."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import tracemalloc
+import zipfile
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from users_helpers import PERSON, packed, people
+
+from braze_segments_async import ReplyError
+from braze_segments_async._support.threads import CancelToken
+from braze_segments_async._users.reader import batches, read_users
+
+LONGEST = 2**20
+BOMB = 100 * 2**20
+
+
+def users_in(data: bytes, *, longest: int = LONGEST) -> list[dict[str, Any]]:
+    """What is read of a ZIP on a disk, where zipfile meets other errors than in memory."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        found = list(read_users(file, longest, CancelToken()))
+    assert all(json.loads(line) == user for line, user in found)
+    assert all(line.strip() == line and b"\n" not in line for line, _ in found)
+    return [user for _, user in found]
+
+
+def problem_of(data: bytes, **options: int) -> str:
+    """What is said of a ZIP that is refused; nothing of a user is in it."""
+    with pytest.raises(ReplyError) as caught:
+        users_in(data, **options)
+    error = caught.value
+    for secret in (PERSON, "ada", "private"):
+        assert secret not in f"{error} {error.path} {error.args}"
+    assert error.__context__ is None
+    return f"{error} @ {error.path}"
+
+
+# --- what is accepted ---------------------------------------------------------------------------------
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+_USERS = st.dictionaries(st.text(max_size=8), _VALUES, max_size=4)
+
+
+@st.composite
+def _members(draw: st.DrawFn) -> tuple[bytes, list[dict[str, Any]]]:
+    """A file of users as somebody's program may write it, and the users."""
+    users = draw(st.lists(_USERS, max_size=5))
+    plain = draw(st.booleans())
+    text = "\ufeff" if draw(st.booleans()) else ""
+    for user in users:
+        end = draw(st.sampled_from(["\n", "\r\n", " \n", "\n\n", "\n \t\r\n"]))
+        text += draw(st.sampled_from(["", " ", "\t"])) + json.dumps(user, ensure_ascii=not plain) + end
+    return (text.rstrip() if draw(st.booleans()) else text).encode(), users
+
+
+@settings(max_examples=50)
+@given(st.lists(_members(), max_size=5), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+def test_any_users(members: list[tuple[bytes, list[dict[str, Any]]]], method: int) -> None:
+    """Whatever Braze's JSON, line ends and files are, each user comes once, in order, as what they are."""
+    data = packed([text for text, _ in members], method=method)
+    assert users_in(data) == [user for _, users in members for user in users]
+
+
+@pytest.mark.parametrize(
+    "text", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e", "\r", "\0", "\ud800", "\U0001f525"]
+)
+def test_no_other_line_ends(text: str) -> None:
+    r"""Only \n ends a line, whatever else Python or Unicode takes for an end."""
+    user = {"name": f"a{text}b"}
+    assert users_in(packed([json.dumps(user).encode()])) == [user]
+    if ord(text) >= 32 and text != "\ud800":
+        assert users_in(packed([json.dumps(user, ensure_ascii=False).encode()])) == [user]
+
+
+def test_numbers_are_exact() -> None:
+    """A number that a float would round is kept."""
+    assert users_in(packed([b'{"id": 9007199254740993}'])) == [{"id": 9007199254740993}]
+
+
+@pytest.mark.parametrize(
+    "members", [[], [b""], [b"", b""], [b"\n"], [b"\r\n \n"], [b"\xef\xbb\xbf"]], ids=str
+)
+def test_no_users(members: list[bytes]) -> None:
+    """A segment without users is a ZIP of no files, or of files without lines."""
+    assert users_in(packed(members)) == []
+
+
+def test_folders() -> None:
+    """An entry for a folder is no file of users."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("users/", b"")
+        archive.writestr("users/1.json", b'{"a":1}\n')
+    assert users_in(file.getvalue()) == [{"a": 1}]
+
+
+def test_more_files_than_the_end_record_can_count() -> None:
+    """A ZIP of 65,536 files or more has their number in a zip64 record."""
+    assert users_in(packed([people(1), *[b""] * 65_534, people(2)])) == people(1) + people(2)
+
+
+# --- what is refused ----------------------------------------------------------------------------------
+
+
+def test_cut_anywhere() -> None:
+    """No beginning of a ZIP is taken for the whole."""
+    data = packed([people(3), people(2)])
+    for length in range(len(data)):
+        assert "the ZIP is damaged" in problem_of(data[:length])
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_any_byte_changed(method: int) -> None:
+    """Whatever byte is another, all users come as they are or an error does."""
+    data = packed([people(3), people(2), people(1)], method=method)
+    whole = people(3) + people(2) + people(1)
+    for place in range(len(data)):
+        for other in {0, 255, data[place] ^ 1, data[place] ^ 128, data[place] ^ 8} - {data[place]}:
+            changed = data[:place] + bytes([other]) + data[place + 1 :]
+            with suppress(ReplyError):
+                assert users_in(changed) == whole
+
+
+def test_a_changed_file_is_named() -> None:
+    """A wrong checksum says which of the files."""
+    data = packed([people(3), people(2)], method=zipfile.ZIP_STORED)
+    place = data.rindex(b"u1")
+    changed = data[:place] + b"u8" + data[place + 2 :]
+    assert problem_of(changed) == (
+        "unusable reply: the ZIP is damaged: the size or checksum of a file is wrong; export the users again"
+        " @ file 2 of the ZIP"
+    )
+
+
+def test_a_directory_that_has_lost_entries() -> None:
+    """A directory that is said to be shorter, which zipfile takes without a word."""
+    data = bytearray(packed([people(3), people(2)]))
+    comment_length = data.index(b"PK\x01\x02") + 32
+    data[comment_length : comment_length + 2] = b"\xff\xff"  # the first entry takes up all of it
+    assert "the ZIP is damaged" in problem_of(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<Error/>", b"PK\x05\x06", b'{"external_id": "1"}\n', b"\x1f\x8b\x08" + b"\0" * 99],
+    ids=str,
+)
+def test_no_zip(data: bytes) -> None:
+    """A page of HTML, JSON or gzip is no ZIP."""
+    assert "the ZIP is damaged: there is no end record" in problem_of(data)
+
+
+def test_encrypted() -> None:
+    """A ZIP that wants a password is refused."""
+    data = bytearray(packed([people(1)]))
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + flags] |= 1
+    assert "encrypted" in problem_of(bytes(data))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packed_in_another_way(method: int) -> None:
+    """What Python cannot unpack in bounded memory is refused."""
+    assert "packed in a way that Braze does not use" in problem_of(packed([people(1)], method=method))
+
+
+NO_USERS: dict[str, tuple[str | bytes, str]] = {
+    "no JSON": (f'{{"email": "{PERSON}"', "not JSON: Expecting ',' delimiter at character 40"),
+    "two": (f'{{"email": "{PERSON}"}} {{}}', "not JSON: Extra data at character 42"),
+    "NaN": (f'{{"email": "{PERSON}", "a": NaN}}', "a number that JSON or Python does not take"),
+    "infinite": ('{"a": -Infinity}', "a number that JSON or Python does not take"),
+    "digits": (f'{{"a": {"9" * 5_000}}}', "a number that JSON or Python does not take"),
+    "deep": ("[" * 100_000, "JSON nested too deeply"),
+    "a list": (f'["{PERSON}"]', "not an object"),
+    "a text": (f'"{PERSON}"', "not an object"),
+    "null": ("null", "not an object"),
+    "a number": ("1", "not an object"),
+    "HTML": ("<html>", "a page of HTML"),
+    "lone return": ('{"a": 1}\r{"b": 2}', "not JSON: Extra data at character 9"),
+    "long": (f'{{"email": "{PERSON * 50_000}"}}', "longer than limits.body (1,048,576 bytes)"),
+    "not UTF-8": (b'{"email": "\xff\xfe ' + PERSON.encode() + b'"}', "not UTF-8 at byte 11"),
+    "UTF-16": (f'{{"email": "{PERSON}"}}'.encode("utf-16"), "not UTF-8 at byte 0"),
+}
+
+
+@pytest.mark.parametrize("name", NO_USERS)
+def test_a_line_that_is_no_user(name: str) -> None:
+    """It is refused, and the message tells in which file and line it is, and nothing of what it says."""
+    text, says = NO_USERS[name]
+    line = text if isinstance(text, bytes) else text.encode()
+    told = problem_of(packed([people(2), b'{"a": 1}\n\n' + line + b"\n"]))
+    assert told.startswith(f"unusable reply: a user that cannot be read: {says}")
+    assert told.endswith(" @ file 2 of the ZIP, line 3")
+
+
+def test_a_hostile_name() -> None:
+    """The name of a file in the ZIP cannot do anything in a terminal or a log."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("\x1b[2J\r\nERROR \u202e" + "x" * 500, b"no user")
+    assert problem_of(file.getvalue()).isprintable()
+    assert len(problem_of(file.getvalue())) < 500
+
+
+def test_users_before_the_damage() -> None:
+    """Those that came before are given; the end is an error, so that nobody takes them for all."""
+    data = packed([people(3), b"no user"])
+    found = []
+    with pytest.raises(ReplyError, match="cannot be read"):
+        for _, user in read_users(io.BytesIO(data), LONGEST, CancelToken()):
+            found.append(user)
+    assert found == people(3)
+
+
+# --- memory -------------------------------------------------------------------------------------------
+
+
+def _bomb(piece: bytes) -> io.BytesIO:
+    file = io.BytesIO()
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("users.json", "w") as member,
+    ):
+        for _ in range(BOMB // len(piece)):
+            member.write(piece)
+    return file
+
+
+@pytest.mark.parametrize(
+    "piece", [b"x" * 2**20, b" " * 2**20, b'"' + b"x" * (2**16 - 1)], ids=["x", "blank", "text"]
+)
+def test_a_bomb_of_one_line(piece: bytes) -> None:
+    """A line of 100 MB, packed into a few, is refused as soon as it is longer than it may be."""
+    file = _bomb(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReplyError, match=r"longer than limits\.body"):
+            next(read_users(file, LONGEST, CancelToken()))
+        assert tracemalloc.get_traced_memory()[1] < 8 * LONGEST
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_user_at_a_time() -> None:
+    """Memory holds one user, however many there are."""
+    file = _bomb(b'{"email": "' + b"x" * 9_000 + b'"}\n')
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_users(file, LONGEST, CancelToken())) == BOMB // 9_014
+        assert tracemalloc.get_traced_memory()[1] < 2 * LONGEST
+    finally:
+        tracemalloc.stop()
+
+
+# --- batches ------------------------------------------------------------------------------------------
+
+
+def test_batches() -> None:
+    """Users come by the megabyte: all of them, in order, and no batch is empty."""
+    lines = [(b"x" * 300_000, {"n": n}) for n in range(10)]
+    found = [list(batch) for batch in batches(iter(lines), lambda user: user[1]["n"])]
+    assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert list(batches(iter(()), len)) == []
+    assert [repr(batch) for batch in batches(iter(lines), str)] == ["<4 users>", "<4 users>", "<2 users>"]
+    assert [list(batch) for batch in batches(iter(lines[:4]), lambda user: user[1]["n"])] == [[0, 1, 2, 3]]

@@ -1,0 +1,279 @@
+"""Nothing of a user, of the url that leads to them or of the key is in anything that could be shown."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import pickle
+import tempfile
+import threading
+import traceback
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fault_client import KEY, Clock, client_of
+from key_leaks import exception_chain, leaks
+from raw_server import Exchange, Faulty, answer, say
+from users_helpers import PERSON, QUERY, SIGNATURE, FileHost, all_users, export_at, packed, people
+
+from braze_segments_async import BrazeError, BrazeSegments, UsersExport
+from braze_segments_async._arguments import secure_url
+from braze_segments_async._http import endpoints
+from braze_segments_async._models import StartedExport
+from braze_segments_async._text import Secret
+from braze_segments_async._users import reader as archive
+from braze_segments_async.sandbox import Answer, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterator
+
+    from raw_server import Fault
+
+STEP = 200
+STORED = packed([people(30), people(9)], method=0)  # so that bytes of the file hold users, too
+BROKEN = (
+    STORED[: STORED.rindex(b'"number": 8')] + b'"number": 7' + STORED[STORED.rindex(b'"number": 8') + 11 :]
+)
+
+
+def shown(error: BaseException) -> str:
+    """All that an error tracker would keep of an error, but for the frames of the tests themselves."""
+    texts = []
+    for one in exception_chain(error):
+        texts.append(f"{one} {one!r} {one.args!r} {vars(one)!r}")
+        frames = [
+            (frame, line)
+            for frame, line in traceback.walk_tb(one.__traceback__)
+            if "/tests/" not in frame.f_code.co_filename
+        ]
+        texts += traceback.StackSummary.extract(iter(frames), capture_locals=True).format()
+        texts += [repr(value) for frame, _ in frames for value in frame.f_locals.values()]
+    if isinstance(error, BrazeError):
+        texts.append(str(pickle.dumps(error)))
+    return "\n".join(texts)
+
+
+def secrets_in(text: str) -> list[str]:
+    """The secrets that are in a text."""
+    return leaks(text) + [secret for secret in (SIGNATURE, "X-Amz", PERSON, "lovelace") if secret in text]
+
+
+@pytest.fixture(autouse=True)
+async def nothing_logged(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Nothing of it is logged by anybody, not even by a loop that logs all it does, results and all."""
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0
+    caplog.set_level(logging.DEBUG)
+    yield
+    records = caplog.get_records("call")
+    assert records
+    assert not secrets_in(" ".join(f"{vars(record)!r} {record.getMessage()}" for record in records))
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some users have been given when others fail."""
+    monkeypatch.setattr(archive, "_BATCH", 100)
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Faulty]:
+    """A host of a file of several parts."""
+    async with Faulty(FileHost(STORED)) as server:
+        yield server
+
+
+@pytest.fixture
+async def segments(host: Faulty) -> AsyncIterator[BrazeSegments]:
+    """An open client."""
+    async with client_of(host.base_url) as client:
+        yield client
+
+
+@pytest.fixture
+def export(host: Faulty, segments: BrazeSegments) -> UsersExport:
+    """An export whose file is at the host, and whose time is made up."""
+    clock = Clock()
+    url = f"{host.base_url}/file.zip?{QUERY}"
+    return export_at(segments, url, step=STEP, clock=clock, sleep=clock.sleep)
+
+
+async def failure_of(work: Awaitable[object]) -> BaseException:
+    """What it raises."""
+    try:
+        await work
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is
+        return error
+    raise AssertionError("it did not fail")
+
+
+# Lines are read as users are, and a ZIP is written as lines are.
+VERBS: dict[str, Any] = {
+    "users": lambda export, _: all_users(export),
+    "save": lambda export, folder: export.save(folder / "a.ndjson"),
+}
+FAULTS: dict[str, Fault] = {
+    "refused": answer(400, f"<Error>{SIGNATURE} {PERSON}</Error>".encode()),
+    "redirected": answer(302, b"", {"Location": f"https://other.example/?{QUERY}"}),
+    "busy": answer(503, f"<Error>{SIGNATURE}</Error>".encode()),
+    "reset": say(b"", Exchange.reset),
+    "no HTTP": say(f"{PERSON} {SIGNATURE}\r\n\r\n".encode(), Exchange.close),
+    "never there": answer(403, SIGNATURE.encode()),
+    "no range": answer(206, STORED),
+    "another encoding": answer(200, STORED, {"Content-Encoding": SIGNATURE}),
+    "no zip": answer(200, f"{PERSON} {SIGNATURE}".encode()),
+    "checksum": FileHost(BROKEN),
+    "no JSON": FileHost(packed([people(9), f'{{"email": "{PERSON}"'.encode()])),
+    "NaN": FileHost(packed([people(9), f'{{"email": "{PERSON}", "a": NaN}}'.encode()])),
+    "a list": FileHost(packed([people(9), f'["{PERSON}"]'.encode()])),
+    "too long": FileHost(packed([people(9), f'{{"email": "{PERSON * 50_000}"}}'.encode()])),
+    "not UTF-8": FileHost(packed([people(9), PERSON.encode() + b"\xff"])),
+    "named so": FileHost(BROKEN.replace(b"users-1.json", b"\x1b[2J\r\nabcde")),
+}
+
+
+LATER: dict[str, Fault] = {
+    "gone": answer(404, SIGNATURE.encode()),
+    "changed": FileHost(STORED, etag='"2"'),
+    "cut": say(b"HTTP/1.1 206 X\r\nContent-Length: 99\r\n\r\nada.lovelace", Exchange.close),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("fault", [*FAULTS, *LATER])
+async def test_whatever_fails(
+    host: Faulty, export: UsersExport, tmp_path: Path, verb: str, fault: str
+) -> None:
+    """No error, nor what hangs on it, nor a local of its traceback shows a secret."""
+
+    async def faulty(exchange: Exchange) -> None:
+        early = fault in LATER and not FileHost.asked(exchange)[0]
+        await (FileHost(STORED) if early else {**FAULTS, **LATER}[fault])(exchange)
+
+    host.fault = faulty
+    export._expires = export._clock() + 60
+    error = await failure_of(VERBS[verb](export, tmp_path))
+    assert isinstance(error, BrazeError)
+    assert not secrets_in(shown(error))
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("first", [0, 1, 2], ids=["at the host", "at the first part", "at another part"])
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_cancelled_on_the_way(
+    host: Faulty, export: UsersExport, verb: str, first: int, how: str
+) -> None:
+    """The traceback of a cancellation, and of the time-out it may be part of, shows no secret."""
+
+    async def fault(exchange: Exchange) -> None:
+        if len(host.requests) <= first:
+            await FileHost(STORED)(exchange)
+        else:
+            half = FileHost(STORED).answer(exchange)[:-9]
+            await say(half, Exchange.wait_until_gone)(exchange)
+
+    host.fault = fault
+    work = VERBS[verb](export, Path(tempfile.gettempdir()))
+    error = await failure_of(_within(work) if how == "timeout" else _cancelled(work, host, first))
+    assert type(error) is (TimeoutError if how == "timeout" else asyncio.CancelledError)
+    assert not secrets_in(shown(error))
+    gc.collect()
+
+
+async def _within(work: Awaitable[object]) -> None:
+    async with asyncio.timeout(0.03):
+        await work
+
+
+async def _cancelled(work: Any, host: Faulty, first: int) -> None:
+    task = asyncio.ensure_future(work)
+    while len(host.requests) <= first:  # noqa: ASYNC110 - the server is not to know who waits
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.005)
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_cancelled_in_a_thread(
+    export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """… nor that of one while a thread has users at hand, and has just done its work."""
+    loop, reading, told = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    real = archive.read_users
+
+    def held(*arguments: Any) -> Iterator[Any]:
+        for user in real(*arguments):
+            yield user
+            loop.call_soon_threadsafe(reading.set)
+            told.wait(5)
+
+    monkeypatch.setattr(archive, "read_users", held)
+    monkeypatch.setattr("braze_segments_async._users.export.read_users", held)
+    task = asyncio.create_task(VERBS[verb](export, tmp_path))
+    await reading.wait()
+    task.cancel()
+    loop.call_later(0.005, told.set)
+    error = await failure_of(task)
+    assert type(error) is asyncio.CancelledError
+    assert not secrets_in(shown(error))
+
+
+async def test_a_full_disk(export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails in the middle of the users shows none of them."""
+    monkeypatch.setattr(archive, "create_private", lambda _: open("/dev/full", "wb", buffering=0))  # noqa: PTH123, SIM115
+    error = await failure_of(export.save(tmp_path / "a.ndjson"))
+    assert "No space left" in str(error)
+    assert not secrets_in(shown(error))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "no", "url": QUERY},
+        {"message": 1, "url": QUERY},
+        {"message": "success", "url": QUERY},
+        {"message": "success", "object_prefix": 7, "url": QUERY},
+        {"message": "success", "object_prefix": "a", "url": [QUERY]},
+        f'{{"message": "success", "url": "{QUERY}"',
+        f"<html>{QUERY}",
+        f"{QUERY}\udcff".encode("utf-8", "surrogateescape"),
+    ],
+    ids=str,
+)
+async def test_the_answer_that_names_it(body: Any) -> None:
+    """An answer of Braze's that is not right, but holds a url, is not shown."""
+    async with Sandbox(1, api_key=KEY) as sandbox, client_of(sandbox.base_url) as client:
+        sandbox.inject(Answer(status=201, body=body), endpoint="users")
+        error = await failure_of(client.export_users(sandbox.segment_ids[0], fields=["email"]))
+    assert isinstance(error, BrazeError)
+    assert not secrets_in(shown(error))
+
+
+async def test_a_url_that_will_not_do(segments: BrazeSegments) -> None:
+    """A url that is refused is not shown either."""
+    for url in (
+        f"http://files.example/a?{QUERY}",
+        f"https://{SIGNATURE}@a.example/",
+        f"https://[{SIGNATURE}/",
+    ):
+        error = await failure_of(export_at(segments, url).wait())
+        assert not secrets_in(shown(error))
+
+
+async def test_reprs(export: UsersExport) -> None:
+    """No part of it shows a secret, at any time of its life."""
+    parts = [export, export._call, StartedExport("a", Secret(QUERY))]
+    async with aclosing(export.users()) as users:
+        await anext(users)
+        url = secure_url(f"https://a.example/?{QUERY}")
+        assert url is not None
+        parts += [export, users, endpoints.users_file(url, "a", 0, 1)]
+        parts += [endpoints.RangeResponse(PERSON.encode(), 1, ""), vars(export)]
+        assert not secrets_in(" ".join(map(repr, parts)) + str(vars(export)))
+    assert SIGNATURE in str(export.url)  # it is there for whoever asks for it by its name
