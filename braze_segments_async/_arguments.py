@@ -197,7 +197,7 @@ def check_base_url(base_url: object) -> URL:
 
 
 def secure_url(text: str) -> URL | None:
-    """A url of a reply's, to be asked for as it is; `None` if it is none, or would go out in clear."""
+    """Return a presigned url to request as it is; `None` if it is invalid or not https."""
     if not (text.isascii() and text.isprintable()) or " " in text:
         return None
     url = _parse_url(text, encoded=True)

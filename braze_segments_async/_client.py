@@ -214,7 +214,7 @@ class BrazeSegments(SessionManager):
 
         Args:
             segment_id: the segment API identifier, or a segment of the list.
-            fields: what to tell of each user (Braze: `fields_to_export`), such as "external_id".
+            fields: which fields to export of each user (Braze: `fields_to_export`), such as "external_id".
             callback_endpoint: a url that Braze calls when the files are ready.
             output_format: of the files, if the workspace has cloud storage of its own connected.
 

@@ -181,6 +181,7 @@ class FanOut(Generic[ItemT, ResultT]):
 
     async def aclose(self) -> None:
         """Cancel what is in flight and wait until it is over. The second time it does nothing."""
+        # The state first: tasks that are cancelled below must not report a failure to a consumer.
         self._state = "closed"
         self._running.discard(self)
         self._out_of_order.clear()
@@ -212,6 +213,7 @@ class FanOut(Generic[ItemT, ResultT]):
 
     async def _worker(self, source: _Source[ItemT]) -> None:
         while True:
+            # First of all: no item is taken from the source before there is room for its result.
             await self._capacity.acquire()
             try:
                 item = await source.next_item()
@@ -226,7 +228,7 @@ class FanOut(Generic[ItemT, ResultT]):
             except Exception as error:  # noqa: BLE001 - a hook of the caller's may raise anything: passed on
                 outcome = _Outcome(item, error=error)
             self._deliver(index, outcome)
-        self._capacity.release()  # the others shall see the end, too
+        self._capacity.release()  # let the other workers see the end of the input
 
     def _is_wanted(self, item: ItemT) -> bool:
         if self._wanted is not None and not self._wanted(item):
@@ -264,6 +266,8 @@ class FanOut(Generic[ItemT, ResultT]):
                 raise ClosedError("the stream was closed while it was read")
             if not self._tasks:
                 return False
+            # Cleared before the wait and after the look at `_done`, without an await in between: no outcome
+            # that arrives now can be overlooked.
             self._changed.clear()
             self._waiting = True
             await self._changed.wait()
@@ -296,7 +300,7 @@ class SegmentStream(FanOut["str | Segment", ResultT]):
 
     @property
     def failures(self) -> list[SegmentFailure]:
-        """The segments that could not be had so far, with `on_error="collect"`."""
+        """The segments that failed so far, with `on_error="collect"`."""
         return [
             SegmentFailure(item.id if isinstance(item, Segment) else item, error)
             for item, error in self._failed

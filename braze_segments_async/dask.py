@@ -163,7 +163,8 @@ async def _export(config: WorkspaceConfig, key: str) -> WorkspaceResult:
     """Export a workspace, unless another worker does; go on if this run of it began on a worker that died."""
     distributed = _distributed()
     lock = distributed.Lock(f"braze-segments {check_base_url(config.base_url)} {config.name}")
-    async with lock:  # one who dies keeps it until the lease is over: dask's `distributed.scheduler.locks`
+    # A dead worker's lock is held until its lease expires: dask's `distributed.scheduler.locks`.
+    async with lock:
         begun = distributed.Event(key)
         try:
             if not await begun.is_set():

@@ -1,4 +1,4 @@
-"""The way of one request: a slot, the gate, the wire, the judgement, and again if that can help."""
+"""Send one request: acquire a slot, wait for the rate limiter, send, parse, retry."""
 
 from __future__ import annotations
 

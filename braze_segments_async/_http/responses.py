@@ -1,4 +1,4 @@
-"""A reply, and the judgement of one: a value, or the right error. Nothing here waits."""
+"""Parse a response into a value or raise the matching error. No I/O."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _error_of(request: Request[Any], reply: Response, secret: str) -> BrazeError
 def _export_running_error(request: Request[Any], reply: Response) -> ExportRunningError | None:
     """A 429 that is not of the rate limit: one export of a segment's users at a time.
 
-    Its text is not documented. What tells is that the headers leave some of the allowance, and name no wait.
+    Its text is not documented. Detected by rate-limit headers that leave requests, and name no wait.
     """
     told = reply.rate_limit
     if request.endpoint != USERS or told is None or not told.remaining:

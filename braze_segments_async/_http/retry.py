@@ -1,7 +1,7 @@
 """When a request is sent again, and when: a pure decision, and the loop that runs it.
 
 The only importer of tenacity. A retry repeats one request, never a walk; the first attempt of a request
-costs nothing of this machinery.
+bypasses tenacity.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class RetryBudget:
         return True
 
     def refund(self, tokens: int) -> None:
-        """A request went well."""
+        """Return tokens after a success."""
         if self._tokens < self._full:
             self._tokens = min(self._full, self._tokens + tokens)
 
@@ -191,7 +191,7 @@ class Retrier:
         return value
 
     def _decide(self, retries: _RetryState[T], state: RetryCallState) -> bool:
-        """Whether to go on; if so, the wait is set, the quota has paid and the caller was told."""
+        """Decide whether to retry; if so, set the wait, spend the budget and notify the caller."""
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, BrazeError):
             return False  # success, cancellation, or an exception of the caller's own hook

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class SessionManager:
-    """The life of a client, and the way of its requests; what they ask for is up to `BrazeSegments`.
+    """The life cycle of a client, and the sending of its requests; `BrazeSegments` adds the endpoints.
 
     Attributes:
         concurrency: requests in flight at once, at most, unless a stream asks for its own number.
@@ -76,7 +76,7 @@ class SessionManager:
         Raises:
             ConfigError: an argument is wrong; the message names it.
         """
-        # First of all: whatever is raised below may be printed with this frame's locals, and their reprs.
+        # Wrap secrets first: a traceback may show this frame's locals.
         self._state = "new"
         api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
         base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
@@ -125,7 +125,7 @@ class SessionManager:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The allowance as the latest reply told it; `None` before the first."""
+        """The rate limit from the most recent response; `None` before the first."""
         return self._rate_limiter.latest
 
     @property

@@ -1,4 +1,4 @@
-"""The time-outs of all requests in flight, by one timer: one for each request costs a tenth of the CPU."""
+"""One timer enforces all request timeouts (a timer per request costs about 10 % more CPU)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["Attempt", "TimeoutWatchdog"]
 
-_CHECKS_PER_TIMEOUT = 50  # within the shortest time-out, so that one is late by a fiftieth at most
+_CHECKS_PER_TIMEOUT = 50  # a timeout fires at most 2 % late
 _MAX_TICK = 0.25  # seconds
 
 
@@ -103,7 +103,7 @@ class TimeoutWatchdog:
             self._start_timer()
         else:
             self._timer = None
-        # A loop that was held up has read what came meanwhile; those who wait for it have their turn first.
+        # After a blocked loop, let pending reads run before deciding what timed out.
         self._loop.call_soon(self._cancel_late)
 
     def _cancel_late(self) -> None:

@@ -134,7 +134,7 @@ class Transport:
 
     def _own_options(self) -> dict[str, Any]:
         connect, read_timeout = self._limits.connect, self._limits.read_timeout
-        # A connector of ours tells when there is a connection; of others only aiohttp knows, for a price.
+        # Our connector reports when a connection is ready; for a caller's session aiohttp does it (slower).
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=connect, sock_read=None if self._given is None else read_timeout
         )
@@ -244,7 +244,7 @@ class Transport:
         except BrazeError:
             if response.status < 300:
                 raise
-        return b""  # the status says enough, and must not be lost with the text
+        return b""  # keep the status even if the body cannot be read
 
     def _explain(self, error: Exception, url: URL) -> BrazeError:
         """Our error for aiohttp's: its kind is kept, its texts only where they cannot hold a header."""
@@ -292,7 +292,7 @@ class Transport:
         error = TimedOutError(problem, retryable=True)
         error.sent = (
             attempt.last_activity is not None or self._given is not None
-        )  # whose connections we do not see
+        )  # we cannot see whether a caller's session had connected
         return error
 
 

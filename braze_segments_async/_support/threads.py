@@ -20,7 +20,7 @@ class _StoppedError(Exception):
 
 
 class CancelToken:
-    """Told by the event loop, heard by the thread."""
+    """A thread-safe flag: set by the event loop, read by the thread."""
 
     def __init__(self) -> None:
         self._told = threading.Event()

@@ -197,12 +197,12 @@ class UsersExport:
         async with self._fetched(place) as file:
             with closing(batches(read_users(file, self._longest, stop), pick)) as reading:
                 while batch := await self._in_thread(lambda _: next(reading, None), place, stop):
-                    while batch:  # by no name: this frame may be in a traceback, and that shows locals
+                    while batch:  # not bound to a name: a traceback may print locals
                         yield batch.popleft()
 
     @asynccontextmanager
     async def _fetched(self, directory: Path) -> AsyncGenerator[IO[bytes], None]:
-        """The file, whole, under no name: nobody else can open it, and nothing is left of it afterwards."""
+        """Download into an unnamed temporary file, which nobody else can open and which leaves nothing."""
         self._file_url()
         if not self._ready:
             await self.wait()

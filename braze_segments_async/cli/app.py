@@ -38,8 +38,8 @@ def export(
 
     The API key needs the permissions segments.list and segments.details.
 
-    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was asked of Braze), 3 some segments could not be had,
-    4 rate-limited beyond --max-wait, 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was sent to Braze), 3 some segments could not be
+    fetched, 4 rate-limited beyond --max-wait, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
         choices: What is written, and how.

@@ -156,7 +156,7 @@ def result_json(result: WorkspaceResult, message: str) -> bytes:
 
 
 def results_table(results: Iterable[WorkspaceResult]) -> bytes:
-    """What came of many workspaces; why one failed takes a line, and is told beside it."""
+    """Return the table of results; error texts are printed separately."""
     styles = {"partial": "yellow", "rate-limited": "yellow", "failed": "red"}
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("Workspace", "Result", "Segments", "Time", "File"):

@@ -1,4 +1,4 @@
-"""The list, walked to its end as fast as it comes, and what of it is missing in the journal."""
+"""List all segments and yield those not yet in the journal."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def locked(path: Path) -> Iterator[None]:
             os.write(file, str(os.getpid()).encode())
         yield
     finally:
-        # Removed before it is let go of: whoever gets it after us sees that it is not the file at the path.
+        # Unlink before unlocking: a waiter then sees that its file is not the one at the path.
         with suppress(OSError):
             lock.unlink()
         os.close(file)

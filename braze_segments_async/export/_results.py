@@ -1,4 +1,4 @@
-"""What an export tells: how far it is, and what came of it."""
+"""Progress and result of an export."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class ExportJobs:
             await asyncio.sleep(_PATIENCE / 50)
 
     def _resumed(self, segments: BrazeSegments) -> bool:
-        """Whether there is nothing more to do about it: the lock could be had."""
+        """Resume if possible, and return whether the lock was acquired."""
         with ExitStack() as held, suppress(ExportError):
             held.enter_context(self.records.claim())
             latest = next(iter(self.records.settle()), None)

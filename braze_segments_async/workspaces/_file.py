@@ -68,7 +68,7 @@ def _about(place: str) -> Iterator[None]:
 
 
 def _tables(path: Path, shown: str) -> list[dict[str, Any]]:
-    """What is said of each workspace."""
+    """Return the `[[workspace]]` tables."""
     text = read_secret(path)
     try:
         found = _hidden(tomllib.loads(text))

@@ -171,7 +171,7 @@ async def _fetch(wanted: UsersArguments, job: Job) -> None:
     export = job.export
     assert export is not None  # noqa: S101 - it was just started
     if export.url is None:
-        job.running = ""  # it does, and is meant to: nothing but the command is at its end
+        job.running = ""  # the export keeps running at Braze, as intended
     try:
         await export.wait(timeout=wanted.timeout)
     except ExportExpiredError:
