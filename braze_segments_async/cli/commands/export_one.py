@@ -48,7 +48,9 @@ def run_export(choices: ExportArguments, connection: Connection, *, concurrency:
         # While there is a lock, another export has the journal, and continues.
         if output is None or refused or sibling(output, ".lock").exists():
             return ""
-        return RESUME if sibling(output, ".journal").exists() else ""
+        journal = sibling(output, ".journal")
+        # A link is no journal: the export has refused it.
+        return RESUME if journal.is_file() and not journal.is_symlink() else ""
 
     return run(export(), interrupted)
 
