@@ -46,7 +46,7 @@ OnError = Literal["raise", "collect"]
 
 
 def check_integer(name: str, value: object, *, at_least: int) -> None:
-    """An integer, not a boolean, in range."""
+    """Check that a value is an integer in range, and no boolean."""
     if type(value) is not int:
         raise ConfigError(f"{name} must be an integer of at least {at_least}, got {describe(value)}")
     if value < at_least:
@@ -54,7 +54,7 @@ def check_integer(name: str, value: object, *, at_least: int) -> None:
 
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
-    """A finite time in seconds."""
+    """Check that a value is a finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a number of seconds, got {describe(value)}")
     if not 0 <= value <= _LONGEST or (value == 0 and not zero):
@@ -63,13 +63,13 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
 
 
 def check_fraction(name: str, value: object) -> None:
-    """A share of the whole: 0 up to, not including, 1."""
+    """Check that a value is a fraction: from 0 up to, not including, 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ConfigError(f"{name} must be a fraction of at least 0 and less than 1, got {describe(value)}")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """One of a few words."""
+    """Check that a value is one of the choices."""
     if value not in choices:
         words = " or ".join(f'"{choice}"' for choice in choices)
         raise ConfigError(f"{name} must be {words}, got {describe(value)}")
@@ -100,7 +100,7 @@ def check_callback(name: str, value: object) -> None:
 
 
 def check_list(sort_direction: object, start_page: object, consistency: object, prefetch: object) -> None:
-    """The arguments of a listing."""
+    """Check the arguments of a listing."""
     check_choice("sort_direction", sort_direction, SORT_DIRECTIONS)
     check_integer("start_page", start_page, at_least=0)
     check_integer("prefetch", prefetch, at_least=1)
@@ -135,7 +135,7 @@ def check_segment_id(value: object) -> str:
 
 
 def check_users_export(fields: object, callback_endpoint: object, output_format: object) -> None:
-    """What is exported of users; the names of fields are Braze's to judge, since new ones come."""
+    """Check the arguments of a users export; names of fields are not checked, since Braze adds new ones."""
     if isinstance(fields, str | bytes) or not isinstance(fields, Collection):
         raise ConfigError(f'fields must be names of fields, such as ["external_id"], got {describe(fields)}')
     if not fields or not all(isinstance(name, str) and name for name in fields):
@@ -147,7 +147,7 @@ def check_users_export(fields: object, callback_endpoint: object, output_format:
 
 
 def check_key(api_key: object, base_url: object = "") -> Secret:
-    """A REST API key as it goes into a header: visible ASCII, and apart from the url. No message shows it."""
+    """Return the REST API key as a secret if it can be sent in a header; no message shows it."""
     if not isinstance(api_key, str):  # its type stands for it where it may be a key all the same
         kind = api_key if isinstance(api_key, type) else type(api_key)
         raise ConfigError(f"api_key must be text, got {kind.__name__}")
@@ -218,7 +218,7 @@ def _parse_url(text: str, *, encoded: bool = False) -> URL | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its name or as an address."""
+    """Return whether a host is this machine, by its name or as an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -226,7 +226,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """Whether a host of a url is a public address, or a name, which then has to be resolved and checked."""
+    """Return whether the host of a url is a public address, or a name whose addresses are still to check."""
     host = host.rstrip(".").lower()
     try:
         return is_public_address(host)
@@ -237,7 +237,7 @@ def is_public_host(host: str) -> bool:
 
 
 def is_public_address(text: str) -> bool:
-    """Whether an IP address can be anywhere in the internet: not loopback, private, link-local or reserved.
+    """Return whether an IP address is public: not loopback, private, link-local or reserved.
 
     Raises:
         ValueError: It is not an IP address.

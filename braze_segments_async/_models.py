@@ -1,4 +1,4 @@
-"""What the caller gets: frozen values, named as Braze names them. All that hold no secret pickle."""
+"""The values of responses: frozen, with the names Braze uses. Those that hold no secret can be pickled."""
 
 from __future__ import annotations
 

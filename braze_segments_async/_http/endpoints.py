@@ -99,7 +99,7 @@ class ByteRange:
 
 @frozen
 class RangeResponse:
-    """What came of a `ByteRange`.
+    """The response to a byte-range request.
 
     Attributes:
         body: the bytes.

@@ -134,7 +134,7 @@ class RateLimiter:
 
     @property
     def stats(self) -> Stats:
-        """What the gate knows of a client's requests."""
+        """The counts of this client's requests, and the current pause."""
         return Stats(
             requests=self._requests,
             waits=self._waits,

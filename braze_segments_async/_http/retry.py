@@ -71,7 +71,7 @@ def wait_before_retry(
     if told is not None and told > policy.max_rate_limit_wait:
         return None
     if told is not None:
-        # Not all at once; after a 429 the gate sees to that.
+        # Jitter, so that not all retry at once; after a 429 the rate limiter adds it.
         return told if isinstance(error, RateLimitedError) else told + uniform(0.0, min(1.0, told / 10))
     # 2.0**1024 would overflow; the cap is reached long before.
     return uniform(0.0, min(policy.backoff_cap, policy.backoff * 2.0 ** min(attempt - 1, 60)))
@@ -130,7 +130,7 @@ class _RetryState(Generic[T]):
 
 
 class Retrier:
-    """Sends a request, and again as the policy, the quota and the gate allow."""
+    """Sends a request, and repeats it as the policy, the budget and the rate limiter allow."""
 
     def __init__(
         self,
@@ -213,8 +213,8 @@ class Retrier:
         return True
 
     def _pause(self, retries: _RetryState[T], error: RateLimitedError, wait: float | None) -> bool:
-        """A 429: close the gate for everybody, whether or not this request goes on."""
-        # The 429s of one burst are one event: the first closes the gate, and pays.
+        """Pause all requests after a 429, whether or not this request is repeated."""
+        # The 429s of one burst are one event: the first pauses all requests, and spends tokens.
         cost = 0 if self._rate_limiter.paused else _RATE_LIMITED_COST
         told = error.retry_after if wait is None else wait
         if told is not None:
@@ -224,7 +224,7 @@ class Retrier:
         if wait is None or not self._spend_budget(retries, error, cost):
             return False
         self._notify(retries, error, wait)
-        retries.wait = 0.0  # it waits at the gate, with all others and no longer than they
+        retries.wait = 0.0  # the rate limiter waits, for all requests at once
         return True
 
     def _spend_budget(self, retries: _RetryState[T], error: BrazeError, cost: int) -> bool:

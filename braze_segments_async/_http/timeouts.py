@@ -31,7 +31,7 @@ class Attempt:
         self._cancelling = task.cancelling()
 
     def timed_out(self) -> bool:
-        """Whether it is us who cancelled the task, and nobody besides; asked once, when it was cancelled.
+        """Return whether only this watchdog cancelled the task; call it once, after the cancellation.
 
         The way `asyncio.timeout` tells its own cancellation from the caller's.
         """
@@ -39,14 +39,14 @@ class Attempt:
 
 
 class TimeoutWatchdog:
-    """Cancels attempts that take too long, or of which nothing is heard for too long.
+    """Cancels attempts that take too long, or that receive no data for too long.
 
     Time in which the loop stood still (a stopped process, a laptop that sleeps, blocking code of the caller)
     counts for no timeout: the service may well have answered in it.
     """
 
     def __init__(self, *, total: float, read_timeout: float) -> None:
-        """See the class; inside the running loop.
+        """Take the running loop.
 
         Args:
             total: seconds for one attempt.
@@ -77,11 +77,11 @@ class TimeoutWatchdog:
             attempt.last_activity = self.now()
 
     def end(self, attempt: Attempt) -> None:
-        """It is over, whichever way."""
+        """Stop tracking an attempt."""
         del self._attempts[attempt.task]
 
     def aclose(self) -> None:
-        """Nothing is sent any more."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
