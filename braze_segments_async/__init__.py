@@ -23,7 +23,7 @@ from ._instances import Instance
 from ._listing import SegmentListing
 from ._models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SegmentSizes, SizePoint, Stats
 from ._rate_limit import RateLimit
-from ._settings import Limits, RetryEvent, RetryPolicy
+from ._settings import Limits, PauseEvent, RetryEvent, RetryPolicy
 from ._users import UsersExport
 from ._version import __version__
 from .errors import (
@@ -63,6 +63,7 @@ __all__ = [
     "Limits",
     "NotFoundError",
     "PaginationError",
+    "PauseEvent",
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitedError",

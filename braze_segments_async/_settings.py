@@ -11,12 +11,21 @@ from .errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     import aiohttp
 
     from .errors import BrazeError
 
-__all__ = ["ClientOptions", "Limits", "RetryEvent", "RetryPolicy", "check_client_options", "check_retry"]
+__all__ = [
+    "ClientOptions",
+    "Limits",
+    "PauseEvent",
+    "RetryEvent",
+    "RetryPolicy",
+    "check_client_options",
+    "check_retry",
+]
 
 
 @frozen(kw_only=True)
@@ -98,6 +107,21 @@ class RetryEvent:
     error: BrazeError
 
 
+@frozen
+class PauseEvent:
+    """The argument of `on_pause`: all requests of the client wait for the rate limit.
+
+    Attributes:
+        seconds: Length of the pause from now on, by the monotonic clock.
+        until: End of the pause, by the local clock (aware, UTC).
+        reason: Cause of the pause, in words.
+    """
+
+    seconds: float
+    until: datetime
+    reason: str
+
+
 class ClientOptions(TypedDict, total=False):
     """The keyword arguments of `BrazeSegments`, for `from_env`."""
 
@@ -109,6 +133,7 @@ class ClientOptions(TypedDict, total=False):
     limits: Limits
     session: aiohttp.ClientSession | None
     on_retry: Callable[[RetryEvent], object] | None
+    on_pause: Callable[[PauseEvent], object] | None
 
 
 def check_client_options(
@@ -119,6 +144,7 @@ def check_client_options(
     retry: object,
     session: object,
     on_retry: object,
+    on_pause: object,
 ) -> None:
     """Check the arguments of the client other than its key, url and concurrency."""
     check_seconds("timeout", timeout)
@@ -129,6 +155,7 @@ def check_client_options(
     if session is not None and not callable(getattr(session, "request", None)):
         raise ConfigError(f"session must be an aiohttp.ClientSession, got {describe(session)}")
     check_callback("on_retry", on_retry)
+    check_callback("on_pause", on_pause)
 
 
 def check_retry(retry: object) -> None:

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from braze_segments_async._models import Stats
+from braze_segments_async._settings import PauseEvent
 from braze_segments_async._text import logger
 from braze_segments_async.errors import RateLimitedError
 
@@ -39,6 +40,7 @@ class RateLimiter:
         *,
         reserve: float,
         max_wait: float,
+        on_pause: Callable[[PauseEvent], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -48,6 +50,7 @@ class RateLimiter:
         Args:
             reserve: the share of the allowance that is left to others.
             max_wait: seconds; a longer wait raises at once.
+            on_pause: Called when a pause begins or becomes longer.
             clock: monotonic seconds.
             sleep: for tests.
             uniform: for tests.
@@ -55,6 +58,7 @@ class RateLimiter:
         self.latest: RateLimit | None = None
         self._reserve = reserve
         self._max_wait = max_wait
+        self._on_pause = on_pause
         self._clock = clock
         self._sleep = sleep
         self._uniform = uniform
@@ -124,8 +128,10 @@ class RateLimiter:
         self._waits += not self.paused
         if opens > self._paused_until_monotonic:
             self._paused_until_monotonic, self._resets_at, self._pause_reason = opens, resets_at, reason
-            self._paused_until = from_epoch(time.time() + seconds)
+            self._paused_until = until = from_epoch(time.time() + seconds)
             logger.info("paused for %.1f s: %s", seconds, reason, extra={"wait": seconds})
+            if self._on_pause is not None and until is not None:
+                self._on_pause(PauseEvent(seconds, until, reason))
 
     @property
     def paused(self) -> bool:

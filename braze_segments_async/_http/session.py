@@ -10,7 +10,13 @@ from attrs import evolve
 
 from braze_segments_async import _arguments as config
 from braze_segments_async._instances import likely_mistake
-from braze_segments_async._settings import Limits, RetryEvent, RetryPolicy, check_client_options
+from braze_segments_async._settings import (
+    Limits,
+    PauseEvent,
+    RetryEvent,
+    RetryPolicy,
+    check_client_options,
+)
 from braze_segments_async._text import Secret
 from braze_segments_async.errors import ClosedError, ConfigError
 
@@ -57,6 +63,7 @@ class SessionManager:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         session: aiohttp.ClientSession | None = None,
         on_retry: Callable[[RetryEvent], object] | None = None,
+        on_pause: Callable[[PauseEvent], object] | None = None,
     ) -> None:
         """Check the arguments; nothing is opened yet, so this may be called outside an event loop.
 
@@ -72,6 +79,8 @@ class SessionManager:
             limits: bounds in seconds, bytes, pages and retries.
             session: your own, with its proxy, TLS or tracing; it is used, and never closed.
             on_retry: called with a `RetryEvent` before each retry; a plain function that must not block.
+            on_pause: called with a `PauseEvent` when all requests begin to wait for the rate limit, and when
+                that wait becomes longer; a plain function that must not block.
 
         Raises:
             ConfigError: an argument is wrong; the message names it.
@@ -84,10 +93,18 @@ class SessionManager:
         self._url = config.check_base_url(base_url)
         config.check_integer("concurrency", concurrency, at_least=1)
         check_client_options(
-            timeout=timeout, reserve=reserve, retry=retry, limits=limits, session=session, on_retry=on_retry
+            timeout=timeout,
+            reserve=reserve,
+            retry=retry,
+            limits=limits,
+            session=session,
+            on_retry=on_retry,
+            on_pause=on_pause,
         )
         self.concurrency, self._timeout, self._limits, self._session = concurrency, timeout, limits, session
-        self._rate_limiter = RateLimiter(reserve=reserve, max_wait=retry.max_rate_limit_wait)
+        self._rate_limiter = RateLimiter(
+            reserve=reserve, max_wait=retry.max_rate_limit_wait, on_pause=on_pause
+        )
         self._retrier = Retrier(retry, RetryBudget(limits.retry_quota), self._rate_limiter, on_retry)
         self._streams: set[FanOut[Any, Any]] = set()
 

@@ -23,6 +23,7 @@ from braze_segments_async import (
     Limits,
     NotFoundError,
     PaginationError,
+    PauseEvent,
     PermissionDeniedError,
     RateLimit,
     RateLimitedError,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 assert_type(braze_segments_async.__version__, str)
 
 
-async def client(session: aiohttp.ClientSession, events: list[RetryEvent]) -> None:
+async def client(session: aiohttp.ClientSession, events: list[RetryEvent], pauses: list[PauseEvent]) -> None:
     """Construction, from the environment too, and the life of a client."""
     everything = BrazeSegments(
         "KEY",
@@ -67,6 +68,7 @@ async def client(session: aiohttp.ClientSession, events: list[RetryEvent]) -> No
         limits=Limits(connect=10.0, read_timeout=15.0, body=1, file=1, pages=1, retry_quota=0),
         session=session,
         on_retry=events.append,
+        on_pause=pauses.append,
     )
     assert_type(BrazeSegments.from_env(), BrazeSegments)
     assert_type(BrazeSegments.from_env(base_url="https://host", timeout=5, session=None), BrazeSegments)
@@ -197,7 +199,8 @@ def values(row: Segment, details: SegmentDetails, point: SizePoint, limit: RateL
     assert_type((stats.paused_until, stats.pause_reason), tuple[datetime | None, str])
 
 
-def options(policy: RetryPolicy, limits: Limits, event: RetryEvent) -> None:
+def options(policy: RetryPolicy, limits: Limits, event: RetryEvent, pause: PauseEvent) -> None:
+    assert_type((pause.seconds, pause.until, pause.reason), tuple[float, datetime, str])
     """The fields of what the caller gives, and is told."""
     assert_type((policy.attempts, policy.backoff, policy.backoff_cap), tuple[int, float, float])
     assert_type(policy.max_rate_limit_wait, float)

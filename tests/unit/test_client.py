@@ -19,7 +19,9 @@ from braze_segments_async import (
     BrazeSegments,
     ClosedError,
     ConfigError,
+    PauseEvent,
     PermissionDeniedError,
+    RateLimitedError,
     RetryEvent,
     RetryPolicy,
     Stats,
@@ -194,6 +196,23 @@ async def test_on_retry(sandbox: Sandbox) -> None:
     assert all(0 <= event.wait <= 0.002 for event in heard)
 
 
+async def test_on_pause(sandbox: Sandbox) -> None:
+    """`on_pause` is called once for each pause, with its length, its end and its cause."""
+    events: list[PauseEvent] = []
+    sandbox.inject(Answer(429, headers={"X-RateLimit-Retry-After": "1"}), endpoint="details", ordinals=(1,))
+    async with BrazeSegments(
+        sandbox.api_key,
+        base_url=sandbox.base_url,
+        retry=RetryPolicy(max_rate_limit_wait=0.5),
+        on_pause=events.append,
+    ) as client:
+        with pytest.raises(RateLimitedError):
+            await client.details(sandbox.segment_ids[7])
+        stats = client.stats
+    (event,) = events
+    assert (event.seconds, event.until, event.reason) == (1.0, stats.paused_until, "429")
+
+
 async def test_closing_ends_requests_under_way(sandbox: Sandbox) -> None:
     """Whoever awaits an answer when the client is closed gets `ClosedError`, whatever they wait for."""
     sandbox.inject(Answer(delay=60), endpoint="details")
@@ -285,7 +304,15 @@ async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"retry": None}, {"limits": None}, {"session": "x"}, {"on_retry": 5}, {"timeout": True}, {"reserve": 1}],
+    [
+        {"retry": None},
+        {"limits": None},
+        {"session": "x"},
+        {"on_retry": 5},
+        {"on_pause": 5},
+        {"timeout": True},
+        {"reserve": 1},
+    ],
     ids=str,
 )
 def test_wrong_arguments_of_the_client(options: dict[str, object]) -> None:

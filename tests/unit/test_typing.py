@@ -40,7 +40,17 @@ def test_every_public_name_is_pinned(pins: ast.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Segment", "SegmentDetails", "SegmentPage", "SizePoint", "RateLimit", "RetryEvent", "Stats"]
+    "name",
+    [
+        "Segment",
+        "SegmentDetails",
+        "SegmentPage",
+        "SizePoint",
+        "RateLimit",
+        "RetryEvent",
+        "PauseEvent",
+        "Stats",
+    ],
 )
 def test_every_field_is_pinned(pins: ast.Module, name: str) -> None:
     """Of every value, by its name."""
