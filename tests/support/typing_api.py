@@ -200,8 +200,8 @@ def values(row: Segment, details: SegmentDetails, point: SizePoint, limit: RateL
 
 
 def options(policy: RetryPolicy, limits: Limits, event: RetryEvent, pause: PauseEvent) -> None:
+    """The fields of the settings and the events."""
     assert_type((pause.seconds, pause.until, pause.reason), tuple[float, datetime, str])
-    """The fields of what the caller gives, and is told."""
     assert_type((policy.attempts, policy.backoff, policy.backoff_cap), tuple[int, float, float])
     assert_type(policy.max_rate_limit_wait, float)
     assert_type((limits.connect, limits.read_timeout), tuple[float, float])
