@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from virtual import HOUR, LIMIT, Pool
+from yarl import URL
 
 from braze_segments_async import RateLimit, RetryPolicy
+from braze_segments_async._http import rate_limiter
 from braze_segments_async._http.endpoints import details
-from braze_segments_async._http.pipeline import Pipeline
 from braze_segments_async._http.rate_limiter import RateLimiter
 from braze_segments_async._http.responses import Response
-from braze_segments_async._http.retry import Retrier, RetryBudget
+from braze_segments_async._http.retry import RetryBudget
+from braze_segments_async._http.sender import RequestSender
 from braze_segments_async._text import Secret
 
 if TYPE_CHECKING:
@@ -89,17 +91,19 @@ def ours(reserve: float) -> Strategy:
 
     async def strategy(fleet: Fleet, pool: Pool, requests: int) -> None:
         retry = RetryPolicy(max_rate_limit_wait=3_900.0)
-        gate = RateLimiter(
-            reserve=reserve,
-            max_wait=retry.max_rate_limit_wait,
-            clock=asyncio.get_running_loop().time,
-            uniform=fleet.chance.uniform,
+        rate_limiter.monotonic = asyncio.get_running_loop().time  # type: ignore[attr-defined] # virtual time
+        sender = RequestSender(
+            cast("Transport", _Wire(fleet, pool)),
+            RateLimiter(reserve=reserve, max_wait=retry.max_rate_limit_wait),
+            RetryBudget(500),
+            retry,
+            None,
+            base_url=URL("https://rest.iad-01.braze.com"),
+            key=Secret("key"),
+            key_hint="",
         )
-        retrier = Retrier(retry, RetryBudget(500), gate, None, uniform=fleet.chance.uniform)
-        wire = cast("Transport", _Wire(fleet, pool))
-        pipeline = Pipeline(wire, gate, retrier, Secret("key"), hint="")
-        slots, request = asyncio.Semaphore(_CONCURRENCY), details("a-segment")
-        await _work_off(requests, lambda: pipeline.call(request, slots))
+        request = details("a-segment")
+        await _work_off(requests, lambda: sender.send(request))
 
     return strategy
 
@@ -111,10 +115,7 @@ class _Wire:
         self._fleet = fleet
         self._pool = pool
 
-    def check(self, _: object) -> None:
-        """See `Transport`."""
-
-    async def send(self, _: object) -> Response:
+    async def send(self, *_: object, **__: object) -> Response:
         """See `Transport`."""
         allowed = await self._fleet.ask(self._pool)
         sent = _EPOCH + int(asyncio.get_running_loop().time() - _LATENCY / 2)

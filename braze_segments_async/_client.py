@@ -1,39 +1,190 @@
-"""`BrazeSegments`: what can be asked for. Short methods that put the rest together."""
+"""`BrazeSegments`: one short method for each thing that can be requested."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import aclosing
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack
 
-from . import _arguments as config
-from ._arguments import ON_ERROR, Consistency, OnError, SortDirection
+from ._arguments import (
+    ON_ERROR,
+    Consistency,
+    OnError,
+    SortDirection,
+    check_base_url,
+    check_choice,
+    check_integer,
+    check_key,
+    check_list,
+    check_source,
+)
 from ._check import CONCLUSIVE_ERRORS, UNKNOWN_SEGMENT, CheckReport, report_of
 from ._fan_out import DetailsStream, SegmentStream, SizesStream
 from ._http import SessionManager, endpoints
 from ._listing import SegmentListing, prefetch_depth
 from ._models import Segment, SegmentSizes
+from ._settings import Limits, RetryPolicy, check_client_options
+from ._text import Secret
 from ._users import UsersExport
-from .errors import BrazeError, ClosedError
+from .errors import BrazeError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
+    from types import TracebackType
 
-    from ._models import SegmentDetails, SizePoint
+    import aiohttp
+
+    from ._models import SegmentDetails, SizePoint, Stats
+    from ._rate_limit import RateLimit
+    from ._settings import ClientOptions, PauseEvent, RetryEvent
 
 __all__ = ["BrazeSegments"]
 
 StreamT = TypeVar("StreamT", bound="SegmentStream[Any]")
 
 
-class BrazeSegments(SessionManager):
+class BrazeSegments:
     """All segments of one Braze workspace.
 
     Open it with `async with`, in the event loop that uses it, and keep it for as long as you need it: it
-    holds the connections and knows how the rate limit stands.
+    holds the connections and the state of the rate limit.
     """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        base_url: str,
+        concurrency: int = 16,
+        timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        reserve: float = 0.1,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        session: aiohttp.ClientSession | None = None,
+        direct: bool = True,
+        on_retry: Callable[[RetryEvent], object] | None = None,
+        on_pause: Callable[[PauseEvent], object] | None = None,
+    ) -> None:
+        """Check the arguments. Nothing is opened yet, so this may be called outside an event loop.
+
+        Args:
+            api_key: A REST API key with the permissions `segments.list`, `segments.details`, for sizes
+                `segments.data_series` and for users `users.export.segment` (Braze: "REST API key").
+            base_url: The REST endpoint of the workspace's cluster (Braze: "API endpoints"), such as an
+                `Instance`.
+            concurrency: Requests in flight at once, at most, unless a stream has a number of its own.
+            timeout: Seconds for one attempt, from connecting to the last byte.
+            retry: When and how often a failed request is repeated.
+            reserve: The share of the hourly rate limit that is left to others, such as message sending.
+            limits: Bounds in seconds, bytes, pages and retries.
+            session: Your own session, with its proxy, TLS settings or tracing; it is used, and never closed.
+            direct: Whether GET requests skip aiohttp's session to save CPU, where there is no `session` and
+                nothing watches or replaces the requests of aiohttp's sessions.
+            on_retry: Called with a `RetryEvent` before each retry; a plain function that must not block.
+            on_pause: Called with a `PauseEvent` when all requests begin to wait for the rate limit, and when
+                that wait becomes longer; a plain function that must not block.
+
+        Raises:
+            ConfigError: An argument is wrong; the message names it.
+        """
+        # Wrap secrets first: a traceback may show this frame's locals.
+        api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
+        base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
+        key = check_key(api_key, base_url)
+        url = check_base_url(base_url)
+        check_integer("concurrency", concurrency, at_least=1)
+        check_client_options(
+            timeout=timeout,
+            reserve=reserve,
+            retry=retry,
+            limits=limits,
+            session=session,
+            direct=direct,
+            on_retry=on_retry,
+            on_pause=on_pause,
+        )
+        self._url = url
+        self._manager = SessionManager(
+            url,
+            key,
+            concurrency=concurrency,
+            timeout=timeout,
+            retry=retry,
+            reserve=reserve,
+            limits=limits,
+            session=session,
+            direct=direct,
+            on_retry=on_retry,
+            on_pause=on_pause,
+        )
+
+    @classmethod
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
+        """Take the key and the REST endpoint from `BRAZE_API_KEY` and `BRAZE_BASE_URL`.
+
+        Args:
+            options: The other arguments; a `base_url` given here wins over the environment.
+
+        Raises:
+            ConfigError: A variable is missing, or an argument is wrong.
+        """
+        key = Secret(os.environ.get("BRAZE_API_KEY", ""))
+        options.setdefault("base_url", os.environ.get("BRAZE_BASE_URL", ""))
+        for name, value in (("BRAZE_API_KEY", key), ("BRAZE_BASE_URL", options["base_url"])):
+            if not value:
+                raise ConfigError(f"the environment variable {name} is not set")
+        return cls(key, **options)
+
+    def __repr__(self) -> str:
+        if "_manager" not in vars(self):  # the arguments are wrong, and a traceback shows them
+            return "<BrazeSegments>"
+        return f"<BrazeSegments {self._url} {self._manager.state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client cannot be pickled or copied: it holds the API key and open connections. Send the name "
+            "of the environment variable or the path of the file that has the key, as WorkspaceConfig does, "
+            "and make the client where it runs"
+        )
+
+    @property
+    def base_url(self) -> str:
+        """The REST endpoint in use, normalised."""
+        return str(self._url)
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at once, at most, unless a stream has a number of its own."""
+        return self._manager.concurrency
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The rate limit from the most recent response; `None` before the first."""
+        return self._manager.rate_limit
+
+    @property
+    def stats(self) -> Stats:
+        """Counts of the requests so far, and the current pause: a snapshot, for progress and monitoring."""
+        return self._manager.stats
+
+    async def __aenter__(self) -> Self:
+        self._manager.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the requests in flight, each with `ClosedError`; close the session unless it is yours.
+
+        Closing a second time does nothing.
+        """
+        await self._manager.aclose()
 
     def list(
         self,
@@ -69,10 +220,10 @@ class BrazeSegments(SessionManager):
         prefetch: int,
         slots: asyncio.Semaphore | None = None,
     ) -> SegmentListing:
-        config.check_list(sort_direction, start_page, consistency, prefetch)
+        check_list(sort_direction, start_page, consistency, prefetch)
 
         async def fetch(number: int, direction: SortDirection) -> tuple[Segment, ...]:
-            return await self._call(endpoints.list_page(number, direction), slots)
+            return await self._manager.send(endpoints.list_page(number, direction), slots)
 
         return SegmentListing(
             fetch,
@@ -80,7 +231,7 @@ class BrazeSegments(SessionManager):
             start_page=start_page,
             consistency=consistency,
             prefetch=prefetch,
-            max_pages=self._limits.pages,
+            max_pages=self._manager.limits.pages,
         )
 
     async def details(self, segment_id: str | Segment) -> SegmentDetails:
@@ -93,7 +244,7 @@ class BrazeSegments(SessionManager):
             BadRequestError: there is no such segment.
             BrazeError: any other.
         """
-        return await self._call(endpoints.details(segment_id))
+        return await self._manager.send(endpoints.details(segment_id))
 
     def all_details(
         self,
@@ -124,7 +275,7 @@ class BrazeSegments(SessionManager):
         def ask(
             segment: str | Segment, slots: asyncio.Semaphore | None
         ) -> Coroutine[Any, Any, SegmentDetails]:
-            return self._call(endpoints.details(segment), slots)
+            return self._manager.send(endpoints.details(segment), slots)
 
         return self._stream(
             DetailsStream,
@@ -227,11 +378,8 @@ class BrazeSegments(SessionManager):
             BrazeError: any other. The request is never sent twice where the first may have arrived.
         """
         request = endpoints.export_users(segment_id, fields, callback_endpoint, output_format)
-        started = await self._call(request)
-        longest, largest = self._limits.body, self._limits.file
-        return UsersExport(
-            str(request.segment_id), started, self._call, self._streams, longest=longest, largest=largest
-        )
+        started = await self._manager.send(request)
+        return UsersExport(str(request.segment_id), started, self._manager)
 
     async def cancel_exports(self, segment_id: str | Segment) -> None:
         """End all running exports of a segment's users (`POST /export/segment/cancel`, `segments.list`).
@@ -240,7 +388,7 @@ class BrazeSegments(SessionManager):
             ConfigError: the identifier is not one.
             BrazeError: any other.
         """
-        await self._call(endpoints.cancel_exports(segment_id))
+        await self._manager.send(endpoints.cancel_exports(segment_id))
 
     async def check(self) -> CheckReport:
         """Try the host, the key and each permission, with four harmless requests at most.
@@ -288,7 +436,7 @@ class BrazeSegments(SessionManager):
     ) -> builtins.list[SizePoint]:
         days = {}
         for span in spans:
-            for point in await self._call(endpoints.data_series(segment, span), slots):
+            for point in await self._manager.send(endpoints.data_series(segment, span), slots):
                 days[point.time] = point
         return [days[day] for day in sorted(days)]
 
@@ -305,11 +453,11 @@ class BrazeSegments(SessionManager):
         wanted: Callable[[str | Segment], bool] | None = None,
     ) -> StreamT:
         """The one way to all fan-outs: the walk, or what the caller names, and a request for each."""
-        config.check_source(of)
-        config.check_choice("on_error", on_error, ON_ERROR)
+        check_source(of)
+        check_choice("on_error", on_error, ON_ERROR)
         slots = None
         if concurrency is not None:
-            config.check_integer("concurrency", concurrency, at_least=1)
+            check_integer("concurrency", concurrency, at_least=1)
             slots = asyncio.Semaphore(concurrency)
         concurrency = concurrency or self.concurrency
         listing = self._listing("asc", 0, consistency, prefetch_depth(concurrency), slots)
@@ -321,7 +469,7 @@ class BrazeSegments(SessionManager):
             on_error=on_error,
             key=None if of is None else endpoints.identifier,
             wanted=wanted,
-            running=self._streams,
+            running=self._manager.streams,
         )
 
 

@@ -132,6 +132,7 @@ class ClientOptions(TypedDict, total=False):
     reserve: float
     limits: Limits
     session: aiohttp.ClientSession | None
+    direct: bool
     on_retry: Callable[[RetryEvent], object] | None
     on_pause: Callable[[PauseEvent], object] | None
 
@@ -143,6 +144,7 @@ def check_client_options(
     limits: object,
     retry: object,
     session: object,
+    direct: object,
     on_retry: object,
     on_pause: object,
 ) -> None:
@@ -154,6 +156,8 @@ def check_client_options(
     check_retry(retry)
     if session is not None and not callable(getattr(session, "request", None)):
         raise ConfigError(f"session must be an aiohttp.ClientSession, got {describe(session)}")
+    if type(direct) is not bool:
+        raise ConfigError(f"direct must be True or False, got {describe(direct)}")
     check_callback("on_retry", on_retry)
     check_callback("on_pause", on_pause)
 

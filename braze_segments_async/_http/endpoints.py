@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from braze_segments_async._arguments import check_integer, check_segment_id, check_users_export
 from braze_segments_async._models import Segment, SegmentDetails, SizePoint, StartedExport
@@ -16,13 +16,9 @@ from .decoding import decode_details, decode_list, decode_series, decode_started
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from yarl import URL
-
 __all__ = [
     "PAGE_SIZE",
-    "ByteRange",
     "Endpoint",
-    "RangeResponse",
     "Request",
     "cancel_exports",
     "data_series",
@@ -31,7 +27,6 @@ __all__ = [
     "identifier",
     "list_page",
     "series_spans",
-    "users_file",
 ]
 
 PAGE_SIZE = 100  # GET /segments/list: "returned in groups of 100"
@@ -79,37 +74,6 @@ CANCEL = Endpoint(
     documented=False,
     repeatable=False,
 )
-USERS_FILE = Endpoint("GET", "the file of a users export", "")
-
-
-@frozen
-class ByteRange:
-    """A range of the bytes of a file on another host, which must not see the key.
-
-    Attributes:
-        url: of the file, to be sent as it is; its query is a secret.
-        first: the first byte, counted from 0.
-        last: the last byte, if there are so many.
-    """
-
-    url: URL = field(repr=False)
-    first: int
-    last: int
-
-
-@frozen
-class RangeResponse:
-    """The response to a byte-range request.
-
-    Attributes:
-        body: the bytes.
-        total: bytes of the whole file.
-        etag: names this version of the file; empty if the host has no such names.
-    """
-
-    body: bytes = field(repr=False)
-    total: int
-    etag: str
 
 
 @define(eq=False)
@@ -119,13 +83,10 @@ class Request(Generic[T]):
     Attributes:
         endpoint: where it goes.
         params: the query; what is in it goes out percent-encoded.
-        decode: the reply's JSON object, or the part of a file, to the value the caller wants; raises
-            `ReplyError`.
+        decode: Turns the JSON object of the response into the value of the request; raises `ReplyError`.
         segment_id: for messages: the segment it is about, if any.
         page: for messages: the list page it is about, if any.
         json: what a POST carries.
-        part: of a file on another host, which is asked for in place of Braze.
-        retried: whether it is sent again at all; not if the caller asks again anyway.
     """
 
     endpoint: Endpoint
@@ -134,8 +95,6 @@ class Request(Generic[T]):
     segment_id: str | None = None
     page: int | None = None
     json: Mapping[str, Any] | None = None
-    part: ByteRange | None = None
-    retried: bool = True
 
     @property
     def labels(self) -> dict[str, str | int | None]:
@@ -183,14 +142,6 @@ def export_users(
     }
     body = {name: value for name, value in body.items() if value is not None}
     return Request(USERS, {}, decode_started, segment_id=segment_id, json=body)
-
-
-def users_file(
-    url: URL, segment_id: str, first: int, last: int, *, retried: bool = True
-) -> Request[RangeResponse]:
-    """Some bytes of the ZIP of a users export; see `ByteRange`."""
-    part = ByteRange(url, first, last)
-    return Request(USERS_FILE, {}, lambda found: found, segment_id=segment_id, part=part, retried=retried)
 
 
 def cancel_exports(segment: str | Segment) -> Request[None]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from asyncio import sleep
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from braze_segments_async._models import Stats
@@ -20,7 +22,7 @@ from braze_segments_async.errors import RateLimitedError
 from .headers import MAX_SECONDS, from_epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from datetime import datetime
 
     from braze_segments_async._rate_limit import RateLimit
@@ -41,9 +43,6 @@ class RateLimiter:
         reserve: float,
         max_wait: float,
         on_pause: Callable[[PauseEvent], object] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """See the class.
 
@@ -51,17 +50,11 @@ class RateLimiter:
             reserve: the share of the allowance that is left to others.
             max_wait: seconds; a longer wait raises at once.
             on_pause: Called when a pause begins or becomes longer.
-            clock: monotonic seconds.
-            sleep: for tests.
-            uniform: for tests.
         """
         self.latest: RateLimit | None = None
         self._reserve = reserve
         self._max_wait = max_wait
         self._on_pause = on_pause
-        self._clock = clock
-        self._sleep = sleep
-        self._uniform = uniform
         self._in_flight = self._most_in_flight = self._requests = 0
         self._remaining: int | None = None  # requests in this window; None if unknown
         self._reserved = 0  # requests of this window that are reserved for other clients
@@ -82,7 +75,7 @@ class RateLimiter:
             RateLimitedError: the wait would be longer than the maximum.
         """
         while True:
-            now = self._clock()
+            now = monotonic()
             if now < self._paused_until_monotonic:
                 await self._wait(self._paused_until_monotonic - now)
             elif self._remaining is None or self._remaining - self._in_flight > self._reserved:
@@ -124,7 +117,7 @@ class RateLimiter:
     def pause(self, seconds: float, reason: str, resets_at: datetime | None) -> None:
         """Pause all requests for `seconds`; never shorten a longer pause."""
         self._remaining = None  # until the next reply says how the next window stands
-        opens = self._clock() + seconds
+        opens = monotonic() + seconds
         self._waits += not self.paused
         if opens > self._paused_until_monotonic:
             self._paused_until_monotonic, self._resets_at, self._pause_reason = opens, resets_at, reason
@@ -136,7 +129,7 @@ class RateLimiter:
     @property
     def paused(self) -> bool:
         """Whether a request would have to wait for a named moment."""
-        return self._clock() < self._paused_until_monotonic
+        return monotonic() < self._paused_until_monotonic
 
     @property
     def stats(self) -> Stats:
@@ -153,7 +146,7 @@ class RateLimiter:
         resets_in = resets_at - sent
         if not 0 < resets_in <= MAX_SECONDS:
             return
-        now = self._clock()
+        now = monotonic()
         ends = now + resets_in
         # Replies overtake each other, and some are long on their way. The moment they name tells which window
         # they are of; where it is rate_limit in relative seconds, it may be off by one.
@@ -182,7 +175,7 @@ class RateLimiter:
         if seconds > self._max_wait:
             raise self._too_long(seconds)
         # Wait at least the named time, plus jitter, so that clients do not restart together.
-        await self._sleep(seconds + self._uniform(0.0, min(1.0, seconds / 10)))
+        await sleep(seconds + random.uniform(0.0, min(1.0, seconds / 10)))  # noqa: S311 - not a secret
 
     def _too_long(self, seconds: float) -> RateLimitedError:
         error = RateLimitedError(too_long(seconds, self._resets_at, self._max_wait), status=429)

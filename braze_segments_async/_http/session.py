@@ -1,41 +1,36 @@
-"""The session manager: opens, owns and closes what the requests of a client share."""
+"""Open, share and close what all requests of one client have in common."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from attrs import evolve
 
-from braze_segments_async import _arguments as config
+from braze_segments_async._arguments import is_loopback
 from braze_segments_async._instances import likely_mistake
-from braze_segments_async._settings import (
-    Limits,
-    PauseEvent,
-    RetryEvent,
-    RetryPolicy,
-    check_client_options,
-)
-from braze_segments_async._text import Secret
+from braze_segments_async._support import TaskCancellation
 from braze_segments_async.errors import ClosedError, ConfigError
 
-from .pipeline import Pipeline
 from .rate_limiter import RateLimiter
-from .retry import Retrier, RetryBudget
+from .retry import RetryBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from types import TracebackType
+    from collections.abc import Awaitable, Callable
 
     import aiohttp
+    from yarl import URL
 
     from braze_segments_async._fan_out import FanOut
     from braze_segments_async._models import Stats
     from braze_segments_async._rate_limit import RateLimit
-    from braze_segments_async._settings import ClientOptions
+    from braze_segments_async._settings import Limits, PauseEvent, RetryEvent, RetryPolicy
+    from braze_segments_async._text import Secret
 
     from .endpoints import Request
+    from .sender import RequestSender
+    from .transport import Transport
 
 __all__ = ["SessionManager"]
 
@@ -43,102 +38,50 @@ T = TypeVar("T")
 
 
 class SessionManager:
-    """The life cycle of a client, and the sending of its requests; `BrazeSegments` adds the endpoints.
+    """The session, rate limiter, retry budget and slots of one client.
 
     Attributes:
-        concurrency: requests in flight at once, at most, unless a stream asks for its own number.
+        state: "open" between `open` and `aclose`.
+        concurrency: Number of slots: requests in flight at once, at most.
+        limits: Bounds of the client.
+        streams: Streams to close with the client.
+        is_local: Whether Braze is this machine, as in tests; then so may be the host of users files.
     """
-
-    _was_open = False  # only then is there a pipeline
 
     def __init__(
         self,
-        api_key: str,
+        base_url: URL,
+        key: Secret,
         *,
-        base_url: str,
-        concurrency: int = 16,
-        timeout: float = 30.0,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
-        reserve: float = 0.1,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
-        session: aiohttp.ClientSession | None = None,
-        on_retry: Callable[[RetryEvent], object] | None = None,
-        on_pause: Callable[[PauseEvent], object] | None = None,
+        concurrency: int,
+        timeout: float,
+        retry: RetryPolicy,
+        reserve: float,
+        limits: Limits,
+        session: aiohttp.ClientSession | None,
+        on_retry: Callable[[RetryEvent], object] | None,
+        on_pause: Callable[[PauseEvent], object] | None,
+        direct: bool,
     ) -> None:
-        """Check the arguments; nothing is opened yet, so this may be called outside an event loop.
-
-        Args:
-            api_key: a REST API key with the permissions `segments.list`, `segments.details`, for sizes
-                `segments.data_series` and for users `users.export.segment` (Braze: "REST API key").
-            base_url: the REST endpoint of the workspace's cluster (Braze: "API endpoints"), such as an
-                `Instance`.
-            concurrency: requests in flight at once, at most.
-            timeout: seconds for one attempt, from connecting to the last byte.
-            retry: when and how often a failed request is repeated.
-            reserve: the share of the hourly allowance that is left to others, such as message sending.
-            limits: bounds in seconds, bytes, pages and retries.
-            session: your own, with its proxy, TLS or tracing; it is used, and never closed.
-            on_retry: called with a `RetryEvent` before each retry; a plain function that must not block.
-            on_pause: called with a `PauseEvent` when all requests begin to wait for the rate limit, and when
-                that wait becomes longer; a plain function that must not block.
-
-        Raises:
-            ConfigError: an argument is wrong; the message names it.
-        """
-        # Wrap secrets first: a traceback may show this frame's locals.
-        self._state = "new"
-        api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
-        base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
-        self._key = config.check_key(api_key, base_url)
-        self._url = config.check_base_url(base_url)
-        config.check_integer("concurrency", concurrency, at_least=1)
-        check_client_options(
-            timeout=timeout,
-            reserve=reserve,
-            retry=retry,
-            limits=limits,
-            session=session,
-            on_retry=on_retry,
-            on_pause=on_pause,
-        )
-        self.concurrency, self._timeout, self._limits, self._session = concurrency, timeout, limits, session
+        """Take the checked arguments of `BrazeSegments`; nothing is opened yet."""
+        self.state: Literal["new", "open", "closed"] = "new"
+        self.concurrency = concurrency
+        self.limits = limits
+        self.streams: set[FanOut[Any, Any]] = set()
+        self.is_local = is_loopback(base_url.host or "")
+        self._base_url = base_url
+        self._key = key
+        self._timeout = timeout
+        self._retry = retry
+        self._session = session
+        self._on_retry = on_retry
+        self._direct = direct
         self._rate_limiter = RateLimiter(
             reserve=reserve, max_wait=retry.max_rate_limit_wait, on_pause=on_pause
         )
-        self._retrier = Retrier(retry, RetryBudget(limits.retry_quota), self._rate_limiter, on_retry)
-        self._streams: set[FanOut[Any, Any]] = set()
-
-    @classmethod
-    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
-        """Take the key and the REST endpoint from `BRAZE_API_KEY` and `BRAZE_BASE_URL`.
-
-        Args:
-            options: the other arguments; a `base_url` given here wins over the environment.
-
-        Raises:
-            ConfigError: a variable is missing, or an argument is wrong.
-        """
-        key = Secret(os.environ.get("BRAZE_API_KEY", ""))
-        options.setdefault("base_url", os.environ.get("BRAZE_BASE_URL", ""))
-        for name, value in (("BRAZE_API_KEY", key), ("BRAZE_BASE_URL", options["base_url"])):
-            if not value:
-                raise ConfigError(f"the environment variable {name} is not set")
-        return cls(key, **options)
-
-    def __repr__(self) -> str:
-        return f"<BrazeSegments {getattr(self, '_url', '')} {self._state}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a client cannot be pickled or copied: it holds the API key and open connections. Send the name "
-            "of the environment variable or the path of the file that has the key, as WorkspaceConfig does, "
-            "and make the client where it runs"
-        )
-
-    @property
-    def base_url(self) -> str:
-        """The REST endpoint in use, normalised."""
-        return str(self._url)
+        self._sender: RequestSender | None = None
+        self._transports: list[Transport] = []  # to Braze, and to the hosts of users files if one was needed
+        self._calls: dict[asyncio.Task[Any], TaskCancellation] = {}
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -147,49 +90,131 @@ class SessionManager:
 
     @property
     def stats(self) -> Stats:
-        """What this client has sent so far, and whether it waits: a snapshot, for progress and monitoring."""
-        received = self._pipeline.received if self._was_open else 0
-        return evolve(self._rate_limiter.stats, retries=self._retrier.retries, bytes=received)
+        """Counts of the requests so far."""
+        retries = self._sender.retries if self._sender else 0
+        received = sum(transport.received for transport in self._transports)
+        return evolve(self._rate_limiter.stats, retries=retries, bytes=received)
 
-    async def __aenter__(self) -> Self:
-        if self._state != "new":
+    def open(self) -> None:
+        """Make the session, inside the running loop.
+
+        Raises:
+            ClosedError: It was opened before.
+            ConfigError: The caller's session cannot be used.
+        """
+        if self.state != "new":
             raise ClosedError("a client is opened once; make a new one")
-        # aiohttp takes most of the time the package takes to import, and --help does without it.
+        # aiohttp and tenacity take most of the time the package takes to import, and --help needs neither.
+        from .sender import RequestSender  # noqa: PLC0415
         from .transport import Transport  # noqa: PLC0415
 
-        transport = Transport(
-            self._url, self._key, timeout=self._timeout, limits=self._limits, session=self._session
+        transport = Transport.to_braze(
+            self._base_url,
+            self._key,
+            timeout=self._timeout,
+            limits=self.limits,
+            session=self._session,
+            direct=self._direct,
         )
-        transport.open()
-        self._pipeline = Pipeline(
-            transport, self._rate_limiter, self._retrier, self._key, hint=likely_mistake(self._url.host or "")
+        self._sender = RequestSender(
+            transport,
+            self._rate_limiter,
+            RetryBudget(self.limits.retry_quota),
+            self._retry,
+            self._on_retry,
+            base_url=self._base_url,
+            key=self._key,
+            key_hint=likely_mistake(self._base_url.host or ""),
         )
+        self._transports.append(transport)
+        self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(self.concurrency)
-        self._state, self._was_open = "open", True
-        return self
+        self.state = "open"
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        await self.aclose()
+    def file_transport(self) -> Transport:
+        """Return the transport to the hosts of users files, which never get the API key."""
+        from .transport import Transport  # noqa: PLC0415 - see `open`
+
+        if len(self._transports) == 1:
+            transport = Transport.to_files(
+                timeout=self._timeout,
+                limits=self.limits,
+                lender=self._session,
+                public_only=not self.is_local,
+            )
+            self._transports.append(transport)
+        return self._transports[1]
+
+    async def send(
+        self,
+        request: Request[T],
+        slots: asyncio.Semaphore | None = None,
+        *,
+        attempt: Callable[[Request[T]], Awaitable[T]] | None = None,
+        retried: bool = True,
+    ) -> T:
+        """Send a request, and return its value.
+
+        Args:
+            request: The request.
+            slots: Bounds the requests in flight in place of the client's own slots.
+            attempt: Sends the request once, to another host than Braze's: it needs no slot.
+            retried: Whether a failed attempt is repeated, with `attempt`.
+
+        Raises:
+            ClosedError: The client is not open, or was closed before the response came.
+            BrazeError: Any other failure.
+        """
+        sender = self._check_open()
+        task = asyncio.current_task(self._loop)
+        assert task is not None  # noqa: S101 - the coroutines of this package run in tasks
+        if task in self._calls:
+            raise ConfigError(
+                "session: a middleware of it sends a request through the client that it serves, which would "
+                "wait for itself; let the middleware open a client of its own"
+            )
+        call = self._calls[task] = TaskCancellation(task)
+        try:
+            if attempt is not None:
+                return await (sender.send(request, attempt) if retried else attempt(request))
+            # The slot is held until the last attempt, so that a request that waits for its retry still
+            # counts: else an outage would let ever more requests begin. `async with` is slower.
+            slots = slots or self._slots
+            await slots.acquire()
+            try:
+                return await sender.send(request)
+            finally:
+                slots.release()
+        except asyncio.CancelledError:
+            if not call.is_only_cause():
+                raise
+        finally:
+            del self._calls[task]
+        raise ClosedError("the client was closed before the response came").about(
+            str(request.endpoint), segment_id=request.segment_id, page=request.page
+        )
+
+    def _check_open(self) -> RequestSender:
+        if self.state == "new" or self._sender is None:
+            raise ClosedError("open the client first: async with BrazeSegments(…) as segments: …")
+        if self.state == "closed":
+            raise ClosedError("this client is closed, and cannot be opened again; make a new one")
+        if self._loop is not asyncio.get_running_loop():
+            raise ClosedError("this client was opened in another event loop; open one in each loop")
+        self._transports[0].check_open()
+        return self._sender
 
     async def aclose(self) -> None:
-        """End what is under way, with `ClosedError` to those who await it; close the session if it is ours.
-
-        The second time it does nothing.
-        """
-        was, self._state = self._state, "closed"
+        """End the requests in flight, each with `ClosedError`; close a session made here."""
+        was, self.state = self.state, "closed"
         if was != "open":
             return
-        try:
-            await self._pipeline.aclose()
-        finally:  # when that is interrupted, too
-            for stream in list(self._streams):
-                await stream.aclose()
-
-    def _call(self, request: Request[T], slots: asyncio.Semaphore | None = None) -> Coroutine[Any, Any, T]:
-        if self._state != "open":
-            if self._state == "closed":
-                raise ClosedError("this client is closed, and cannot be opened again; make a new one")
-            raise ClosedError("open the client first: async with BrazeSegments(…) as segments: …")
-        return self._pipeline.call(request, slots or self._slots)
+        async with AsyncExitStack() as closing:  # closes the rest even if one of them is interrupted
+            for stream in self.streams:
+                closing.push_async_callback(stream.aclose)
+            for transport in self._transports:
+                closing.push_async_callback(transport.aclose)
+            # Before the streams: each request must end with `ClosedError` and not as cancelled by its stream.
+            for task, call in self._calls.items():
+                if task is not asyncio.current_task():
+                    call.cancel("closed")

@@ -1,4 +1,4 @@
-"""The wire: owns the session, sends one request, reads the whole body. aiohttp lives here."""
+"""Send one HTTP request and read the whole body. All that is imported of aiohttp is here and in `direct`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import platform
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
-from braze_segments_async._arguments import is_loopback, is_public_address, is_public_host
+from braze_segments_async._arguments import is_public_address, is_public_host
 from braze_segments_async._instances import nearest
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async._version import __version__
@@ -25,16 +25,19 @@ from braze_segments_async.errors import (
 )
 
 from .compression import inflate, too_large
+from .direct import DirectGet
 from .headers import parse_rate_limit, sent_at
 from .responses import Response
 from .timeouts import TimeoutWatchdog
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from yarl import URL
 
     from braze_segments_async._settings import Limits
 
-    from .endpoints import ByteRange, Request
+    from .direct import DirectResponse
     from .timeouts import Attempt
 
 __all__ = ["Transport"]
@@ -43,162 +46,185 @@ _USER_AGENT = (
     f"braze-segments-async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 )
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ValueError)
-_SESSION_CLOSED = "the session is closed; open a new client, with an open session if it is your own"
 
 
 class Transport:
-    """One client's way to Braze, tied to the event loop it was opened in.
+    """One aiohttp session, with the timeouts of the requests sent through it.
+
+    Made inside the event loop that uses it, by `to_braze` or `to_files`.
 
     Attributes:
-        received: bytes of bodies, as they came.
+        received: Bytes of response bodies so far, as they came.
     """
 
-    def __init__(
-        self,
+    def __init__(self, *, timeout: float, limits: Limits, given: aiohttp.ClientSession | None) -> None:
+        """Start without a session.
+
+        Args:
+            timeout: Seconds for one attempt, body included.
+            limits: The other bounds.
+            given: The caller's session, which is never closed here; `None` if there is none.
+        """
+        self.received = 0
+        self._limits = limits
+        self._total = timeout
+        self._given = given
+        self._timeouts = TimeoutWatchdog(total=timeout, read_timeout=limits.read_timeout)
+        self._session: aiohttp.ClientSession
+        self._api_host: str | None = None
+        self._public_only = False
+        self._direct: DirectGet | None = None
+        self._headers: Mapping[str, str] | None = None  # of each request, where the session has others
+        # Our connector reports when a connection is ready; for a caller's session aiohttp does it (slower).
+        read_timeout = None if given is None else limits.read_timeout
+        self._options: dict[str, Any] = {
+            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=read_timeout),
+            "auto_decompress": False,
+            "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
+        }
+
+    @classmethod
+    def to_braze(
+        cls,
         base_url: URL,
         api_key: Secret,
         *,
         timeout: float,
         limits: Limits,
         session: aiohttp.ClientSession | None,
-    ) -> None:
-        """See the class; nothing is opened yet.
+        direct: bool,
+    ) -> Self:
+        """Return a transport whose requests carry the API key.
 
         Args:
-            base_url: checked and normalised.
-            api_key: goes into the Authorization header, and nowhere else.
-            timeout: seconds for one attempt, body included.
-            limits: the other bounds.
-            session: the caller's own, which is never closed here; `None` to own one.
+            base_url: The REST endpoint, checked and normalised.
+            api_key: Goes into the Authorization header, and nowhere else.
+            timeout: Seconds for one attempt, body included.
+            limits: The other bounds.
+            session: The caller's session; `None` to make one.
+            direct: Whether GET requests may skip the session that is made here, see `DirectGet`.
+
+        Raises:
+            ConfigError: The caller's session cannot be used.
         """
-        self._base_url = base_url
-        self._is_local = is_loopback(base_url.host or "")  # so is the host of its users files
-        self._limits = limits
-        self._total = timeout
-        self.received = 0
-        self._headers = {
+        self = cls(timeout=timeout, limits=limits, given=session)
+        self._api_host = base_url.host
+        headers = {
             "Authorization": Secret(f"Bearer {api_key}"),
             "User-Agent": _USER_AGENT,
             "Accept": "application/json",
             "Accept-Encoding": "gzip",  # what inflate() can bound
         }
-        self._given = session
-        self._session: aiohttp.ClientSession | None = None
-        self._files: aiohttp.ClientSession | None = None  # for other hosts: without the key
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._options: dict[str, Any] = {}
-        self._urls: dict[str, URL] = {}
+        if session is None:
+            self._session = self._new_session(headers, connector=_Connector(self._timeouts))
+            self._direct = DirectGet.create(self._session, base_url) if direct else None
+        else:
+            if session.auth is not None or "Authorization" in session.headers:
+                raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
+            self._session, self._headers = session, headers
+        return self
 
-    def open(self) -> None:
-        """Make the session, inside the running loop.
+    @classmethod
+    def to_files(
+        cls, *, timeout: float, limits: Limits, lender: aiohttp.ClientSession | None, public_only: bool
+    ) -> Self:
+        """Return a transport to other hosts than Braze's, which must not get the API key.
 
-        Raises:
-            ConfigError: the caller's session cannot be used.
+        Args:
+            timeout: Seconds for one attempt, body included.
+            limits: The other bounds.
+            lender: The caller's session: its connections, proxy and traces are used, but not its headers and
+                cookies, which are for Braze.
+            public_only: Whether to refuse names with an address that is not public.
         """
-        self._loop = asyncio.get_running_loop()
-        self._timeouts = TimeoutWatchdog(total=self._total, read_timeout=self._limits.read_timeout)
-        if self._given is None:
-            self._session = self._new_session(self._headers, _Connector(self._timeouts))
-            return
-        if self._given.auth is not None or "Authorization" in self._given.headers:
-            raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
-        self._session, self._options = self._given, {"headers": self._headers, **self._own_options()}
-
-    def _new_session(
-        self, headers: dict[str, str], connector: aiohttp.BaseConnector | None, **more: Any
-    ) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            headers=headers,
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            **self._own_options(),
-            **more,
-        )
-
-    def _new_files_session(self) -> aiohttp.ClientSession:
+        self = cls(timeout=timeout, limits=limits, given=lender)
+        self._public_only = public_only
         headers = {"User-Agent": _USER_AGENT}
-        given = self._given
-        if given is None:
-            resolver = None if self._is_local else _PublicResolver()
-            return self._new_session(headers, _Connector(self._timeouts, resolver))
-        # The caller's connections, proxy and traces, but not their headers and cookies: those are for Braze.
-        return self._new_session(
-            headers,
-            given.connector,
-            connector_owner=False,
-            trust_env=given.trust_env,
-            trace_configs=given.trace_configs,
-            proxy=getattr(given, "_default_proxy", None),  # aiohttp has no public name for it
-            proxy_auth=getattr(given, "_default_proxy_auth", None),
-        )
+        if lender is None:
+            resolver = _PublicResolver() if public_only else None
+            self._session = self._new_session(headers, connector=_Connector(self._timeouts, resolver))
+        else:
+            self._session = self._new_session(
+                headers,
+                connector=lender.connector,
+                connector_owner=False,
+                trust_env=lender.trust_env,
+                trace_configs=lender.trace_configs,
+                proxy=getattr(lender, "_default_proxy", None),  # aiohttp has no public name for it
+                proxy_auth=getattr(lender, "_default_proxy_auth", None),
+            )
+        return self
 
-    def _own_options(self) -> dict[str, Any]:
-        connect, read_timeout = self._limits.connect, self._limits.read_timeout
-        # Our connector reports when a connection is ready; for a caller's session aiohttp does it (slower).
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=connect, sock_read=None if self._given is None else read_timeout
-        )
-        return {
-            "timeout": timeout,
-            "auto_decompress": False,
-            "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
-        }
+    def _new_session(self, headers: Mapping[str, str], **options: Any) -> aiohttp.ClientSession:
+        jar = aiohttp.DummyCookieJar()
+        return aiohttp.ClientSession(headers=headers, cookie_jar=jar, **options, **self._options)
 
     async def aclose(self) -> None:
-        """Close the sessions that are ours."""
-        self._timeouts.aclose()
-        session, files, self._session, self._files = self._session, self._files, None, None
-        try:
-            if files is not None:
-                await files.close()
-        finally:  # when that is interrupted, too
-            if session is not None and session is not self._given:
-                await session.close()
+        """Close the session, unless it is the caller's."""
+        self._timeouts.close()
+        if self._session is not self._given:
+            await self._session.close()
 
-    def check(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse another event loop, and a session that was closed.
+    def check_open(self) -> None:
+        """Raise `ClosedError` if the session was closed."""
+        if self._session.closed:
+            raise ClosedError(
+                "the session is closed; open a new client, with an open session if it is your own"
+            )
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        params: Mapping[str, str],
+        *,
+        json: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send one request and read the whole response.
+
+        aiohttp itself sends a GET a second time if the connection drops before the response begins, as a
+        kept-alive one may at any moment; it has no switch for that.
 
         Raises:
-            ClosedError: in either case.
+            ClosedError: The session was closed.
+            TransportError: No complete response arrived.
+            ReplyError: The body is larger than the limit, or not what its encoding says; or the host is not
+                public, see `to_files`.
         """
-        if loop is not self._loop:
-            raise ClosedError("this client was opened in another event loop; open one in each loop")
-        if self._session is None or self._session.closed:
-            raise ClosedError(_SESSION_CLOSED)
-
-    async def send(self, request: Request[Any]) -> Response:
-        """Send one request, once, and read the whole answer.
-
-        aiohttp itself sends a GET a second time if the connection drops before an answer, as a kept-alive
-        one may at any moment; it has no switch for that.
-
-        Raises:
-            ClosedError: see `check`.
-            TransportError: no complete reply arrived.
-            ReplyError: the body is larger than the limit, or not what its encoding says.
-        """
-        session, url, options = self._way(request)
+        self.check_open()
+        if self._public_only and not is_public_host(url.raw_host or ""):
+            raise _not_public_error()
         attempt = self._timeouts.begin()
+        response: aiohttp.ClientResponse | DirectResponse
         try:
-            async with session.request(
-                request.endpoint.method,
-                url,
-                params=request.params,
-                json=request.json,
-                allow_redirects=False,
-                **options,
-            ) as response:
+            if self._direct is not None and method == "GET" and self._direct.usable:
+                response = await self._direct.get(url.raw_path, params)
+            else:
+                options = self._options if self._session is self._given else {}
+                response = await self._session.request(
+                    method,
+                    url,
+                    params=params,
+                    json=json,
+                    headers=headers or self._headers,
+                    allow_redirects=False,
+                    **options,
+                )
+            try:
                 attempt.last_activity = self._timeouts.now()
                 body = await self._read(response, attempt)
-                headers = response.headers
-                sent = sent_at(headers, time.time())
-                return Response(response.status, headers, body, parse_rate_limit(headers, sent), sent)
+            finally:
+                response.release()
+            sent = sent_at(response.headers, time.time())
+            rate_limit = parse_rate_limit(response.headers, sent)
+            return Response(response.status, response.headers, body, rate_limit, sent)
         except BrazeError:  # some are of the types below, too
             raise
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             problem = self._explain(error, url)
         except asyncio.CancelledError:
-            if not attempt.timed_out():
+            if not attempt.is_only_cause():
                 raise
             problem = self._timed_out(attempt, url)
         finally:
@@ -208,27 +234,7 @@ class Transport:
         # Outside the except block: aiohttp's exceptions hold the Authorization header.
         raise problem
 
-    def _way(self, request: Request[Any]) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
-        """The session to use, the url to ask for, and what this session does not know by itself."""
-        if self._session is None or self._session.closed:
-            raise ClosedError(_SESSION_CLOSED)
-        if request.part is not None:
-            return self._way_elsewhere(request.part)
-        path = request.endpoint.path
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = self._base_url.with_path(self._base_url.path.rstrip("/") + path)
-        return self._session, url, self._options
-
-    def _way_elsewhere(self, part: ByteRange) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
-        if not (self._is_local or is_public_host(part.url.raw_host or "")):
-            raise _not_public()
-        if self._files is None:  # the other one sends the key with whatever it sends
-            self._files = self._new_files_session()
-        headers = {"Range": f"bytes={part.first}-{part.last}", "Accept-Encoding": "identity"}
-        return self._files, part.url, {"headers": headers}
-
-    async def _read(self, response: aiohttp.ClientResponse, attempt: Attempt) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse | DirectResponse, attempt: Attempt) -> bytes:
         cap = self._limits.body
         body = bytearray()
         try:
@@ -247,9 +253,9 @@ class Transport:
         return b""  # keep the status even if the body cannot be read
 
     def _explain(self, error: Exception, url: URL) -> BrazeError:
-        """Our error for aiohttp's: its kind is kept, its texts only where they cannot hold a header."""
+        """Return our error for one of aiohttp; texts are kept only where they cannot hold a header."""
         if isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, _NotPublicError):
-            return _not_public()
+            return _not_public_error()
         explained = self._explained(error, url)
         explained.sent = not isinstance(error, _NOT_SENT)
         return explained
@@ -271,7 +277,7 @@ class Transport:
             return TransportError(f"TLS with {where} failed ({_tls_reason(error)}); nothing was sent")
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             problem = f"the host of {where} is not found"
-            if url.host == self._base_url.host:
+            if url.host == self._api_host:
                 problem += f"; check base_url{nearest(url.host or '')}"
         elif isinstance(error, aiohttp.ClientConnectorError):
             # asyncio puts the address where the reason should be.
@@ -287,7 +293,7 @@ class Transport:
 
     def _timed_out(self, attempt: Attempt, url: URL) -> TimedOutError:
         problem = f"not complete within {self._total:g} s"
-        if attempt.timeout_kind == "read":
+        if attempt.reason == "read":
             problem = f"{self._limits.read_timeout:g} s of silence from {url.host}:{url.port}"
         error = TimedOutError(problem, retryable=True)
         error.sent = (
@@ -297,15 +303,15 @@ class Transport:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells when a request has its connection, since silence cannot begin before that."""
+    """Starts the read timeout of a request when it has a connection."""
 
     def __init__(self, timeouts: TimeoutWatchdog, resolver: aiohttp.ThreadedResolver | None = None) -> None:
-        # The client's semaphore bounds the connections; waiting for one here would eat into the time-out.
+        # The client's semaphore bounds the connections; waiting for one here would use up the timeout.
         super().__init__(limit=0, resolver=resolver)
         self._timeouts = timeouts
 
     async def connect(self, *arguments: Any, **named: Any) -> Any:
-        """See `aiohttp.BaseConnector`."""
+        """Get a connection, see `aiohttp.BaseConnector`."""
         connection = await super().connect(*arguments, **named)
         self._timeouts.connected()
         return connection
@@ -322,14 +328,14 @@ class _PublicResolver(aiohttp.ThreadedResolver):
     """
 
     async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_UNSPEC) -> Any:
-        """See `aiohttp.abc.AbstractResolver`."""
+        """Resolve a name, see `aiohttp.abc.AbstractResolver`."""
         found = await super().resolve(host, port, family)
         if not all(is_public_address(each["host"]) for each in found):
             raise _NotPublicError
         return found
 
 
-def _not_public() -> ReplyError:
+def _not_public_error() -> ReplyError:
     return ReplyError(
         "the url of the users file leads to a loopback, private or link-local address, which is refused; if "
         "your network resolves names to private addresses on purpose, give the client a session of your own",

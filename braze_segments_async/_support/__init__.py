@@ -1,11 +1,12 @@
 """General tools for files, tasks and threads; nothing here knows Braze."""
 
 from .files import atomic_write, check_regular, create_private, file_errors, open_regular, sibling
-from .tasks import cancel_and_wait, create_task
+from .tasks import TaskCancellation, cancel_and_wait, create_task
 from .threads import CancelToken, run_in_thread
 
 __all__ = [
     "CancelToken",
+    "TaskCancellation",
     "atomic_write",
     "cancel_and_wait",
     "check_regular",

@@ -1,4 +1,4 @@
-"""Tasks with an owner: started in one place, and gone when their owner is."""
+"""Tasks with an owner: started in one place, and finished when their owner is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-__all__ = ["cancel_and_wait", "create_task"]
+__all__ = ["TaskCancellation", "cancel_and_wait", "create_task"]
 
 T = TypeVar("T")
 
@@ -16,11 +16,11 @@ T = TypeVar("T")
 def create_task(
     coroutine: Coroutine[Any, Any, T], running: set[asyncio.Task[T]] | None = None
 ) -> asyncio.Task[T]:
-    """Run beside the caller; a failure nobody awaits, since the caller left, is not reported by asyncio.
+    """Start a task whose failure is not reported by asyncio if nobody awaits it.
 
     Args:
-        coroutine: what to run.
-        running: the owner's record: the task is in it until it is done.
+        coroutine: The work of the task.
+        running: The owner's record: the task is in it until it is done.
     """
     task = asyncio.get_running_loop().create_task(coroutine)
     task.add_done_callback(_retrieve)
@@ -36,9 +36,40 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel and wait until all are over. Interrupted itself, it leaves them cancelled."""
+    """Cancel tasks and wait until all are done. If interrupted, leave them cancelled."""
     unfinished = [task for task in tasks if not task.done()]
     for task in unfinished:
         task.cancel()
     if unfinished:
         await asyncio.wait(unfinished)
+
+
+class TaskCancellation:
+    """The right to cancel the current task, and to tell that from a cancellation by anybody else.
+
+    Uses the counts of `Task.cancelling()` and `Task.uncancel()`, as `asyncio.timeout` does.
+
+    Attributes:
+        task: The task in which this was made.
+        reason: Reason given to `cancel`; empty before.
+    """
+
+    __slots__ = ("_cancelling", "reason", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.reason = ""
+        self._cancelling = task.cancelling()
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the task; only the first call has an effect."""
+        if not self.reason:
+            self.reason = reason
+            self.task.cancel()
+
+    def is_only_cause(self) -> bool:
+        """Return whether `cancel`, and nobody else, cancelled the task.
+
+        Call this once, in the handler of the `CancelledError`: it also marks the cancellation as handled.
+        """
+        return bool(self.reason) and self.task.uncancel() <= self._cancelling

@@ -5,16 +5,15 @@ Nothing of a user, and nothing of the url that leads to them, is in any message 
 
 from __future__ import annotations
 
-import asyncio
 import random
 import tempfile
-import time
+from asyncio import sleep
 from contextlib import asynccontextmanager, closing
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from braze_segments_async._arguments import check_seconds, secure_url
+from braze_segments_async._arguments import check_seconds
 from braze_segments_async._fan_out import FanOut
-from braze_segments_async._http import USERS_FILE, users_file
 from braze_segments_async._support import CancelToken, file_errors, run_in_thread
 from braze_segments_async._text import escape_control
 from braze_segments_async.errors import (
@@ -29,27 +28,28 @@ from braze_segments_async.errors import (
     TransportError,
 )
 
+from .download import USERS_FILE, FileDownloader
 from .reader import batches, check_room, read_users, save_path, temporary_directory, write_users
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from yarl import URL
-
-    from braze_segments_async._http import RangeResponse, Request
+    from braze_segments_async._http import SessionManager
     from braze_segments_async._models import StartedExport
+
+    from .download import RangeResponse
 
 __all__ = ["UsersExport"]
 
 T = TypeVar("T")
 ErrorT = TypeVar("ErrorT", bound=BrazeError)
 
-_PART = 2**20  # bytes of one range: small enough for a slow line within the time-out of one attempt
-_PARTS_AT_ONCE = 4
-_LIFE = 4 * 3_600.0  # seconds that the url is good for, about (POST /users/export/segment)
-_FIRST_POLL, _LONGEST_POLL, _POLL_GROWTH = 1.0, 60.0, 1.5
+_RANGE_SIZE = 2**20  # bytes of one range: small enough for a slow line within the time-out of one attempt
+_DOWNLOAD_CONCURRENCY = 4
+_URL_LIFETIME = 4 * 3_600.0  # seconds that the url is good for, about (POST /users/export/segment)
+_FIRST_POLL, _MAX_POLL, _POLL_GROWTH = 1.0, 60.0, 1.5
 
 
 class UsersExport:
@@ -64,43 +64,23 @@ class UsersExport:
         size: bytes it has; `None` while that is not known.
     """
 
-    def __init__(
-        self,
-        segment_id: str,
-        started: StartedExport,
-        call: Callable[[Request[RangeResponse]], Awaitable[RangeResponse]],
-        running: set[FanOut[Any, Any]],
-        *,
-        longest: int,
-        largest: int,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        """See `BrazeSegments.export_users`, which makes them.
+    def __init__(self, segment_id: str, started: StartedExport, manager: SessionManager) -> None:
+        """Send nothing yet; `BrazeSegments.export_users` makes these.
 
         Args:
-            segment_id: of which segment.
-            started: what Braze answered.
-            call: sends a request.
-            running: the client's record of what it has to close.
-            longest: bytes that one user may have.
-            largest: Bytes that the file may have.
-            clock: monotonic seconds.
-            sleep: for tests.
+            segment_id: The segment.
+            started: The response of Braze.
+            manager: Of the client: sends the requests for the file, and closes what is under way.
         """
         self.segment_id = segment_id
         self.object_prefix = started.object_prefix
         self.url = started.url
         self.received = 0
         self.size: int | None = None
-        self._call = call
-        self._running = running
-        self._longest = longest
-        self._largest = largest
-        self._step = min(_PART, longest)
-        self._clock = clock
-        self._sleep = sleep
-        self._expires = clock() + _LIFE
+        self._manager = manager
+        self._max_line = manager.limits.body
+        self._step = min(_RANGE_SIZE, self._max_line)
+        self._expires = monotonic() + _URL_LIFETIME
         self._ready = False
 
     def __repr__(self) -> str:
@@ -120,11 +100,11 @@ class UsersExport:
             ClosedError: the client was closed meanwhile.
             BrazeError: any other.
         """
-        self._file_url()
+        self._downloader().check_url()
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
         # Among the client's streams, so that closing it ends a pause between two polls, too.
-        async with FanOut((timeout,), self._poll, concurrency=1, running=self._running) as polling:
+        async with FanOut((timeout,), self._poll, concurrency=1, running=self._manager.streams) as polling:
             async for _ in polling:
                 self._ready = True
         if not self._ready:
@@ -164,18 +144,18 @@ class UsersExport:
         target = save_path(path, overwrite=overwrite)
         async with self._fetched(target.parent) as file:
             return await self._in_thread(
-                lambda stop: write_users(file, target, self._longest, stop, replace=overwrite), target
+                lambda stop: write_users(file, target, self._max_line, stop, replace=overwrite), target
             )
 
     async def _poll(self, timeout: float | None) -> None:  # noqa: ASYNC109 - see wait()
-        ends = self._expires if timeout is None else min(self._expires, self._clock() + timeout)
+        ends = self._expires if timeout is None else min(self._expires, monotonic() + timeout)
         delay = _FIRST_POLL
         answered = False
         while True:
             failure: BrazeError | None = None
             try:
                 # Later ones are not sent again: this asks again anyway, and retries have a quota.
-                await self._call(users_file(self._file_url(), self.segment_id, 0, 0, retried=not answered))
+                await self._downloader().fetch(0, 0, retried=not answered)
             except (PermissionDeniedError, NotFoundError):  # what the host says until the file is there
                 answered = True
             except (TransportError, ServerError) as error:
@@ -184,18 +164,18 @@ class UsersExport:
                 failure = error  # minutes without a network are no reason to give up hours of waiting
             else:
                 return
-            left = ends - self._clock()
+            left = ends - monotonic()
             if left <= 0:
                 raise failure or self._late(timeout)
             told = failure.retry_after if isinstance(failure, ServerError) else None
-            await self._sleep(min(left, max(told or 0.0, delay * random.uniform(0.8, 1.2))))  # noqa: S311 - not a secret
-            delay = min(delay * _POLL_GROWTH, _LONGEST_POLL)
+            await sleep(min(left, max(told or 0.0, delay * random.uniform(0.8, 1.2))))  # noqa: S311 - not a secret
+            delay = min(delay * _POLL_GROWTH, _MAX_POLL)
 
     async def _read(self, pick: Callable[[tuple[bytes, dict[str, Any]]], T]) -> AsyncGenerator[T, None]:
         place = temporary_directory()
         stop = CancelToken()
         async with self._fetched(place) as file:
-            with closing(batches(read_users(file, self._longest, stop), pick)) as reading:
+            with closing(batches(read_users(file, self._max_line, stop), pick)) as reading:
                 while batch := await self._in_thread(lambda _: next(reading, None), place, stop):
                     while batch:  # not bound to a name: a traceback may print locals
                         yield batch.popleft()
@@ -203,7 +183,7 @@ class UsersExport:
     @asynccontextmanager
     async def _fetched(self, directory: Path) -> AsyncGenerator[IO[bytes], None]:
         """Download into an unnamed temporary file, which nobody else can open and which leaves nothing."""
-        self._file_url()
+        self._downloader().check_url()
         if not self._ready:
             await self.wait()
         with file_errors(directory), tempfile.TemporaryFile(dir=directory) as file:
@@ -214,11 +194,11 @@ class UsersExport:
         first = await self._part(0)
         self.received, self.size = 0, first.total
         missing = first.total  # not of the attributes, which a second reading at the same time changes, too
-        if first.total > self._largest:
+        if first.total > self._manager.limits.file:
             raise self._about(
                 ReplyError(
                     f"the users file has {first.total:,} bytes, which is more than limits.file "
-                    f"({self._largest:,} bytes); raise that limit if you expect such a file"
+                    f"({self._manager.limits.file:,} bytes); raise that limit if you expect such a file"
                 )
             )
 
@@ -241,7 +221,7 @@ class UsersExport:
         await keep(first)
         starts = range(len(first.body), first.total, self._step)
         async with FanOut(
-            starts, fetch, concurrency=_PARTS_AT_ONCE, ordered=True, running=self._running
+            starts, fetch, concurrency=_DOWNLOAD_CONCURRENCY, ordered=True, running=self._manager.streams
         ) as parts:
             async for part in parts:
                 await keep(part)
@@ -251,7 +231,7 @@ class UsersExport:
     async def _part(self, start: int) -> RangeResponse:
         last = start + self._step - 1
         try:
-            return await self._call(users_file(self._file_url(), self.segment_id, start, last))
+            return await self._downloader().fetch(start, last)
         except (PermissionDeniedError, NotFoundError):
             pass
         raise self._about(ExportExpiredError("the file is not there any more; export the users again"))
@@ -269,7 +249,7 @@ class UsersExport:
         raise failure.with_traceback(None)
 
     def _late(self, timeout: float | None) -> ExportExpiredError | TimedOutError:
-        if self._clock() >= self._expires:
+        if monotonic() >= self._expires:
             return self._about(
                 ExportExpiredError(
                     "no file within the four hours that its url is valid, as if the export was cancelled; "
@@ -286,14 +266,10 @@ class UsersExport:
     def _about(self, error: ErrorT) -> ErrorT:
         return error.about(str(USERS_FILE), segment_id=self.segment_id)
 
-    def _file_url(self) -> URL:
-        """The url; kept by no name in the frames that wait, since a traceback may show their locals."""
+    def _downloader(self) -> FileDownloader:
         if self.url is None:
             raise ExportError(
                 "the workspace has cloud storage of its own connected: the files are put there, below "
                 f"{escape_control(self.object_prefix)}"
             )
-        url = secure_url(self.url)
-        if url is None:
-            raise ReplyError("the url of the file is not one of https", path="$.url")
-        return url
+        return FileDownloader(self._manager, self.url, self.segment_id)

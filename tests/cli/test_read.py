@@ -361,7 +361,7 @@ async def test_where_the_key_and_the_endpoint_come_from(
 
     async def used(**options: Any) -> tuple[str, str]:
         async with Connection(**options).client() as client:
-            return str(client._key), client.base_url
+            return str(client._manager._key), client.base_url
 
     assert await used(env_file=env) == ("from-env-file", "https://rest.iad-01.braze.com")
     monkeypatch.setenv("BRAZE_API_KEY", "from-environment")

@@ -68,7 +68,12 @@ def test_commands(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 
 def test_numbers() -> None:
     """The numbers of the page are those of the code."""
-    assert (users._LIFE, users._FIRST_POLL, users._LONGEST_POLL, users._PART) == (4 * 3_600, 1, 60, 2**20)
+    assert (users._URL_LIFETIME, users._FIRST_POLL, users._MAX_POLL, users._RANGE_SIZE) == (
+        4 * 3_600,
+        1,
+        60,
+        2**20,
+    )
     for words in ("about four hours", "every second", "once a minute", "a megabyte at a time"):
         assert words in " ".join(PAGE.split())
 

@@ -41,7 +41,9 @@ def _nothing_runs(server: Faulty, before: set[Any]) -> None:
 @EACH
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-async def test_cancelled_while_waiting(call: Call, wait: str, how: str) -> None:
+async def test_cancelled_while_waiting(
+    call: Call, wait: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cancelled or timed out at any wait: the caller's own exception at once, and the client is usable."""
     async with Faulty(WAITS[wait]) as server, client_of(server.base_url, retry=SLOW) as client:
         before = asyncio.all_tasks()
@@ -60,7 +62,7 @@ async def test_cancelled_while_waiting(call: Call, wait: str, how: str) -> None:
         assert asyncio.get_running_loop().time() - started < 5.0
         _nothing_runs(server, before)
         server.fault = None
-        Clock(1e9).drive(client)  # past what the gate may be waiting for
+        Clock(1e9).drive(monkeypatch)  # past what the gate may be waiting for
         check_values(call, Tried(await call.outcomes(client, server.ids), 0, []))
 
 

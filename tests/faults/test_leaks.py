@@ -53,7 +53,7 @@ async def test_a_client_is_not_pickled(protocol: int) -> None:
     with pytest.raises(TypeError, match=says):
         pickle.dumps(client, protocol)
     async with client:
-        for thing in (client, client.details, [client], client._pipeline, vars(client)):
+        for thing in (client, client.details, [client], client._manager, vars(client)):
             with pytest.raises(TypeError, match="cannot be pickled"):
                 pickle.dumps(thing, protocol)
     with pytest.raises(TypeError, match=says):

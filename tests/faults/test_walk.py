@@ -123,11 +123,11 @@ def _pool(remaining: int, seconds: int) -> Fault:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_pool_nearly_used_up_waits(call: Call) -> None:
+async def test_pool_nearly_used_up_waits(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """`Remaining` at the reserve on a 200: the gate closes until the reset, and no 429 was needed."""
     clock = Clock()
     async with Faulty(_pool(25_000, 30), times=1) as server, client_of(server.base_url) as client:
-        clock.drive(client)
+        clock.drive(monkeypatch)
         await call.one(client, server.ids[0])
         assert not clock.slept
         outcomes = await call.outcomes(client, server.ids)
@@ -138,11 +138,11 @@ async def test_pool_nearly_used_up_waits(call: Call) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_pool_nearly_used_up_beyond_the_maximum(call: Call) -> None:
+async def test_pool_nearly_used_up_beyond_the_maximum(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """`Remaining` at the reserve, the reset too far: `RateLimitedError` at once, with `.resets_at`."""
     clock = Clock()
     async with Faulty(_pool(25_000, 1_800)) as server, client_of(server.base_url) as client:
-        clock.drive(client)
+        clock.drive(monkeypatch)
         await call.one(client, server.ids[0])
         outcomes = await call.outcomes(client, server.ids)
         for error in outcomes:
@@ -156,23 +156,23 @@ async def test_pool_nearly_used_up_beyond_the_maximum(call: Call) -> None:
 
 
 @pytest.mark.parametrize("remaining", [25_001, 250_000])
-async def test_pool_above_the_reserve(remaining: int) -> None:
+async def test_pool_above_the_reserve(remaining: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """`Remaining` above the reserve holds up nothing that follows one by one."""
     clock = Clock()
     async with Faulty(_pool(remaining, 1_800)) as server, client_of(server.base_url) as client:
-        clock.drive(client)
+        clock.drive(monkeypatch)
         for segment_id in server.ids:
             await client.details(segment_id)
         assert not clock.slept
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_429_beyond_the_maximum_says_when(call: Call) -> None:
+async def test_429_beyond_the_maximum_says_when(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A 429 with a wait beyond the maximum raises at once, with `.resets_at`; it says when and how long."""
     headers = {"X-RateLimit-Reset": str(NOW + 3_000), "Date": formatdate(NOW, usegmt=True)}
     clock = Clock()
     async with Faulty(answer(429, b"", headers)) as server, client_of(server.base_url) as client:
-        clock.drive(client)
+        clock.drive(monkeypatch)
         for error in await call.outcomes(client, server.ids):
             assert type(error) is RateLimitedError
             assert error.resets_at is not None
@@ -184,24 +184,24 @@ async def test_429_beyond_the_maximum_says_when(call: Call) -> None:
 
 
 @pytest.mark.parametrize("how", ["epoch without Date", "nothing but the status"])
-async def test_429_without_date(how: str) -> None:
+async def test_429_without_date(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a `Date` the local clock serves; without any header, backoff."""
     headers = {"X-RateLimit-Reset": str(int(time.time()) + 60)} if how == "epoch without Date" else {}
     clock = Clock()
     async with Faulty(answer(429, b"", headers), times=1) as server, client_of(server.base_url) as client:
-        clock.drive(client)
+        clock.drive(monkeypatch)
         await client.details(server.ids[0])
     assert [58.0 <= slept <= 61.0 for slept in clock.slept] == [True] * len(headers)
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-async def test_real_limit_under_a_fan_out(concurrency: int) -> None:
+async def test_real_limit_under_a_fan_out(concurrency: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real limit under a fan-out: waits together, finishes complete; at most one burst per window."""
     clock = Clock(float(NOW))
     sandbox = Sandbox(300, rate_limit=(60, 60.0), clock=clock)
     sandbox.inject(Answer(headers={"X-RateLimit-Remaining": None}))  # so that the gate cannot see it coming
     async with sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
-        clock.drive(client)
+        clock.drive(monkeypatch)
         got = [details.id async for details in client.all_details(concurrency=concurrency)]
         assert sorted(got) == sorted(sandbox.segment_ids)
         assert sandbox.count("details", 200) == 300

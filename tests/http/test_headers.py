@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from braze_segments_async import RateLimit, RateLimitedError, Stats
+from braze_segments_async._http import rate_limiter
 from braze_segments_async._http.headers import parse_rate_limit, parse_retry_after, sent_at
 from braze_segments_async._http.rate_limiter import RateLimiter
 
@@ -109,13 +110,14 @@ def test_any_header_is_read_or_left(told: dict[str, str]) -> None:
 class Queue:
     """Requests before a gate: how many passed it. Time stands still until a test moves it."""
 
-    def __init__(self, *, reserve: float = 0.1, max_wait: float = 120.0) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, *, reserve: float = 0.1, max_wait: float = 120.0) -> None:
         self.now, self.passed = 0.0, 0
         self.sleepers: list[tuple[float, asyncio.Event]] = []
         self.tasks: list[asyncio.Task[None]] = []
-        self.gate = RateLimiter(
-            reserve=reserve, max_wait=max_wait, clock=lambda: self.now, sleep=self._sleep, uniform=max
-        )
+        self.gate = RateLimiter(reserve=reserve, max_wait=max_wait)
+        patch.setattr(rate_limiter, "monotonic", lambda: self.now)
+        patch.setattr(rate_limiter, "sleep", self._sleep)
+        patch.setattr("random.uniform", max)
 
     async def _sleep(self, seconds: float) -> None:
         self.sleepers.append((self.now + seconds, awake := asyncio.Event()))
@@ -160,9 +162,9 @@ class Queue:
         await self.settle()
 
 
-async def test_nothing_waits_while_nothing_was_told() -> None:
+async def test_nothing_waits_while_nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without headers, or with half of them, nothing is slowed down; a 429 names its wait elsewhere."""
-    queue = Queue()
+    queue = Queue(monkeypatch)
     assert await queue.ask(50) == await queue.reply(None) == await queue.reply(0, ends=-1.0) == 50
     for told in (RateLimit(100, None, None), RateLimit(None, 0, None), RateLimit(None, 99, moment(50))):
         queue.gate.release(told, SENT)
@@ -172,9 +174,11 @@ async def test_nothing_waits_while_nothing_was_told() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "jitter"), [(60.0, 1.0), (2.0, 0.2)])
-async def test_one_429_pauses_everybody_until_the_named_moment(seconds: float, jitter: float) -> None:
+async def test_one_429_pauses_everybody_until_the_named_moment(
+    seconds: float, jitter: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Never earlier, and later by a tenth or one second at most, so that not all come at once."""
-    queue = Queue()
+    queue = Queue(monkeypatch)
     queue.gate.pause(seconds, "429", None)
     until = datetime.now(UTC) + timedelta(seconds=seconds)
     assert (queue.gate.paused, queue.gate.stats.pause_reason) == (True, "429")
@@ -184,9 +188,9 @@ async def test_one_429_pauses_everybody_until_the_named_moment(seconds: float, j
     assert queue.gate.stats == Stats(requests=20, in_flight=20, waits=1)
 
 
-async def test_the_latest_opening_holds_for_those_who_wait_already() -> None:
+async def test_the_latest_opening_holds_for_those_who_wait_already(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shorter pause does not open a gate that is closed for longer; a longer one keeps all waiting."""
-    queue = Queue()
+    queue = Queue(monkeypatch)
     queue.gate.pause(60.0, "429", None)
     queue.gate.pause(10.0, "429", None)
     assert await queue.ask(3) == await queue.at(30.0) == 0
@@ -195,22 +199,25 @@ async def test_the_latest_opening_holds_for_those_who_wait_already() -> None:
     assert await queue.at(91.0) == 3
 
 
-async def test_a_sleep_that_ends_early_opens_nothing() -> None:
+async def test_a_sleep_that_ends_early_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timers may be early by a little: the clock decides."""
     now = [0.0]
 
     async def doze(seconds: float) -> None:
         now[0] += seconds * 0.9 if seconds > 0.01 else seconds
 
-    gate = RateLimiter(reserve=0.0, max_wait=100.0, clock=lambda: now[0], sleep=doze, uniform=min)
+    monkeypatch.setattr(rate_limiter, "monotonic", lambda: now[0])
+    monkeypatch.setattr(rate_limiter, "sleep", doze)
+    monkeypatch.setattr("random.uniform", min)
+    gate = RateLimiter(reserve=0.0, max_wait=100.0)
     gate.pause(50.0, "429", None)
     await gate.acquire()
     assert 50.0 <= now[0] <= 50.1
 
 
-async def test_a_wait_beyond_the_maximum_raises_at_once() -> None:
+async def test_a_wait_beyond_the_maximum_raises_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not clipped, not waited for: the error says when and how long. The maximum itself is waited for."""
-    queue = Queue(max_wait=120.0)
+    queue = Queue(monkeypatch, max_wait=120.0)
     queue.gate.latest = RateLimit(100, 0, moment(121))
     queue.gate.pause(121.0, "429", moment(121))
     with pytest.raises(RateLimitedError) as caught:
@@ -226,9 +233,11 @@ async def test_a_wait_beyond_the_maximum_raises_at_once() -> None:
     assert (await queue.ask(), await queue.at(122.0)) == (0, 1)
 
 
-async def test_the_gate_closes_at_the_reserve_with_those_in_flight_counted() -> None:
+async def test_the_gate_closes_at_the_reserve_with_those_in_flight_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """With 13 of 100 left and 10 kept, two go beside the one in flight; the rest wait for their replies."""
-    queue = Queue(reserve=0.1)
+    queue = Queue(monkeypatch, reserve=0.1)
     assert await queue.ask(2) == await queue.reply(13) == 2
     assert await queue.ask(5) == 4  # three in flight now: 13 - 3 = 10
     assert await queue.reply(12) == await queue.reply(11) == 4
@@ -238,9 +247,9 @@ async def test_the_gate_closes_at_the_reserve_with_those_in_flight_counted() -> 
     assert await queue.at(51.0) == 7
 
 
-async def test_who_is_not_alone_leaves_as_many_as_it_has_in_flight() -> None:
+async def test_who_is_not_alone_leaves_as_many_as_it_has_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the allowance shrinks by more than our own requests, others are at it, who know nothing of us."""
-    queue = Queue(reserve=0.0)
+    queue = Queue(monkeypatch, reserve=0.0)
     assert await queue.ask(8) == 8
     for left in range(99, 91, -1):  # our own eight
         await queue.reply(left)
@@ -253,9 +262,9 @@ async def test_who_is_not_alone_leaves_as_many_as_it_has_in_flight() -> None:
     await queue.over()
 
 
-async def test_a_request_without_a_reply_gives_its_place_to_another() -> None:
+async def test_a_request_without_a_reply_gives_its_place_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have been counted or not; the next reply will tell."""
-    queue = Queue(reserve=0.0)
+    queue = Queue(monkeypatch, reserve=0.0)
     await queue.ask(2)
     await queue.reply(2)
     assert await queue.ask(3) == 3
@@ -264,9 +273,9 @@ async def test_a_request_without_a_reply_gives_its_place_to_another() -> None:
     assert queue.gate.stats.in_flight == 2  # those who left the queue hold no place
 
 
-async def test_a_reserve_that_is_reached_for_too_long_raises() -> None:
+async def test_a_reserve_that_is_reached_for_too_long_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """No 429 was needed; `resets_at` is the end of the window."""
-    queue = Queue(max_wait=30.0)
+    queue = Queue(monkeypatch, max_wait=30.0)
     await queue.ask()
     await queue.reply(10)
     with pytest.raises(RateLimitedError, match="in 50 s") as caught:
@@ -275,9 +284,9 @@ async def test_a_reserve_that_is_reached_for_too_long_raises() -> None:
 
 
 @pytest.mark.parametrize("ends", [49.0, 50.0, 51.0])
-async def test_replies_out_of_order_count_the_least(ends: float) -> None:
+async def test_replies_out_of_order_count_the_least(ends: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within one window the smallest count is the latest, though relative seconds may move its end."""
-    queue = Queue(reserve=0.1)
+    queue = Queue(monkeypatch, reserve=0.1)
     await queue.ask(3)
     await queue.reply(11)
     await queue.reply(99)
@@ -287,9 +296,9 @@ async def test_replies_out_of_order_count_the_least(ends: float) -> None:
     assert passed == 4
 
 
-async def test_a_new_window_counts_anew() -> None:
+async def test_a_new_window_counts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told by a reply of it, or simply by the time: then all may pass until one tells."""
-    queue = Queue(reserve=0.1)
+    queue = Queue(monkeypatch, reserve=0.1)
     await queue.ask(2)
     await queue.reply(10)
     await queue.at(50.0)
@@ -299,9 +308,11 @@ async def test_a_new_window_counts_anew() -> None:
 
 
 @pytest.mark.parametrize(("left", "ends"), [(99, 50.0), (5, 1.0)])
-async def test_a_reply_that_was_long_on_its_way_is_old_news(left: int, ends: float) -> None:
+async def test_a_reply_that_was_long_on_its_way_is_old_news(
+    left: int, ends: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sent early and read late, of the same window or of the one before: what is known better stays."""
-    queue = Queue(reserve=0.1)
+    queue = Queue(monkeypatch, reserve=0.1)
     await queue.ask(2)
     await queue.at(5.0)
     await queue.reply(12, ends=50.0)

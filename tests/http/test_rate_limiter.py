@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 
 import pytest
 
 from braze_segments_async import BrazeSegments, RateLimitedError, RetryPolicy
-from braze_segments_async._http import session as manager
-from braze_segments_async._http.rate_limiter import RateLimiter
+from braze_segments_async._http import rate_limiter
 from braze_segments_async.sandbox import Answer, Sandbox
 
 
@@ -39,8 +37,8 @@ class _Time:
 def made_up(monkeypatch: pytest.MonkeyPatch) -> _Time:
     """The clients opened in this test wait at their gates in made-up time."""
     made_up = _Time()
-    gate = partial(RateLimiter, clock=made_up.monotonic, sleep=made_up.sleep)
-    monkeypatch.setattr(manager, "RateLimiter", gate)
+    monkeypatch.setattr(rate_limiter, "monotonic", made_up.monotonic)
+    monkeypatch.setattr(rate_limiter, "sleep", made_up.sleep)
     return made_up
 
 

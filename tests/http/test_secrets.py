@@ -192,7 +192,7 @@ async def test_parts_of_the_client() -> None:
             assert not leaks(" ".join(_show(client)))
             await client.details(server.ids[0])
             assert not leaks(" ".join(_show(client)))
-            assert not leaks(" ".join(map(repr, vars(client._pipeline._transport._session).values())))
+            assert not leaks(" ".join(map(repr, vars(client._manager._transports[0]._session).values())))
         assert not leaks(" ".join(_show(client)) + repr(vars(client)))
     gc.collect()
 

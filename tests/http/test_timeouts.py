@@ -20,7 +20,7 @@ async def watchdog() -> AsyncIterator[TimeoutWatchdog]:
     """Half a second in all, a fifth of it in silence."""
     watchdog = TimeoutWatchdog(total=0.5, read_timeout=0.1)
     yield watchdog
-    watchdog.aclose()
+    watchdog.close()
 
 
 async def attempt(watchdog: TimeoutWatchdog, work: Callable[[Callable[[], None]], object]) -> str:
@@ -34,9 +34,9 @@ async def attempt(watchdog: TimeoutWatchdog, work: Callable[[Callable[[], None]]
     try:
         await work(heard)  # type: ignore[misc]
     except asyncio.CancelledError:
-        if not this.timed_out():
+        if not this.is_only_cause():
             raise
-        return this.timeout_kind
+        return this.reason
     finally:
         watchdog.end(this)
     return "done"
@@ -70,7 +70,7 @@ async def test_there_is_no_silence_before_there_is_a_connection(watchdog: Timeou
     assert this.last_activity is None
     with pytest.raises(asyncio.CancelledError):
         await forever(None)
-    assert (this.timed_out(), this.timeout_kind) == (True, "total")
+    assert (this.is_only_cause(), this.reason) == (True, "total")
     watchdog.end(this)
 
 
@@ -124,7 +124,7 @@ async def test_the_callers_own_cancellation_passes(watchdog: TimeoutWatchdog) ->
         try:
             await forever(None)
         except asyncio.CancelledError:
-            return "ours" if this.timed_out() else "the caller's"
+            return "ours" if this.is_only_cause() else "the caller's"
         finally:
             watchdog.end(this)
         raise AssertionError
@@ -132,7 +132,7 @@ async def test_the_callers_own_cancellation_passes(watchdog: TimeoutWatchdog) ->
     task = asyncio.create_task(both())
     await asyncio.sleep(0)
     (this,) = watchdog._attempts.values()
-    this.timeout_kind = "total"
+    this.reason = "total"
     this.task.cancel()
     task.cancel()
     assert await task == "the caller's"

@@ -6,6 +6,7 @@ import asyncio
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from attrs import field, frozen
 from raw_server import Fault, Faulty
 
@@ -19,7 +20,7 @@ from braze_segments_async import (
     SegmentDetails,
     SizePoint,
 )
-from braze_segments_async._http import endpoints
+from braze_segments_async._http import endpoints, rate_limiter, sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ def series_windows(
 
 
 class Clock:
-    """A clock that only sleeping moves, in place of the real one of a client's rate gate and retries."""
+    """A clock that only sleeping moves, in place of the real one of rate limiters and retries."""
 
     def __init__(self, now: float = 1_000.0) -> None:
         self.now = now
@@ -63,11 +64,11 @@ class Clock:
         await asyncio.sleep(0.005 if seconds > 0 else 0)
         self.now = max(self.now, ends)
 
-    def drive(self, client: BrazeSegments) -> None:
-        """Take over the time of a client that is open."""
-        client._rate_limiter._clock = self
-        client._rate_limiter._sleep = self.sleep
-        client._pipeline._retrier._sleep = self.sleep
+    def drive(self, patch: pytest.MonkeyPatch) -> None:
+        """Take over the time of rate limiters and retries."""
+        patch.setattr(rate_limiter, "monotonic", self)
+        patch.setattr(rate_limiter, "sleep", self.sleep)
+        patch.setattr(sender, "sleep", self.sleep)
 
 
 @frozen
@@ -176,8 +177,9 @@ async def attempt(row: Row, call: Call, look: Callable[[BrazeSegments], None] | 
     clock = Clock()
     options: dict[str, Any] = {"concurrency": call.concurrency, **row.options}
     async with Faulty(row.fault, times=row.times) as server, client_of(server.base_url, **options) as client:
-        clock.drive(client)
-        outcomes = await call.outcomes(client, server.ids)
+        with pytest.MonkeyPatch.context() as patch:
+            clock.drive(patch)
+            outcomes = await call.outcomes(client, server.ids)
         if look is not None:
             look(client)
         return Tried(outcomes, len(server.requests), clock.slept)

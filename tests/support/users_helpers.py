@@ -18,7 +18,7 @@ from braze_segments_async._text import Secret
 from braze_segments_async._users.export import UsersExport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from raw_server import Fault
 
@@ -121,19 +121,12 @@ def export_at(
     url: str | None,
     *,
     step: int | None = None,
-    clock: Callable[[], float] | None = None,
-    sleep: Callable[[float], Awaitable[None]] | None = None,
 ) -> UsersExport:
     """An export of users that Braze says are at a url; `step` is how many bytes are asked for at a time."""
-    time: dict[str, Any] = {name: value for name, value in (("clock", clock), ("sleep", sleep)) if value}
     export = UsersExport(
         "segment-1",
         StartedExport("prefix-1", None if url is None else Secret(url)),
-        client._call,
-        client._streams,
-        longest=client._limits.body,
-        largest=client._limits.file,
-        **time,
+        client._manager,
     )
     if step is not None:
         export._step = step

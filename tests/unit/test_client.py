@@ -350,7 +350,7 @@ async def test_an_interrupted_close_still_ends_the_streams(
     sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(3, 300))
     stream = aiter(client.all_details())
     await anext(stream)
-    monkeypatch.setattr(client._pipeline._transport, "aclose", stuck)
+    monkeypatch.setattr(client._manager._transports[0], "aclose", stuck)
     closing = asyncio.create_task(client.aclose())
     await asyncio.sleep(0.02)
     closing.cancel()
@@ -358,7 +358,7 @@ async def test_an_interrupted_close_still_ends_the_streams(
         await closing
     assert not [task for task in asyncio.all_tasks() if "FanOut" in repr(task)]
     monkeypatch.undo()
-    await client._pipeline._transport.aclose()
+    await client._manager._transports[0].aclose()
     with pytest.raises(ClosedError):
         await anext(stream)
 

@@ -7,6 +7,7 @@ from fault_client import KEY, client_of
 from raw_server import Faulty, answer
 
 from braze_segments_async import AuthenticationError, BrazeSegments, Instance
+from braze_segments_async._http import session
 from braze_segments_async._instances import likely_mistake
 
 
@@ -58,10 +59,10 @@ def test_a_host_that_is_right_may_be_the_wrong_one() -> None:
     assert "dashboard-01.braze.eu is EU-01" in hint
 
 
-async def test_a_401_names_the_likely_mistake() -> None:
+async def test_a_401_names_the_likely_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, behind what it says anyway, however many requests meet it."""
+    monkeypatch.setattr(session, "likely_mistake", lambda _: likely_mistake("rest.iad-10.braze.com"))
     async with Faulty(answer(401)) as server, client_of(server.base_url) as client:
-        client._pipeline._hint = likely_mistake("rest.iad-10.braze.com")
         for segment_id in ("a", "b"):
             with pytest.raises(AuthenticationError) as caught:
                 await client.details(segment_id)

@@ -25,11 +25,11 @@ from key_leaks import exception_chain
 from raw_server import Faulty
 from users_helpers import QUERY, FileHost, all_users, export_at, packed, people
 
-from braze_segments_async import ReplyError, UsersExport
-from braze_segments_async._http.endpoints import RangeResponse
+from braze_segments_async import BrazeSegments, Limits, ReplyError, UsersExport
 from braze_segments_async._models import StartedExport
 from braze_segments_async._support.threads import CancelToken, run_in_thread
 from braze_segments_async._text import Secret
+from braze_segments_async._users.download import RangeResponse
 from braze_segments_async._users.reader import read_users
 from braze_segments_async._users.zip_file import MOST_MEMBERS
 from braze_segments_async.sandbox import Answer, Sandbox
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from braze_segments_async._http.endpoints import Request
 
 LONGEST = 2**20
 FIRST, SECOND = people(3), people(2)
@@ -238,12 +237,21 @@ def mutated(dice: random.Random, data: bytes) -> bytes:
 def export_of(data: bytes) -> UsersExport:
     """An export whose file is this, without a server."""
 
-    async def call(request: Request[RangeResponse]) -> RangeResponse:
-        assert request.part is not None
-        return RangeResponse(data[request.part.first : request.part.last + 1], len(data), "1")
+    class Downloader:
+        """Stands in for the host of the file."""
 
-    url = Secret("https://files.example/a.zip")
-    export = UsersExport("a", StartedExport("b", url), call, set(), longest=2**14, largest=2**30)
+        def check_url(self) -> None:
+            """Accept the url."""
+
+        async def fetch(self, first: int, last: int) -> RangeResponse:
+            """Return a range of the file."""
+            return RangeResponse(data[first : last + 1], len(data), "1")
+
+    client = BrazeSegments(
+        "key", base_url="https://rest.iad-01.braze.com", limits=Limits(body=2**14, file=2**30)
+    )
+    export = UsersExport("a", StartedExport("b", Secret("https://files.example/a.zip")), client._manager)
+    export._downloader = Downloader  # type: ignore[method-assign,assignment]
     export._ready = True
     return export
 

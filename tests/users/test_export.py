@@ -20,7 +20,6 @@ from braze_segments_async import (
     ExportError,
     ExportExpiredError,
     ExportRunningError,
-    Limits,
     RateLimitedError,
     ReplyError,
     RetryPolicy,
@@ -30,6 +29,8 @@ from braze_segments_async import (
     TransportError,
     UsersExport,
 )
+from braze_segments_async._http import sender
+from braze_segments_async._users import export as users_export
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -42,9 +43,17 @@ NOON = 1_800_000_000.0
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """Only sleeping moves it."""
-    return Clock(NOON)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that only sleeping moves; the time of the exports of this test."""
+    clock = Clock(NOON)
+
+    async def sleep(seconds: float) -> None:
+        clock.slept.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr(users_export, "monotonic", clock)
+    monkeypatch.setattr(users_export, "sleep", sleep)
+    return clock
 
 
 @pytest.fixture
@@ -63,13 +72,8 @@ async def segments(braze: Sandbox) -> AsyncIterator[BrazeSegments]:
 
 async def started(client: BrazeSegments, segment_id: str, clock: Clock) -> UsersExport:
     """An export whose time is the clock's."""
-
-    async def sleep(seconds: float) -> None:
-        clock.slept.append(seconds)
-        clock.now += seconds
-
     export = await client.export_users(segment_id, fields=FIELDS)
-    export._clock, export._sleep, export._expires = clock, sleep, clock() + LIFE
+    export._expires = clock() + LIFE
     return export
 
 
@@ -186,7 +190,7 @@ async def test_a_connection_that_is_lost(fault: str) -> None:
     assert caught.value.sent
 
 
-async def test_a_connection_that_is_refused(clock: Clock) -> None:
+async def test_a_connection_that_is_refused(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing was sent, it is tried again."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -196,7 +200,7 @@ async def test_a_connection_that_is_refused(clock: Clock) -> None:
         async def later(_: float) -> None:
             await sandbox.__aenter__()
 
-        client._pipeline._retrier._sleep = later
+        monkeypatch.setattr(sender, "sleep", later)
         try:
             export = await client.export_users(sandbox.segment_ids[0], fields=FIELDS)
             assert len(await all_users(export)) == 3
@@ -206,10 +210,12 @@ async def test_a_connection_that_is_refused(clock: Clock) -> None:
         assert (sandbox.count("users"), client.stats.retries) == (1, 1)
 
 
-async def test_the_rate_limit(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
+async def test_the_rate_limit(
+    braze: Sandbox, segments: BrazeSegments, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A 429 of the allowance is waited for and sent again, as any other request's."""
     braze.inject(Answer(status=429, headers={"Retry-After": "30"}), endpoint="users", ordinals=1)
-    clock.drive(segments)
+    clock.drive(monkeypatch)
     await segments.export_users(braze.segment_ids[0], fields=FIELDS)
     assert [r.status for r in braze.requests] == [429, 201]
     assert clock.now >= NOON + 30
@@ -382,7 +388,8 @@ async def test_cloud_storage(clock: Clock, *, absent: bool) -> None:
 # --- a host that fails while it is waited for -----------------------------------------------------------
 
 
-async def test_an_outage_of_the_host(clock: Clock) -> None:
+@pytest.mark.usefixtures("clock")
+async def test_an_outage_of_the_host() -> None:
     """Once the host has answered, minutes without it are no reason to give up hours of waiting."""
     faults: list[Fault] = [answer(403, b""), *[say(b"", Exchange.reset)] * 30, *[answer(503, b"")] * 30]
 
@@ -390,7 +397,7 @@ async def test_an_outage_of_the_host(clock: Clock) -> None:
         await (faults.pop(0) if faults else FileHost(packed([people(2)])))(exchange)
 
     async with Faulty(host) as server, client_of(server.base_url) as client:
-        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         await export.wait()
         assert not faults
         assert len(await all_users(export)) == 2
@@ -401,7 +408,7 @@ async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[B
     """Where the host has never answered, the first failure is told: it may be for good."""
     faults = {"reset": say(b"", Exchange.reset), "busy": answer(503, b"")}
     async with Faulty(faults[fault]) as server, client_of(server.base_url) as client:
-        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(error) as caught:
             await export.wait()
         assert caught.value.attempts == FAST.attempts
@@ -409,21 +416,22 @@ async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[B
         assert client.stats.paused_until is None
 
 
-async def test_an_outage_at_the_end(clock: Clock) -> None:
+@pytest.mark.usefixtures("clock")
+async def test_an_outage_at_the_end() -> None:
     """A timeout during an outage of the host tells of the outage."""
     fault = once(answer(403, b""), say(b"", Exchange.reset))
     async with Faulty(fault) as server, client_of(server.base_url) as client:
-        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(TransportError, match="was lost") as caught:
             await export.wait(timeout=60)
         assert not isinstance(caught.value, TimedOutError)
 
 
 @pytest.mark.parametrize("status", [400, 401, 405, 410, 416])
-async def test_a_host_that_refuses(clock: Clock, status: int) -> None:
+async def test_a_host_that_refuses(status: int) -> None:
     """Any other refusal is told at once."""
     async with Faulty(answer(status, b"<Error/>")) as server, client_of(server.base_url) as client:
-        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}", clock=clock, sleep=clock.sleep)
+        export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(StatusError, match=f"{status} after 1 attempt: the host of the file refuses it"):
             await export.wait()
         assert len(server.requests) == 1
@@ -432,7 +440,7 @@ async def test_a_host_that_refuses(clock: Clock, status: int) -> None:
 # --- left in the middle -------------------------------------------------------------------------------
 
 
-async def test_the_client_is_closed_in_a_pause(braze: Sandbox) -> None:
+async def test_the_client_is_closed_in_a_pause(braze: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits hears of it at once, and not after the pause."""
     async with client_of(braze.base_url) as client:
         export = await client.export_users(braze.segment_ids[0], fields=FIELDS)
@@ -442,7 +450,7 @@ async def test_the_client_is_closed_in_a_pause(braze: Sandbox) -> None:
             paused.set()
             await asyncio.sleep(3_600)
 
-        export._sleep = pause
+        monkeypatch.setattr(users_export, "sleep", pause)
         waiting = asyncio.create_task(export.wait())
         await paused.wait()
         await client.aclose()
@@ -484,7 +492,9 @@ async def test_before_and_after(braze: Sandbox) -> None:
     assert not braze.requests
 
 
-async def test_an_outage_of_the_file_host_costs_no_retries(sandbox: Sandbox) -> None:
+async def test_an_outage_of_the_file_host_costs_no_retries(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wait asks again anyway: when the file is there at last, the client has all its retries left."""
     sandbox.inject(Answer(status=503), endpoint="file", ordinals=range(2, 120))
     sandbox.inject(Answer(status=403), endpoint="file", ordinals=1)
@@ -492,7 +502,7 @@ async def test_an_outage_of_the_file_host_costs_no_retries(sandbox: Sandbox) -> 
         sandbox.api_key, base_url=sandbox.base_url, retry=RetryPolicy(backoff=0.0)
     ) as client:
         export = await client.export_users(sandbox.segment_ids[0], fields=["email"])
-        export._sleep = lambda _: asyncio.sleep(0)
+        monkeypatch.setattr(users_export, "sleep", lambda _: asyncio.sleep(0))
         await export.wait()
         assert sandbox.count("file") == 120
-        assert client._retrier._budget._tokens == Limits().retry_quota
+        assert client.stats.retries == 0

@@ -20,11 +20,11 @@ from raw_server import Exchange, Faulty, answer, say
 from users_helpers import PERSON, QUERY, SIGNATURE, FileHost, all_users, export_at, packed, people
 
 from braze_segments_async import BrazeError, BrazeSegments, UsersExport
-from braze_segments_async._arguments import secure_url
-from braze_segments_async._http import endpoints
 from braze_segments_async._models import StartedExport
 from braze_segments_async._text import Secret
+from braze_segments_async._users import export as users_export
 from braze_segments_async._users import reader as archive
+from braze_segments_async._users.download import RangeResponse
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -95,11 +95,12 @@ async def segments(host: Faulty) -> AsyncIterator[BrazeSegments]:
 
 
 @pytest.fixture
-def export(host: Faulty, segments: BrazeSegments) -> UsersExport:
+def export(host: Faulty, segments: BrazeSegments, monkeypatch: pytest.MonkeyPatch) -> UsersExport:
     """An export whose file is at the host, and whose time is made up."""
     clock = Clock()
-    url = f"{host.base_url}/file.zip?{QUERY}"
-    return export_at(segments, url, step=STEP, clock=clock, sleep=clock.sleep)
+    monkeypatch.setattr(users_export, "monotonic", clock)
+    monkeypatch.setattr(users_export, "sleep", clock.sleep)
+    return export_at(segments, f"{host.base_url}/file.zip?{QUERY}", step=STEP)
 
 
 async def failure_of(work: Awaitable[object]) -> BaseException:
@@ -155,7 +156,7 @@ async def test_whatever_fails(
         await (FileHost(STORED) if early else {**FAULTS, **LATER}[fault])(exchange)
 
     host.fault = faulty
-    export._expires = export._clock() + 60
+    export._expires = 0.0
     error = await failure_of(VERBS[verb](export, tmp_path))
     assert isinstance(error, BrazeError)
     assert not secrets_in(shown(error))
@@ -268,12 +269,10 @@ async def test_a_url_that_will_not_do(segments: BrazeSegments) -> None:
 
 async def test_reprs(export: UsersExport) -> None:
     """No part of it shows a secret, at any time of its life."""
-    parts = [export, export._call, StartedExport("a", Secret(QUERY))]
+    parts = [export, export._downloader(), StartedExport("a", Secret(QUERY))]
     async with aclosing(export.users()) as users:
         await anext(users)
-        url = secure_url(f"https://a.example/?{QUERY}")
-        assert url is not None
-        parts += [export, users, endpoints.users_file(url, "a", 0, 1)]
-        parts += [endpoints.RangeResponse(PERSON.encode(), 1, ""), vars(export)]
+        parts += [export, users, vars(export._downloader())]
+        parts += [RangeResponse(PERSON.encode(), 1, ""), vars(export)]
         assert not secrets_in(" ".join(map(repr, parts)) + str(vars(export)))
     assert SIGNATURE in str(export.url)  # it is there for whoever asks for it by its name
