@@ -1,19 +1,19 @@
-"""Every segment of a Braze workspace, with its details: quickly, completely and safely.
+"""Fetch every segment of a Braze workspace with its details: fast, complete and safe.
 
     from braze_segments_async import BrazeSegments
 
     async with BrazeSegments("KEY", base_url="https://rest.iad-01.braze.com") as segments:
-        async for segment in segments.list():                 # GET /segments/list, page after page
+        async for segment in segments.list():                 # GET /segments/list
             print(segment.id, segment.name, segment.tags)
         async for page in segments.list(sort_direction="desc").pages():
             print(page.number, len(page.segments))
-        async for details in segments.all_details():          # the walk, and GET /segments/details for each
+        async for details in segments.all_details():          # the list, and GET /segments/details for each
             print(details.id, details.name, details.description)
         one = await segments.details(segment_id)
         sizes = await segments.data_series(segment_id, length=365)
         print(segments.rate_limit)                            # RateLimit(limit=250000, remaining=249640, …)
 
-All times are seconds. Everything raised descends from `BrazeError`; see `braze_segments_async.errors`.
+All durations are in seconds. All errors are subclasses of `BrazeError`; see `braze_segments_async.errors`.
 """
 
 from ._check import CheckReport

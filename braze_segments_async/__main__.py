@@ -1,4 +1,4 @@
-"""`python -m braze_segments_async` is the command `braze-segments`."""
+"""Run the command `braze-segments` as `python -m braze_segments_async`."""
 
 from .cli import main
 

@@ -1,4 +1,4 @@
-"""Keys in files: read without a trace of them in an error or a traceback."""
+"""Read API keys from files, without showing them in an error or a traceback."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ["read_key", "read_secret"]
 
 
 def read_key(path: Path) -> Secret:
-    """Return the API key of a file that holds nothing else; white space and line ends after it are left out.
+    """Return the API key from a file that contains nothing else; trailing whitespace is removed.
 
     Raises:
-        ConfigError: the file cannot be read, is empty, or holds white space only.
+        ConfigError: The file cannot be read, is empty, or contains only whitespace.
     """
     key = Secret(read_secret(path).rstrip())
     if not key:
-        raise ConfigError(f"{escape_control(str(path))} is empty: it is to hold the API key")
+        raise ConfigError(f"{escape_control(str(path))} is empty: put the API key into it")
     return key
 
 
 def read_secret(path: Path) -> Secret:
-    """The text of a file that may hold a key. Errors are raised outside of what could show it.
+    """Return the text of a file that may contain a key.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: The file cannot be read.
     """
     try:
         return Secret(path.read_text(encoding="utf-8-sig"))
@@ -37,4 +37,5 @@ def read_secret(path: Path) -> Secret:
         problem = error.strerror or type(error).__name__
     except ValueError:
         problem = "it is not text in UTF-8"
+    # Raised outside the except block: the context of a UnicodeDecodeError holds the bytes of the file.
     raise ConfigError(f"cannot read {escape_control(str(path))}: {problem}")

@@ -1,4 +1,4 @@
-"""The caller's arguments, checked when the call is made: a wrong one raises and nothing is sent."""
+"""Checks of the caller's arguments. They run before anything is sent, and raise `ConfigError`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ __all__ = [
     "secure_url",
 ]
 
-_LONGEST = 1e9  # seconds; finite, and some thirty years
-_UNICAST = ipaddress.ip_network("2000::/3")  # all that is assigned of the global addresses (RFC 4291)
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # stands for an IPv4 address (RFC 6052)
+_MAX_SECONDS = 1e9  # about 30 years
+_UNICAST = ipaddress.ip_network("2000::/3")  # all global unicast addresses assigned so far (RFC 4291)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # addresses that contain an IPv4 address (RFC 6052)
 SORT_DIRECTIONS = ("asc", "desc")
 CONSISTENCIES = ("fast", "safe", "strict")
 ON_ERROR = ("raise", "collect")
@@ -46,7 +46,7 @@ OnError = Literal["raise", "collect"]
 
 
 def check_integer(name: str, value: object, *, at_least: int) -> None:
-    """Check that a value is an integer in range, and no boolean."""
+    """Check that a value is an integer in range and not a boolean."""
     if type(value) is not int:
         raise ConfigError(f"{name} must be an integer of at least {at_least}, got {describe(value)}")
     if value < at_least:
@@ -57,13 +57,13 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     """Check that a value is a finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a number of seconds, got {describe(value)}")
-    if not 0 <= value <= _LONGEST or (value == 0 and not zero):
+    if not 0 <= value <= _MAX_SECONDS or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
         raise ConfigError(f"{name} must be {least} seconds and finite, got {describe(value)}")
 
 
 def check_fraction(name: str, value: object) -> None:
-    """Check that a value is a fraction: from 0 up to, not including, 1."""
+    """Check that a value is a number from 0 (included) to 1 (excluded)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ConfigError(f"{name} must be a fraction of at least 0 and less than 1, got {describe(value)}")
 
@@ -76,11 +76,11 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_callback(name: str, value: object) -> None:
-    """Check that a callback is `None` or can be called, and that calling it runs it.
+    """Check that a callback is `None` or a plain function.
 
     Raises:
-        ConfigError: it is not callable, or it is an `async def` or a generator function: a call would only
-            make an object that nobody awaits or iterates, and none of its code would run.
+        ConfigError: It is not callable, or it is an async or generator function. Calling such a function
+            only creates an object that is never awaited or iterated: none of its code would run.
     """
     if value is None:
         return
@@ -92,11 +92,11 @@ def check_callback(name: str, value: object) -> None:
     for each in (function, getattr(type(function), "__call__", None)):  # noqa: B004 - the class of an object
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
             raise ConfigError(
-                f"{name} is an async function, and would never run: it is called, not awaited. Make it a "
-                "plain function; it may start a task"
+                f"{name} is an async function, which would never run, since it is called but not awaited. "
+                "Make it a plain function; it may start a task"
             )
         if inspect.isgeneratorfunction(each):
-            raise ConfigError(f"{name} is a generator function, and would never run: leave `yield` out")
+            raise ConfigError(f"{name} is a generator function, which would never run. Remove `yield`")
 
 
 def check_list(sort_direction: object, start_page: object, consistency: object, prefetch: object) -> None:
@@ -106,57 +106,63 @@ def check_list(sort_direction: object, start_page: object, consistency: object, 
     check_integer("prefetch", prefetch, at_least=1)
     check_choice("consistency", consistency, CONSISTENCIES)
     if consistency == "strict" and start_page:
-        raise ConfigError('start_page must be 0 with consistency="strict", which compares whole walks')
+        raise ConfigError('start_page must be 0 with consistency="strict", which compares full lists')
 
 
 def check_source(of: object) -> None:
-    """Check the segments of a fan-out, and each id of a collection; an iterator's are checked one by one."""
+    """Check the segments of a stream. The ids of an iterator are not checked here but as they are used."""
     if isinstance(of, str | bytes):
-        raise ConfigError("of must be ids or segments; for the details of one, call details()")
+        raise ConfigError(
+            "of must be an iterable of ids or segments. For one segment, call details() or data_series()"
+        )
     if of is not None and not isinstance(of, Iterable | AsyncIterable):
-        raise ConfigError(f"of must be ids or segments, sync or async iterable, got {describe(of)}")
+        raise ConfigError(f"of must be an iterable of ids or segments, sync or async, got {describe(of)}")
     if isinstance(of, Collection):
         for each in of:
             check_segment_id(getattr(each, "id", each))
 
 
 def check_segment_id(value: object) -> str:
-    """Return an id as it is; refuse what cannot be one: not text, empty or blank, a lone surrogate."""
+    """Return a segment id unchanged; raise if it is not text, is blank, or contains a lone surrogate."""
     if not isinstance(value, str):
         raise ConfigError(f"segment_id must be text, got {describe(value)}")
     if not value.strip():
-        raise ConfigError("segment_id is empty; ids come from list(), or from the dashboard's API Keys page")
-    if value.isascii():  # as all have been so far
+        raise ConfigError(
+            "segment_id is empty. Get ids from list(), or from the API Keys page of the dashboard"
+        )
+    if value.isascii():  # as all ids seen so far: skip the encoding
         return value
     with suppress(UnicodeEncodeError):
         value.encode()
         return value
-    raise ConfigError("segment_id holds a lone surrogate, which cannot be sent as UTF-8")
+    raise ConfigError("segment_id contains a lone surrogate, which cannot be sent as UTF-8")
 
 
 def check_users_export(fields: object, callback_endpoint: object, output_format: object) -> None:
-    """Check the arguments of a users export; names of fields are not checked, since Braze adds new ones."""
+    """Check the arguments of a users export. Any field name is accepted, since Braze adds new ones."""
     if isinstance(fields, str | bytes) or not isinstance(fields, Collection):
-        raise ConfigError(f'fields must be names of fields, such as ["external_id"], got {describe(fields)}')
+        raise ConfigError(
+            f'fields must be a list of field names, such as ["external_id"], got {describe(fields)}'
+        )
     if not fields or not all(isinstance(name, str) and name for name in fields):
-        raise ConfigError("fields must be one name or more, each of them text and not empty")
+        raise ConfigError("fields must be one or more names, each of them text and not empty")
     if callback_endpoint is not None and not isinstance(callback_endpoint, str):
-        raise ConfigError(f"callback_endpoint must be a url, got {describe(callback_endpoint)}")
+        raise ConfigError(f"callback_endpoint must be a URL, got {describe(callback_endpoint)}")
     if output_format is not None:
         check_choice("output_format", output_format, ("zip", "gzip"))
 
 
 def check_key(api_key: object, base_url: object = "") -> Secret:
-    """Return the REST API key as a secret if it can be sent in a header; no message shows it."""
-    if not isinstance(api_key, str):  # its type stands for it where it may be a key all the same
+    """Return the REST API key as a secret; raise if it cannot be sent in a header. No message contains it."""
+    if not isinstance(api_key, str):  # the caller passes a type in place of a value that may be a key
         kind = api_key if isinstance(api_key, type) else type(api_key)
         raise ConfigError(f"api_key must be text, got {kind.__name__}")
     if not api_key.strip():
-        raise ConfigError("api_key is empty; create one in the dashboard under Settings > API Keys")
+        raise ConfigError("api_key is empty. Create a key in the dashboard under Settings > API Keys")
     if re.match(r"bearer\b", api_key, re.IGNORECASE):
         raise ConfigError("api_key must be the key alone, without `Bearer` in front")
     if "://" in api_key:
-        raise ConfigError("api_key is a url; api_key and base_url seem to be in each other's place")
+        raise ConfigError("api_key is a URL. The values of api_key and base_url may be swapped")
     for position, character in enumerate(api_key):
         if not "!" <= character <= "~":
             problem = (
@@ -165,14 +171,14 @@ def check_key(api_key: object, base_url: object = "") -> Secret:
             problem = problem or ("a control character" if character.isascii() else "not ASCII")
             raise ConfigError(f"api_key: character {position + 1} of {len(api_key)} is {problem}")
     if isinstance(base_url, str) and api_key in base_url:
-        raise ConfigError("base_url holds the API key; that goes into api_key alone")
+        raise ConfigError("base_url contains the API key. Pass the key only as api_key")
     return Secret(api_key)
 
 
 def check_base_url(base_url: object) -> URL:
-    """The REST endpoint of the workspace's cluster (Braze: "API endpoints"), normalised.
+    """Return the REST endpoint of the workspace's cluster (Braze: "API endpoints"), normalised.
 
-    A missing scheme becomes https and a trailing slash goes; a path in front, as of a gateway, stays.
+    A missing scheme becomes https and a trailing slash is removed. A path, as of a gateway, is kept.
     """
     if not isinstance(base_url, str | URL):
         raise ConfigError(f"base_url must be text, got {describe(base_url)}")
@@ -180,24 +186,26 @@ def check_base_url(base_url: object) -> URL:
     url = _parse_url(text if "://" in text else f"https://{text}") if text.isprintable() else None
     if url is None or not url.host or " " in url.host:
         raise ConfigError(
-            f"base_url is not a url: {_mask(text)}; one looks like https://rest.iad-01.braze.com"
+            f"base_url is not a URL: {_mask(text)}. A valid one is https://rest.iad-01.braze.com"
         )
     if url.user is not None or url.password is not None:
-        raise ConfigError("base_url must not hold a user or password; the key goes into api_key")
+        raise ConfigError("base_url must not contain a user or password. Pass the key as api_key")
     if url.query_string or url.fragment or text.endswith(("?", "#")):
         raise ConfigError("base_url must not have a query or a fragment")
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
-        raise ConfigError("base_url must be https (http is for loopback only): the key would travel in clear")
+        raise ConfigError(
+            "base_url must be https (http only for loopback), since http would send the key unencrypted"
+        )
     if url.host.startswith(("dashboard", "sdk.")):
         raise ConfigError(
-            f"base_url: {escape_control(url.host)} is not the REST endpoint; that one is listed beside it"
-            ' in Braze\'s page "API endpoints", such as rest.iad-01.braze.com or rest.fra-01.braze.eu'
+            f"base_url: {escape_control(url.host)} is not the REST endpoint, which is listed beside it"
+            ' on Braze\'s page "API endpoints", such as rest.iad-01.braze.com or rest.fra-01.braze.eu'
         )
     return url.with_path(url.path.rstrip("/"))
 
 
 def secure_url(text: str) -> URL | None:
-    """Return a presigned url to request as it is; `None` if it is invalid or not https."""
+    """Return a presigned URL, with its encoding unchanged; `None` if it is invalid or not https."""
     if not (text.isascii() and text.isprintable()) or " " in text:
         return None
     url = _parse_url(text, encoded=True)
@@ -218,7 +226,7 @@ def _parse_url(text: str, *, encoded: bool = False) -> URL | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name or as an address."""
+    """Return whether a host is `localhost` or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -226,7 +234,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """Return whether the host of a url is a public address, or a name whose addresses are still to check."""
+    """Return whether a host is a public address, or a name whose addresses have yet to be checked."""
     host = host.rstrip(".").lower()
     try:
         return is_public_address(host)
@@ -254,15 +262,15 @@ def is_public_address(text: str) -> bool:
 
 
 def _mask(text: str) -> str:
-    """A wrong url, shown only if nothing in it can be a password."""
+    """Return an invalid URL for a message; a placeholder if it may contain a password."""
     return "(not shown)" if set(text) & set("@?#&=") else repr(escape_control(text))
 
 
 def describe(value: object) -> str:
-    """Return a wrong argument for a message; its type, unless it is short and harmless."""
+    """Return an invalid argument for a message: text or a number as it is, else the type."""
     if isinstance(value, str):
         return repr(escape_control(value[:40]))
-    if isinstance(value, int) and abs(value) > _LONGEST:
+    if isinstance(value, int) and abs(value) > _MAX_SECONDS:
         return "a number far out of range"
     if value is None or isinstance(value, bool | int | float):
         return repr(value)

@@ -1,4 +1,4 @@
-"""Turn the outcomes of one probe for each permission into a report on the key. No I/O."""
+"""Build the report of `check()` from the results of one probe per permission. No I/O."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from ._rate_limit import RateLimit
 
-__all__ = ["CONCLUSIVE_ERRORS", "UNKNOWN_SEGMENT", "CheckReport", "report_of"]
+__all__ = ["CONCLUSIVE_ERRORS", "UNKNOWN_SEGMENT", "CheckReport", "build_report"]
 
 UNKNOWN_SEGMENT = "00000000-0000-0000-0000-000000000000"
-# Errors that say something of the key; after any other, the next request would most likely meet the same.
+# Errors that show something about the key. After any other, the next probe would most likely fail, too.
 CONCLUSIVE_ERRORS = (BadRequestError, AuthenticationError, PermissionDeniedError)
 _KEY_RECOGNISED_ERRORS = (BadRequestError, PermissionDeniedError)
 _REMEDY = (
@@ -36,15 +36,15 @@ _REMEDY = (
 
 @frozen(kw_only=True)
 class CheckReport:
-    """What a key can do at an endpoint.
+    """The result of `BrazeSegments.check`: the permissions of an API key at a REST endpoint.
 
     Attributes:
-        base_url: the REST endpoint that was asked.
-        host: whether Braze answered there.
-        key: whether it accepts the key; `None` if that could not be found out.
-        permissions: by name, whether the key has it; `None` if that could not be found out.
-        rate_limit: the allowance, if Braze told it.
-        problems: what is wrong or missing, and what to do about it; a sentence each.
+        base_url: REST endpoint that was tested.
+        host: Whether Braze responded at that endpoint.
+        key: Whether Braze accepts the key; `None` if unknown.
+        permissions: Whether the key has each permission, by its name; `None` if unknown.
+        rate_limit: Rate limit from the most recent response, if it had one.
+        problems: One sentence for each problem, with its remedy.
     """
 
     base_url: str
@@ -56,19 +56,22 @@ class CheckReport:
 
     @property
     def ready(self) -> bool:
-        """Whether segments can be exported; size histories and users need more permissions than that."""
+        """Whether segments and their details can be exported (`segments.list` and `segments.details`)."""
         return all(self.permissions[endpoint.permission] for endpoint in (LIST, DETAILS))
 
 
-def report_of(
+def build_report(
     base_url: str, outcomes: Mapping[Endpoint, BrazeError | None], rate_limit: RateLimit | None
 ) -> CheckReport:
-    """What the outcomes of the probes say, taken together.
+    """Combine the results of the probes.
 
     Args:
-        base_url: where they were sent.
-        outcomes: `None` for a success; endpoints that were not tried are not in it.
-        rate_limit: as the last reply told it.
+        base_url: REST endpoint that was tested.
+        outcomes: Error of each probe, `None` for a success. Endpoints that were not tried are absent.
+        rate_limit: Rate limit from the most recent response.
+
+    Returns:
+        The report.
     """
     errors = tuple(outcomes.values())
     known = any(error is None or isinstance(error, _KEY_RECOGNISED_ERRORS) for error in errors)
@@ -91,14 +94,14 @@ def report_of(
 def _granted(error: BrazeError | None, *, known: bool) -> bool | None:
     if error is None or isinstance(error, BadRequestError):
         return True
-    # Braze has been reported to say 401 for a missing permission too, of a key it knows otherwise.
+    # Braze has been reported to return 401 for a missing permission, too, for a key that it recognises.
     if isinstance(error, PermissionDeniedError) or (known and isinstance(error, AuthenticationError)):
         return False
     return None
 
 
 def _problems(
-    key: bool | None,  # noqa: FBT001 - private, and a value of three
+    key: bool | None,  # noqa: FBT001 - private, and one of three values
     permissions: Mapping[str, bool | None],
     errors: tuple[BrazeError | None, ...],
     mistake: str,
@@ -106,16 +109,16 @@ def _problems(
     problems = []
     if key is False:
         problems.append(
-            "Braze does not accept the key: check that it is whole and still listed in the dashboard under "
+            "Braze does not accept the key: check that it is complete and listed in the dashboard under "
             f"Settings > API Keys, and that the REST endpoint is that of its cluster{mistake}"
         )
-    # Few keys may read users, and rightly so.
+    # Few keys need to read users, so that permission is never reported as missing.
     missing = [name for name, granted in permissions.items() if granted is False and name != USERS.permission]
     if missing:
-        what = f"the key lacks {' and '.join(missing)}"
+        problem = f"the key lacks {' and '.join(missing)}"
         if missing == [DATA_SERIES.permission]:
-            what += ", which only size histories need"
-        problems.append(f"{what}: {_REMEDY}")
+            problem += ", which only size histories need"
+        problems.append(f"{problem}: {_REMEDY}")
     for error in errors:
         if isinstance(error, RateLimitedError):
             when = f"before {error.resets_at:%Y-%m-%d %H:%M:%S} UTC" if error.resets_at else "now"

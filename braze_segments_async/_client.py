@@ -20,7 +20,7 @@ from ._arguments import (
     check_list,
     check_source,
 )
-from ._check import CONCLUSIVE_ERRORS, UNKNOWN_SEGMENT, CheckReport, report_of
+from ._check import CONCLUSIVE_ERRORS, UNKNOWN_SEGMENT, CheckReport, build_report
 from ._fan_out import DetailsStream, SegmentStream, SizesStream
 from ._http import SessionManager, endpoints
 from ._listing import SegmentListing, prefetch_depth
@@ -426,7 +426,7 @@ class BrazeSegments:
                 outcomes[endpoint] = error
                 if not isinstance(error, CONCLUSIVE_ERRORS):
                     break  # the next request would most likely fail in the same way
-        return report_of(self.base_url, outcomes, self.rate_limit)
+        return build_report(self.base_url, outcomes, self.rate_limit)
 
     async def _series(
         self,

@@ -1,17 +1,17 @@
-"""Braze's clusters by name, and the mistakes that are made with them (Braze: "API endpoints")."""
+"""Braze's clusters by name, and hints for a base URL of the wrong cluster (Braze: "API endpoints")."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
 
-__all__ = ["Instance", "likely_mistake", "nearest"]
+__all__ = ["Instance", "likely_mistake", "suggest_instance"]
 
 
 class Instance(StrEnum):
-    """A cluster of Braze's by the name the dashboard gives it; its value is the REST endpoint, a `base_url`.
+    """A cluster of Braze, by its name in the dashboard; the value is its REST endpoint (a `base_url`).
 
-    Clusters are added over time: one that is not here is given as its url.
+    The source is Braze's page "API endpoints". For a cluster that is not listed here, pass its URL.
     """
 
     US_01 = "https://rest.iad-01.braze.com"
@@ -32,33 +32,33 @@ class Instance(StrEnum):
 
     @property
     def label(self) -> str:
-        """As Braze writes it: `US-01`."""
+        """The name as Braze writes it, such as `US-01`."""
         return self.name.replace("_", "-")
 
 
 _HOSTS = {instance.removeprefix("https://"): instance for instance in Instance}
-_REGIONS = {"iad": "US", "fra": "EU"}  # by airport; the other endpoints say what the dashboard says
+_REGIONS = {"iad": "US", "fra": "EU"}  # airport codes; other endpoints have the region's name
 
 
 def likely_mistake(host: str) -> str:
-    """What may be wrong about a host that does not know the key.
+    """Return a hint for an API key that is not accepted by a host.
 
     Args:
-        host: of the base url.
+        host: Host of the base URL.
 
     Returns:
-        A clause to put behind the problem; empty for a host of which nothing is known.
+        A clause to append to an error message; empty for an unknown host.
     """
     if host in _HOSTS:
         return (
-            f"; {host} is {_HOSTS[host].label}, and a key works on its own instance only: the address of the "
-            "dashboard names it (dashboard-01.braze.com is US-01, dashboard-01.braze.eu is EU-01)"
+            f"; {host} is {_HOSTS[host].label}, and a key works on its own instance only. The address of the "
+            "dashboard shows it (dashboard-01.braze.com is US-01, dashboard-01.braze.eu is EU-01)"
         )
-    return nearest(host)
+    return suggest_instance(host)
 
 
-def nearest(host: str) -> str:
-    """The instance that may be meant by a host like iad-10 for us-10, or fra-01 with .com; see above."""
+def suggest_instance(host: str) -> str:
+    """Return a hint for a host that is almost right, such as iad-10 (for us-10) or fra-01 with .com."""
     parts = re.fullmatch(r"rest\.([a-z]+)-(\d\d)\.braze\.(?:com|eu)", host)
     if parts is None:
         return ""

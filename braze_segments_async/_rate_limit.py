@@ -1,4 +1,4 @@
-"""The rate limit of a workspace, as a value. Below the errors, which carry it."""
+"""The rate limit of a workspace, as a value. A module of its own, since the errors hold one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ __all__ = ["RateLimit"]
 
 @frozen
 class RateLimit:
-    """The workspace's hourly allowance, as the latest reply told it (Braze: "API limits").
+    """The workspace's hourly rate limit, from the headers of a response (Braze: "API limits").
+
+    Each attribute is `None` if the response has no valid header for it.
 
     Attributes:
-        limit: requests allowed in the window; 250,000 an hour unless Braze agreed otherwise.
-        remaining: requests left in it, for everything that uses the workspace.
-        resets_at: when the window ends, by Braze's clock; aware, UTC.
+        limit: Number of requests allowed per window; 250,000 an hour unless agreed otherwise with Braze.
+        remaining: Number of requests remaining in the window, shared by all clients of the workspace.
+        resets_at: End of the window, by Braze's clock (aware, UTC).
     """
 
     limit: int | None

@@ -1,4 +1,4 @@
-"""The settings of a client: frozen values, checked when they are made."""
+"""Settings of a client: frozen values that are checked when they are created."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ class Limits:
     Attributes:
         connect: Seconds to open a connection.
         read_timeout: Seconds without a single byte of a response.
-        body: bytes of one body, after decompression.
-        file: bytes of a users file, as Braze packs it.
-        pages: pages of one walk; beyond it the walk raises, it does not end.
-        retry_quota: retry tokens of one client. A retry costs 14 of them (5 when rate-limited), a request
-            that succeeds at once gives 1 back, a retry that succeeds gives its cost back.
+        body: Maximum bytes of one response body, after decompression.
+        file: Maximum bytes of a users file, as compressed by Braze.
+        pages: Maximum pages of one listing; a longer list raises `PaginationError`.
+        retry_quota: Tokens of the client's retry budget. A retry costs 14 of them (5 after a 429). A request
+            that succeeds at once refunds 1 token; a retry that succeeds refunds its cost.
+
+    Raises:
+        ConfigError: A value is out of range; the message names it.
     """
 
     connect: float = 10.0
@@ -60,18 +63,22 @@ class Limits:
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How a failed request is repeated; the defaults suit Braze's default rate limit.
+    """The rules for retries of one request; the defaults suit Braze's default rate limit.
 
-    Retried are connection errors, time-outs, cut bodies, 408, 429, 500, 502, 503, 504, Braze's 202 "queued",
-    and once a body that does not decode. After a failure the wait is random between 0 and
-    `min(backoff_cap, backoff * 2**n)`, n counting from 0; where the service names a wait, that is kept to.
+    Retries follow connection errors, timeouts, incomplete bodies, the statuses 408, 429, 500, 502, 503 and
+    504, Braze's 202 "queued", and once an invalid body. The delay before retry `n` (from 0) is random between
+    0 and `min(backoff_cap, backoff * 2**n)`. If the response names a time to wait, the client waits that
+    long instead.
 
     Attributes:
-        attempts: how often one request is sent, at most.
-        backoff: seconds.
-        backoff_cap: seconds.
-        max_rate_limit_wait: seconds; a longer wait than this is not waited for, nor shortened, but raised.
-            Braze's windows end on the clock hour, so 3,900 waits for any of them.
+        attempts: Maximum number of times that a request is sent, the first attempt included.
+        backoff: Maximum delay before the first retry, in seconds.
+        backoff_cap: Maximum delay before any retry, in seconds.
+        max_rate_limit_wait: Maximum seconds to wait for the rate limit; a longer wait raises
+            `RateLimitedError` at once. Braze's windows end on the clock hour, so 3,900 covers any of them.
+
+    Raises:
+        ConfigError: A value is out of range; the message names it.
     """
 
     attempts: int = 5
@@ -88,15 +95,15 @@ class RetryPolicy:
 
 @frozen
 class RetryEvent:
-    """What `on_retry` is told: a request failed and will be sent again.
+    """The argument of `on_retry`: a request failed and will be sent again.
 
     Attributes:
-        endpoint: such as `"GET /segments/list"`.
-        segment_id: the segment it is about, if any.
-        page: the list page it is about, if any.
-        attempt: which attempt failed, counted from 1.
-        wait: seconds until the next, at least.
-        error: what happened.
+        endpoint: Method and path, such as `"GET /segments/list"`.
+        segment_id: Segment that the request is about, if any.
+        page: Page of the list that the request is about, if any.
+        attempt: Number of the failed attempt, counted from 1.
+        wait: Minimum seconds until the next attempt.
+        error: Error of the failed attempt.
     """
 
     endpoint: str
@@ -112,7 +119,7 @@ class PauseEvent:
     """The argument of `on_pause`: all requests of the client wait for the rate limit.
 
     Attributes:
-        seconds: Length of the pause from now on, by the monotonic clock.
+        seconds: Seconds from now until the end of the pause.
         until: End of the pause, by the local clock (aware, UTC).
         reason: Cause of the pause, in words.
     """
@@ -148,7 +155,7 @@ def check_client_options(
     on_retry: object,
     on_pause: object,
 ) -> None:
-    """Check the arguments of the client other than its key, url and concurrency."""
+    """Check the arguments of the client other than its key, URL and concurrency."""
     check_seconds("timeout", timeout)
     check_fraction("reserve", reserve)
     if not isinstance(limits, Limits):

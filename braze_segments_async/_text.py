@@ -1,4 +1,4 @@
-"""Text that must not be shown, text of others made safe to show, and the logger."""
+"""Secrets, escaping of untrusted text, and the logger."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Secret", "contains_part", "escape_control", "logger"]
 logger = logging.getLogger("braze_segments_async")  # silent until the application configures logging
 logger.addHandler(logging.NullHandler())
 
-_LONGEST = 200
-_PART = 6  # characters of the key in a row that no message may show
+_MAX_LENGTH = 200
+_PART = 6  # consecutive characters of the key that no message may contain
 _MAX_DECODINGS = 10
 _NOT_PRINTED = re.compile(r"[^ -~]")
 _NOT_HEX = re.compile(r"u00|0x|[^0-9a-f]")  # also the prefixes of \u005a and 0x5a
 
 
 class Secret(str):
-    """Text that does not show itself: a traceback with locals, or a header's repr, prints `'***'`.
+    """A string whose repr is `'***'`, as in a traceback with locals or in the repr of headers.
 
-    It cannot be pickled, so that no file, queue or worker gets it by accident; `str(secret)` can.
+    It cannot be pickled, so that no file, queue or worker gets it by accident. `str(secret)` can be pickled.
     """
 
     __slots__ = ()
@@ -45,29 +45,29 @@ class Secret(str):
         return self
 
 
-def escape_control(text: str, *, longest: int | None = _LONGEST) -> str:
-    """Escape what could move a terminal's cursor, reorder a line or break a log record; cut what is long."""
-    if longest is not None and len(text) > longest:
-        text = f"{text[:longest]}…"
+def escape_control(text: str, *, max_length: int | None = _MAX_LENGTH) -> str:
+    """Escape characters that can move a cursor, reorder a line or break a log record; truncate long text."""
+    if max_length is not None and len(text) > max_length:
+        text = f"{text[:max_length]}…"
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def contains_part(text: str, secret: str) -> bool:
-    """Return whether a text contains six characters in a row of the key, or all of a shorter key.
+    """Return whether a text contains six consecutive characters of the key, or all of a shorter key.
 
-    Letter case, dashes and unprintable characters make no difference. Found are the characters as they are,
-    percent-encoded or HTML-encoded (several times, and both), and the hex or base64 form of the key or of a
-    longer text around it. A text that is still encoded after ten rounds of decoding counts as one that
-    contains part of the key.
+    Letter case, dashes and unprintable characters are ignored. The characters are found as plain text,
+    percent-encoded or HTML-encoded (several times, and both), and in the hex or base64 form of the key or of
+    a longer text around it. The result is also true for a text that is still encoded after ten rounds of
+    decoding.
     """
     # A text can share six characters with the key by chance: two random UUIDs, such as a segment id and a
-    # key, do so in 1 of about 2,000 cases ("-4abc-" has three digits by chance). Then a message is withheld
-    # without need; the error says which segment it is about all the same.
+    # key, do so in 1 of about 2,000 cases ("-4abc-" has three random digits). The message is then withheld
+    # without need, but the error still names the segment.
     texts = [text]
     for _ in range(_MAX_DECODINGS):
-        # Both stages are looked at: the second one may decode what looks encoded in the key itself.
+        # Search both stages: the second one can also decode characters of the key that look encoded.
         unquoted = unquote(texts[-1])
         decoded = unescape(unquoted)
         if decoded == texts[-1]:
@@ -94,9 +94,9 @@ def _parts(secret: str) -> set[str]:
 
 
 def _in_base64(part: str) -> set[str]:
-    """Return how a part looks in the base64 of a longer text, at each offset in the groups of three bytes.
+    """Return the forms that a part has in the base64 of a longer text, one per offset modulo three bytes.
 
-    Only the characters that the part alone decides: those that also hold bits of its neighbours are left out.
+    Each form has only the base64 characters that depend on the part alone, and not on its neighbours.
     """
     forms = set()
     for offset in range(3):

@@ -1,28 +1,29 @@
-"""Everything this library raises, as one tree.
+"""All exceptions that this library raises.
 
 ::
 
     BrazeError
     ├── ConfigError              a wrong argument; nothing was sent        (also ValueError)
     ├── ClosedError              used before opening or after closing      (also RuntimeError)
-    ├── TransportError           no complete reply arrived
-    │   └── TimedOutError        ... in time                               (also TimeoutError)
-    ├── StatusError              a reply with an error status: .status
+    ├── TransportError           no complete response arrived
+    │   └── TimedOutError        no complete response within the timeout   (also TimeoutError)
+    ├── StatusError              a response with an error status: .status
     │   ├── BadRequestError      400
     │   ├── AuthenticationError  401
     │   ├── PermissionDeniedError  403: names the permission the key needs
     │   ├── NotFoundError        404
     │   ├── RateLimitedError     429: .resets_at, .rate_limit
-    │   ├── ExportRunningError   429, but of a users export that is running already
+    │   ├── ExportRunningError   429 because a users export is already running
     │   ├── RedirectError        3xx, never followed
     │   └── ServerError          5xx, 408, and 202 "queued"
-    ├── ReplyError               a success status, but not what Braze documents: .path
-    ├── PaginationError          the walk does not move forward, or never ends
-    └── ExportError              a file could not be had, written or resumed
-        └── ExportExpiredError   the url of a users export is not valid any more
+    ├── ReplyError               a success status, but an invalid response: .path
+    ├── PaginationError          the list of segments does not advance, or does not end
+    └── ExportError              a file could not be downloaded, written or resumed
+        └── ExportExpiredError   the URL of a users export has expired
 
-No other exception leaves the library, but for the caller's own. None of these holds the API key or another
-library's exception: aiohttp's, for one, carry the Authorization header in their `repr`.
+The library raises no other exceptions, except those that the caller's own code raises. No error contains the
+API key, or has an exception of another library as its cause or context: aiohttp's exceptions show the
+Authorization header in their `repr`.
 """
 
 from __future__ import annotations
@@ -59,16 +60,16 @@ __all__ = [
 
 
 class BrazeError(Exception):
-    """The root: catch this to catch everything the library raises.
+    """The base class of all exceptions of the library.
 
     Attributes:
-        reason: what went wrong and what to do about it; `str(error)` puts the request in front.
-        endpoint: method and path, such as `"GET /segments/details"`; `None` if no request was concerned.
-        segment_id: the segment the request was about, if any.
-        page: the list page the request was about, if any.
-        attempts: how often the request was sent; 0 if it never was.
-        elapsed: seconds from the first attempt to the error, waits included.
-        retryable: whether sending the same request again could help.
+        reason: What happened and what to do about it; `str(error)` adds the request in front.
+        endpoint: Method and path, such as `"GET /segments/details"`; `None` without a request.
+        segment_id: Segment that the request was about, if any.
+        page: Page of the list that the request was about, if any.
+        attempts: Number of times that the request was sent; 0 if it was not sent.
+        elapsed: Seconds from the first attempt to the error, waits included.
+        retryable: Whether sending the same request again could succeed.
     """
 
     label: ClassVar[str] = ""
@@ -84,12 +85,12 @@ class BrazeError(Exception):
         self.elapsed = 0.0
 
     def about(self, endpoint: str, *, segment_id: str | None = None, page: int | None = None) -> Self:
-        """Say which request the error is about; the one who raises it may not know."""
+        """Set the request that the error is about, and return the error."""
         self.endpoint, self.segment_id, self.page = endpoint, segment_id, page
         return self
 
     def __str__(self) -> str:
-        """`GET /segments/details (segment_id=…): 403 after 1 attempt: the API key needs …`."""
+        """Return the message, such as `GET /segments/list (page=0): 403 after 1 attempt: the API key …`."""
         place = ""
         if self.segment_id is not None:
             place = f" (segment_id={escape_control(self.segment_id)})"
@@ -106,37 +107,37 @@ class BrazeError(Exception):
 
 
 class ConfigError(BrazeError, ValueError):
-    """An argument is wrong; the message names it and its range. Nothing was sent."""
+    """An invalid argument; the message names it and the values it can have. Nothing was sent."""
 
 
 class ClosedError(BrazeError, RuntimeError):
-    """The client was used before it was opened, after it was closed, or from another event loop."""
+    """Use of a client or stream before it was opened, after it was closed, or in another event loop."""
 
 
 class TransportError(BrazeError):
-    """No complete reply arrived: no connection, a reset, a body cut short, a TLS failure.
+    """A network failure: no connection, a connection reset, an incomplete body or a TLS failure.
 
     Attributes:
-        sent: whether the request may have arrived; `False` if there was no connection.
-        suspended: whether this process stood still during the request, which may be why the request failed.
+        sent: Whether the request may have arrived at the service; `False` if there was no connection.
+        suspended: Whether the process was suspended during the request, which may be why it failed.
     """
 
-    label = "no complete reply"
+    label = "no complete response"
     sent: bool = True
     suspended: bool = False
 
 
 class TimedOutError(TransportError, TimeoutError):
-    """No complete reply arrived within the time-out of one attempt."""
+    """A response that did not arrive within the timeout of one attempt, or a wait that timed out."""
 
-    label = "no complete reply in time"
+    label = "no complete response in time"
 
 
 class StatusError(BrazeError):
-    """Braze, or something in front of it, answered with an error status.
+    """A response with an error status, from Braze or from a proxy in front of it.
 
     Attributes:
-        status: the HTTP status.
+        status: HTTP status.
     """
 
     def __init__(self, reason: str = "", *, status: int = 0, retryable: bool = False) -> None:
@@ -148,28 +149,28 @@ class StatusError(BrazeError):
 
 
 class BadRequestError(StatusError):
-    """400: Braze does not take the parameters; most often the segment does not exist."""
+    """Status 400: Braze does not accept the parameters. Usually the segment does not exist."""
 
 
 class AuthenticationError(StatusError):
-    """401: the key is unknown to this cluster. A key works on one workspace of one cluster only."""
+    """Status 401: the cluster does not accept the key. A key works for one workspace of one cluster only."""
 
 
 class PermissionDeniedError(StatusError):
-    """403: the key exists, but lacks the permission that the message names."""
+    """Status 403: the key lacks the permission that the message names."""
 
 
 class NotFoundError(StatusError):
-    """404: no such path on this host; most often the base url is not Braze's REST endpoint."""
+    """Status 404: the host has no such path. Usually the base URL is not a REST endpoint of Braze."""
 
 
 class RateLimitedError(StatusError):
-    """429: the workspace's hourly allowance is used up, or down to the reserve left for others.
+    """Status 429: the workspace's hourly rate limit is used up, or down to the reserve for other clients.
 
     Attributes:
-        resets_at: when the allowance is whole again, if the service said so.
-        rate_limit: what the reply's headers said, if anything.
-        retry_after: the seconds from the reply until `resets_at`, by the service's own clock.
+        resets_at: Time at which the rate limit resets (aware, UTC); `None` if unknown.
+        rate_limit: Rate limit from the most recent response; `None` if it had none.
+        retry_after: Seconds from the response to `resets_at`, by the service's clock; `None` if unknown.
     """
 
     resets_at: datetime | None = None
@@ -178,31 +179,31 @@ class RateLimitedError(StatusError):
 
 
 class ExportRunningError(StatusError):
-    """429 where the allowance is not used up: Braze exports the users of a segment once at a time."""
+    """Status 429 although requests remain: Braze runs one users export per segment at a time."""
 
 
 class RedirectError(StatusError):
-    """3xx: never followed, since the key would go to wherever the reply points."""
+    """Status 3xx: redirects are not followed, since the API key would be sent to the new location."""
 
 
 class ServerError(StatusError):
-    """5xx, 408, or 202 "queued" as in Braze's maintenance: the service could not answer now.
+    """Status 5xx, 408, or 202 "queued" (maintenance at Braze): the service is temporarily unavailable.
 
     Attributes:
-        retry_after: how many seconds the reply asked to wait, if it did.
+        retry_after: Seconds to wait, from the headers of the response; `None` if they name none.
     """
 
     retry_after: float | None = None
 
 
 class ReplyError(BrazeError):
-    """A success status, but not the reply Braze documents: another message, shape, or not JSON at all.
+    """A response with a success status whose body is not what Braze documents.
 
     Attributes:
-        path: where in the body, such as `$.segments[3].name`; `None` if the body was not read as JSON.
+        path: Place in the body, such as `$.segments[3].name`; `None` if the body is not JSON.
     """
 
-    label = "unusable reply"
+    label = "invalid response"
 
     def __init__(self, reason: str = "", *, path: str | None = None, retryable: bool = False) -> None:
         super().__init__(reason, retryable=retryable)
@@ -210,11 +211,11 @@ class ReplyError(BrazeError):
 
 
 class PaginationError(BrazeError):
-    """The walk through the list does not move forward, or never ends: the catalogue is not complete.
+    """An incomplete list of segments: the pages do not advance or do not end, or the list changes too fast.
 
     Attributes:
-        only_first: with `consistency="strict"`: ids that only the walk in the direction asked for had.
-        only_second: ids that only the walk in the other direction had.
+        only_first: With `consistency="strict"`, ids found only in the requested `sort_direction`.
+        only_second: With `consistency="strict"`, ids found only in the opposite direction.
     """
 
     only_first: frozenset[str] = frozenset()
@@ -222,8 +223,8 @@ class PaginationError(BrazeError):
 
 
 class ExportError(BrazeError):
-    """A file could not be had, written or resumed; the target is as it was."""
+    """A file that could not be downloaded, written or resumed; an existing file is unchanged."""
 
 
 class ExportExpiredError(ExportError):
-    """The url of a users export is not valid any more: it lives for about four hours."""
+    """An expired URL of a users export. URLs are valid for about four hours."""

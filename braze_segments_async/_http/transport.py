@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from braze_segments_async._arguments import is_public_address, is_public_host
-from braze_segments_async._instances import nearest
+from braze_segments_async._instances import suggest_instance
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async._version import __version__
 from braze_segments_async.errors import (
@@ -278,7 +278,7 @@ class Transport:
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             problem = f"the host of {where} is not found"
             if url.host == self._api_host:
-                problem += f"; check base_url{nearest(url.host or '')}"
+                problem += f"; check base_url{suggest_instance(url.host or '')}"
         elif isinstance(error, aiohttp.ClientConnectorError):
             # asyncio puts the address where the reason should be.
             reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no reason given"

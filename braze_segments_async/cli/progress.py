@@ -43,7 +43,7 @@ _LINE_EVERY = 5.0
 def print_err(text: str) -> None:
     """Write one line to standard error, control characters escaped. A failure to write is ignored."""
     with suppress(OSError, ValueError, AttributeError):  # a full disk or gone reader; closed; None
-        sys.stderr.write(escape_control(" ".join(text.splitlines()), longest=None) + "\n")
+        sys.stderr.write(escape_control(" ".join(text.splitlines()), max_length=None) + "\n")
         sys.stderr.flush()
 
 

@@ -90,7 +90,7 @@ def details_text(details: SegmentDetails) -> bytes:
         # A note may be of several lines; a line end anywhere else is somebody's trick.
         lines = (value or "").splitlines() if title == "Note" else [value] if value else []
         if lines:
-            shown = "\n".join(escape_control(line, longest=None) for line in lines)
+            shown = "\n".join(escape_control(line, max_length=None) for line in lines)
             table.add_row(Text(title, style="dim"), Text(shown, overflow="fold"))
     return _drawn(Console(), table)
 

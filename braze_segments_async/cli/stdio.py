@@ -45,7 +45,7 @@ def _escape_json(line: bytes) -> bytes:
 
 
 def _escape_csv(line: bytes) -> bytes:
-    return (escape_control(line.decode().removesuffix(_LINE_END), longest=None) + _LINE_END).encode()
+    return (escape_control(line.decode().removesuffix(_LINE_END), max_length=None) + _LINE_END).encode()
 
 
 async def to_stdout(line: bytes) -> None:

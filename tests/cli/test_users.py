@@ -158,8 +158,8 @@ async def test_in_a_terminal(never: Sandbox, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--fields", ""), "fields must be one name or more, each of them text and not empty"),
-        (("--fields", "email,,phone"), "fields must be one name or more, each of them text and not empty"),
+        (("--fields", ""), "fields must be one or more names, each of them text and not empty"),
+        (("--fields", "email,,phone"), "fields must be one or more names, each of them text and not empty"),
         (("--fields", "a", "-o", "users.csv"), "users.csv: the name must end in .ndjson or .jsonl"),
         (("--fields", "a", "-o", "/no/such/users.zip"), "its directory is not there; make that first"),
         (("--fields", "a", "-o", "/"), "/: the name must end in"),

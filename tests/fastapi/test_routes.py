@@ -193,7 +193,7 @@ async def test_wrong_questions(api: httpx2.AsyncClient, path: str, status: int) 
         (Answer(status=500), 502, "500 after 5 attempts"),
         (Answer(status=202), 502, "maintenance"),
         (Answer(body="<html>"), 502, "JSON"),
-        (Answer(headers={"Content-Length": "10000"}), 502, "no complete reply"),
+        (Answer(headers={"Content-Length": "10000"}), 502, "no complete response"),
         (Answer(status=429, headers={"Retry-After": "1800"}), 503, "1,800 s"),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else "",

@@ -279,7 +279,7 @@ async def test_key_is_only_in_one_header(call: Call) -> None:
 @pytest.mark.parametrize("host", ["rest..iad-01.braze.com", f"{'a' * 64}.braze.com", ".braze.com"])
 def test_what_cannot_be_a_name_is_refused(host: str) -> None:
     """As an argument: later it would be an exception of Python's codec for such names."""
-    with pytest.raises(ConfigError, match=r"^base_url is not a url: "):
+    with pytest.raises(ConfigError, match=r"^base_url is not a URL: "):
         client_of(f"https://{host}")
 
 

@@ -57,11 +57,14 @@ def test_an_export_of_users() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("email", None, None), "fields must be names of fields, such as [\"external_id\"], got 'email'"),
-        (([], None, None), "fields must be one name or more, each of them text and not empty"),
-        (([""], None, None), "fields must be one name or more, each of them text and not empty"),
-        (([1], None, None), "fields must be one name or more, each of them text and not empty"),
-        ((["email"], 5, None), "callback_endpoint must be a url, got 5"),
+        (
+            ("email", None, None),
+            'fields must be a list of field names, such as ["external_id"], got \'email\'',
+        ),
+        (([], None, None), "fields must be one or more names, each of them text and not empty"),
+        (([""], None, None), "fields must be one or more names, each of them text and not empty"),
+        (([1], None, None), "fields must be one or more names, each of them text and not empty"),
+        ((["email"], 5, None), "callback_endpoint must be a URL, got 5"),
         ((["email"], None, "tar"), 'output_format must be "zip" or "gzip", got \'tar\''),
     ],
 )

@@ -96,7 +96,10 @@ def test_a_choice_names_the_words_there_are(value: object) -> None:
         (("asc", -1, "fast"), "start_page must be at least 0, got -1"),
         (("asc", True, "fast"), "start_page must be an integer of at least 0, got True"),
         (("asc", 0, "sure"), 'consistency must be "fast" or "safe" or "strict", got \'sure\''),
-        (("asc", 1, "strict"), 'start_page must be 0 with consistency="strict", which compares whole walks'),
+        (
+            ("asc", 1, "strict"),
+            'start_page must be 0 with consistency="strict", which compares full lists',
+        ),
     ],
 )
 def test_a_listing_checks_its_arguments(arguments: tuple[Any, ...], text: str) -> None:
@@ -108,7 +111,7 @@ def test_a_listing_checks_its_arguments(arguments: tuple[Any, ...], text: str) -
 @pytest.mark.parametrize("of", ["an-id", b"an-id", 5, object()])
 def test_one_id_is_not_taken_for_its_letters(of: object) -> None:
     """Text is iterable too: all the same it is one id, and `details` is the call for it."""
-    assert problem(check_source, of).startswith("of must be ids or segments")
+    assert problem(check_source, of).startswith("of must be an iterable of ids or segments")
     for source in (None, [], ["a"], iter("a")):
         check_source(source)
 
@@ -143,10 +146,10 @@ def test_limits_are_checked_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("", "segment_id is empty; ids come from list(), or from the dashboard's API Keys page"),
+        ("", "segment_id is empty. Get ids from list(), or from the API Keys page of the dashboard"),
         (None, "segment_id must be text, got None"),
         (b"a", "segment_id must be text, got a bytes"),
-        ("a\ud800", "segment_id holds a lone surrogate, which cannot be sent as UTF-8"),
+        ("a\ud800", "segment_id contains a lone surrogate, which cannot be sent as UTF-8"),
     ],
 )
 def test_a_segment_id_is_what_can_be_sent(value: object, text: str) -> None:
@@ -158,9 +161,9 @@ def test_a_segment_id_is_what_can_be_sent(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("", "api_key is empty; create one in the dashboard under Settings > API Keys"),
-        (" \n", "api_key is empty; create one in the dashboard under Settings > API Keys"),
-        (HOST, "api_key is a url; api_key and base_url seem to be in each other's place"),
+        ("", "api_key is empty. Create a key in the dashboard under Settings > API Keys"),
+        (" \n", "api_key is empty. Create a key in the dashboard under Settings > API Keys"),
+        (HOST, "api_key is a URL. The values of api_key and base_url may be swapped"),
         (None, "api_key must be text, got NoneType"),
         (SECRET.encode(), "api_key must be text, got bytes"),
         (f"Bearer {SECRET}", "api_key must be the key alone, without `Bearer` in front"),
@@ -215,10 +218,10 @@ def test_a_url_is_mended_where_it_is_clear(given_url: str | URL, mended: str) ->
     assert BrazeSegments("key", base_url=str(given_url)).base_url == mended
 
 
-NOT_A_URL = "base_url is not a url: {}; one looks like https://rest.iad-01.braze.com"
-NO_USER = "base_url must not hold a user or password; the key goes into api_key"
+NOT_A_URL = "base_url is not a URL: {}. A valid one is https://rest.iad-01.braze.com"
+NO_USER = "base_url must not contain a user or password. Pass the key as api_key"
 NO_QUERY = "base_url must not have a query or a fragment"
-CLEAR = "base_url must be https (http is for loopback only): the key would travel in clear"
+CLEAR = "base_url must be https (http only for loopback), since http would send the key unencrypted"
 
 
 @pytest.mark.parametrize(
@@ -251,14 +254,14 @@ def test_a_url_that_would_not_do_is_refused(url: Any, text: str) -> None:
 def test_another_service_of_brazes_is_a_common_mistake(host: str) -> None:
     """It is named, with what the right one looks like."""
     text = problem(check_base_url, host)
-    assert text.startswith(f"base_url: {host.lower()} is not the REST endpoint;")
+    assert text.startswith(f"base_url: {host.lower()} is not the REST endpoint, ")
     assert "rest.iad-01.braze.com or rest.fra-01.braze.eu" in text
 
 
 @pytest.mark.parametrize("url", ["https://[]@", f"{SECRET}[]@/", "https://a b.com", "https://host /x"])
 def test_what_cannot_be_a_host_is_refused(url: str) -> None:
     """Here, and not by a name server later."""
-    assert problem(check_base_url, url).startswith("base_url is not a url: ")
+    assert problem(check_base_url, url).startswith("base_url is not a URL: ")
 
 
 def test_key_and_url_in_each_others_place_are_refused() -> None:

@@ -19,7 +19,7 @@ from braze_segments_async import (
     RateLimitedError,
     RetryPolicy,
 )
-from braze_segments_async._check import report_of
+from braze_segments_async._check import build_report
 from braze_segments_async._http.endpoints import DATA_SERIES, DETAILS, LIST
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -106,7 +106,7 @@ async def test_no_host(sandbox: Sandbox) -> None:
         report = await _checked(sandbox, base_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
     assert (report.host, report.key, report.ready, report.rate_limit) == (False, None, False, None)
     (problem,) = report.problems
-    assert problem.startswith("GET /segments/list (page=0): no complete reply after 2 attempts: ")
+    assert problem.startswith("GET /segments/list (page=0): no complete response after 2 attempts: ")
 
 
 @pytest.mark.parametrize("status", [301, 404, 503])
@@ -140,14 +140,16 @@ async def test_a_client_that_is_not_open() -> None:
 def test_a_401_for_a_missing_permission() -> None:
     """A 401 beside a success is of the permission, not of the key: Braze has been reported to answer so."""
     told = RateLimit(10, 5, datetime(2026, 11, 22, tzinfo=UTC))
-    report = report_of(URL, {LIST: None, DETAILS: AuthenticationError(status=401), DATA_SERIES: None}, told)
+    report = build_report(
+        URL, {LIST: None, DETAILS: AuthenticationError(status=401), DATA_SERIES: None}, told
+    )
     assert (report.key, report.ready, report.rate_limit) == (True, False, told)
     assert report.permissions == ALL | {"segments.details": False, "users.export.segment": None}
 
 
 def test_a_key_of_another_instance() -> None:
     """The problem names the instance that was asked, since a key works on its own only."""
-    report = report_of("https://rest.iad-01.braze.com", {LIST: AuthenticationError(status=401)}, None)
+    report = build_report("https://rest.iad-01.braze.com", {LIST: AuthenticationError(status=401)}, None)
     assert report.key is False
     assert "; rest.iad-01.braze.com is US-01, and a key works on its own instance only" in report.problems[0]
 
@@ -164,7 +166,7 @@ def test_a_key_of_another_instance() -> None:
 )
 def test_what_an_answer_says_of_a_permission(error: BrazeError | None, granted: bool | None) -> None:  # noqa: FBT001
     """200 and 400 show it, 403 denies it, anything else says nothing; nor does a probe that was not made."""
-    report = report_of(URL, {LIST: None, DETAILS: error}, None)
+    report = build_report(URL, {LIST: None, DETAILS: error}, None)
     assert report.permissions == {
         "segments.list": True,
         "segments.details": granted,

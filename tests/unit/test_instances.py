@@ -55,7 +55,7 @@ def test_nothing_is_guessed_of_other_hosts(host: str) -> None:
 def test_a_host_that_is_right_may_be_the_wrong_one() -> None:
     """Keys work on one instance only, and US-01 and EU-01 are taken for each other."""
     hint = likely_mistake("rest.iad-01.braze.com")
-    assert hint.startswith("; rest.iad-01.braze.com is US-01, and a key works on its own instance only: ")
+    assert hint.startswith("; rest.iad-01.braze.com is US-01, and a key works on its own instance only. ")
     assert "dashboard-01.braze.eu is EU-01" in hint
 
 

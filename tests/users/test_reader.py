@@ -140,8 +140,8 @@ def test_a_changed_file_is_named() -> None:
     place = data.rindex(b"u1")
     changed = data[:place] + b"u8" + data[place + 2 :]
     assert problem_of(changed) == (
-        "unusable reply: the ZIP is damaged: the size or checksum of a file is wrong; export the users again"
-        " @ file 2 of the ZIP"
+        "invalid response: the ZIP is damaged: the size or checksum of a file is wrong; export the users "
+        "again @ file 2 of the ZIP"
     )
 
 
@@ -202,7 +202,7 @@ def test_a_line_that_is_no_user(name: str) -> None:
     text, says = NO_USERS[name]
     line = text if isinstance(text, bytes) else text.encode()
     told = problem_of(packed([people(2), b'{"a": 1}\n\n' + line + b"\n"]))
-    assert told.startswith(f"unusable reply: a user that cannot be read: {says}")
+    assert told.startswith(f"invalid response: a user that cannot be read: {says}")
     assert told.endswith(" @ file 2 of the ZIP, line 3")
 
 

@@ -358,7 +358,7 @@ async def test_no_key(several: Several, three: tuple[Sandbox, ...], tmp_path: Pa
     results = await export_workspaces([a, b, c])
     assert [result.outcome for result in results] == ["failed", "done", "failed"]
     assert str(results[0].error) == "no API key: the environment variable KEY_OF_A is not set"
-    assert str(results[2].error) == f"{empty} is empty: it is to hold the API key"
+    assert str(results[2].error) == f"{empty} is empty: put the API key into it"
 
 
 async def test_a_key_that_can_be_read_once(three: tuple[Sandbox, ...], tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def change_text(change: Change) -> str:
             set(change.after or ()) - set(change.before),
         )
         moves = [f"-{tag}" for tag in sorted(gone)] + [f"+{tag}" for tag in sorted(came)]
-        return f"{line}\n    {escape_control(', '.join(moves), longest=None)}"
-    shown = [escape_control(str(text), longest=None) for text in (change.before, change.after)]
+        return f"{line}\n    {escape_control(', '.join(moves), max_length=None)}"
+    shown = [escape_control(str(text), max_length=None) for text in (change.before, change.after)]
     return f"{line}\n    - {shown[0]}\n    + {shown[1]}"
 
 
