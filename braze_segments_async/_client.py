@@ -1,4 +1,4 @@
-"""`BrazeSegments`: one short method for each thing that can be requested."""
+"""`BrazeSegments`, the client: one short method for each request or stream."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ StreamT = TypeVar("StreamT", bound="SegmentStream[Any]")
 
 
 class BrazeSegments:
-    """All segments of one Braze workspace.
+    """A client for the segments of one Braze workspace.
 
-    Open it with `async with`, in the event loop that uses it, and keep it for as long as you need it: it
-    holds the connections and the state of the rate limit.
+    Open it with `async with`, in the event loop that uses it. Use one client for all requests to a workspace:
+    it holds the connections and the state of the rate limit. All durations are in seconds.
     """
 
     def __init__(
@@ -68,27 +68,28 @@ class BrazeSegments:
         on_retry: Callable[[RetryEvent], object] | None = None,
         on_pause: Callable[[PauseEvent], object] | None = None,
     ) -> None:
-        """Check the arguments. Nothing is opened yet, so this may be called outside an event loop.
+        """Check the arguments. Nothing is opened or sent yet, so no event loop is needed.
 
         Args:
-            api_key: A REST API key with the permissions `segments.list`, `segments.details`, for sizes
-                `segments.data_series` and for users `users.export.segment` (Braze: "REST API key").
-            base_url: The REST endpoint of the workspace's cluster (Braze: "API endpoints"), such as an
+            api_key: REST API key with the permissions `segments.list` and `segments.details`, for sizes
+                `segments.data_series`, and for users `users.export.segment` (Braze: "REST API key").
+            base_url: REST endpoint of the workspace's cluster (Braze: "API endpoints"), as a URL or an
                 `Instance`.
-            concurrency: Requests in flight at once, at most, unless a stream has a number of its own.
-            timeout: Seconds for one attempt, from connecting to the last byte.
-            retry: When and how often a failed request is repeated.
-            reserve: The share of the hourly rate limit that is left to others, such as message sending.
-            limits: Bounds in seconds, bytes, pages and retries.
-            session: Your own session, with its proxy, TLS settings or tracing; it is used, and never closed.
-            direct: Whether GET requests skip aiohttp's session to save CPU, where there is no `session` and
-                nothing watches or replaces the requests of aiohttp's sessions.
-            on_retry: Called with a `RetryEvent` before each retry; a plain function that must not block.
+            concurrency: Maximum number of requests in flight, except in a stream with its own `concurrency`.
+            timeout: Timeout of one attempt in seconds, from connecting to the last byte of the response.
+            retry: Rules for retries.
+            reserve: Fraction of the hourly rate limit that this client leaves to other uses of the workspace,
+                such as sending messages.
+            limits: Safety limits in seconds, bytes, pages and retries.
+            session: Your own session, for its proxy, TLS settings or tracing. The client never closes it.
+            direct: Whether GET requests bypass aiohttp's session to save CPU. Without effect if `session` is
+                given, or if anything traces or replaces the requests of aiohttp's sessions.
+            on_retry: Called with a `RetryEvent` before each retry. A plain function that must not block.
             on_pause: Called with a `PauseEvent` when all requests begin to wait for the rate limit, and when
-                that wait becomes longer; a plain function that must not block.
+                that wait becomes longer. A plain function that must not block.
 
         Raises:
-            ConfigError: An argument is wrong; the message names it.
+            ConfigError: An argument is invalid; the message names it.
         """
         # Wrap secrets first: a traceback may show this frame's locals.
         api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
@@ -123,13 +124,16 @@ class BrazeSegments:
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
-        """Take the key and the REST endpoint from `BRAZE_API_KEY` and `BRAZE_BASE_URL`.
+        """Create a client from the environment variables `BRAZE_API_KEY` and `BRAZE_BASE_URL`.
 
         Args:
-            options: The other arguments; a `base_url` given here wins over the environment.
+            options: Other arguments of `BrazeSegments`. A `base_url` given here overrides `BRAZE_BASE_URL`.
+
+        Returns:
+            A client that is not open yet.
 
         Raises:
-            ConfigError: A variable is missing, or an argument is wrong.
+            ConfigError: A variable is not set, or an argument is invalid.
         """
         key = Secret(os.environ.get("BRAZE_API_KEY", ""))
         options.setdefault("base_url", os.environ.get("BRAZE_BASE_URL", ""))
@@ -139,35 +143,35 @@ class BrazeSegments:
         return cls(key, **options)
 
     def __repr__(self) -> str:
-        if "_manager" not in vars(self):  # the arguments are wrong, and a traceback shows them
+        if "_manager" not in vars(self):  # __init__ raised, and a traceback shows the locals
             return "<BrazeSegments>"
         return f"<BrazeSegments {self._url} {self._manager.state}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a client cannot be pickled or copied: it holds the API key and open connections. Send the name "
-            "of the environment variable or the path of the file that has the key, as WorkspaceConfig does, "
-            "and make the client where it runs"
+            "a client cannot be pickled or copied: it holds the API key and open connections. Pass the name "
+            "of the environment variable or the path of the file that contains the key, as WorkspaceConfig "
+            "does, and create the client where it runs"
         )
 
     @property
     def base_url(self) -> str:
-        """The REST endpoint in use, normalised."""
+        """The REST endpoint, normalised: with a scheme and without a trailing slash."""
         return str(self._url)
 
     @property
     def concurrency(self) -> int:
-        """Requests in flight at once, at most, unless a stream has a number of its own."""
+        """The maximum number of requests in flight, except in a stream with its own `concurrency`."""
         return self._manager.concurrency
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The rate limit from the most recent response; `None` before the first."""
+        """The rate limit from the most recent response that had one; `None` before the first."""
         return self._manager.rate_limit
 
     @property
     def stats(self) -> Stats:
-        """Counts of the requests so far, and the current pause: a snapshot, for progress and monitoring."""
+        """A snapshot of the counts of requests and of the current pause, for progress and monitoring."""
         return self._manager.stats
 
     async def __aenter__(self) -> Self:
@@ -180,9 +184,9 @@ class BrazeSegments:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the requests in flight, each with `ClosedError`; close the session unless it is yours.
+        """Close the client: requests and streams in flight raise `ClosedError`.
 
-        Closing a second time does nothing.
+        A session that you passed remains open. Closing a second time does nothing.
         """
         await self._manager.aclose()
 
@@ -194,21 +198,25 @@ class BrazeSegments:
         consistency: Consistency = "safe",
         prefetch: int = 1,
     ) -> SegmentListing:
-        """All segments that are not archived (`GET /segments/list`, permission `segments.list`).
+        """List all segments that are not archived (`GET /segments/list`, permission `segments.list`).
 
         Args:
-            sort_direction: by time of creation: "asc" oldest first, "desc" newest first.
-            start_page: where the walk begins, counted from 0.
-            consistency: what a walk does about edits in the workspace meanwhile. "safe": pages are read
-                twice, so that a segment archived during the walk hides no other; a row that only the second
-                reading has follows the rows of its page. "fast": one request a page; it can miss a segment
-                without an error. "strict": the list is walked both ways until both walks agree.
-            prefetch: pages asked for at once, at most, once pages are full; with more than 1, up to
-                `prefetch - 1` requests are wasted at the end.
+            sort_direction: Order by time of creation: "asc" is oldest first, "desc" is newest first.
+            start_page: Number of the first page to fetch, counted from 0.
+            consistency: Protection against changes of the list while it is read. Segments that are archived
+                move the following ones to an earlier page, where a plain walk misses them. "safe" reads each
+                page twice; a segment found only by the second reading follows the segments of its page.
+                "fast" reads each page once, and can miss a segment without an error. "strict" reads the list
+                in both directions until both have the same segments.
+            prefetch: Maximum number of pages fetched at the same time, as long as pages are full. With more
+                than 1, up to `prefetch - 1` requests beyond the last page are wasted.
+
+        Returns:
+            A listing to iterate. Each iteration reads the list anew; the first requests are sent, and all
+            errors but `ConfigError` are raised, during iteration.
 
         Raises:
-            ConfigError: an argument is wrong. Requests are only sent, and other errors only raised, when the
-                listing is iterated.
+            ConfigError: An argument is invalid.
         """
         return self._listing(sort_direction, start_page, consistency, prefetch)
 
@@ -218,12 +226,12 @@ class BrazeSegments:
         start_page: int,
         consistency: Consistency,
         prefetch: int,
-        slots: asyncio.Semaphore | None = None,
+        semaphore: asyncio.Semaphore | None = None,
     ) -> SegmentListing:
         check_list(sort_direction, start_page, consistency, prefetch)
 
         async def fetch(number: int, direction: SortDirection) -> tuple[Segment, ...]:
-            return await self._manager.send(endpoints.list_page(number, direction), slots)
+            return await self._manager.send(endpoints.list_page(number, direction), semaphore)
 
         return SegmentListing(
             fetch,
@@ -235,14 +243,18 @@ class BrazeSegments:
         )
 
     async def details(self, segment_id: str | Segment) -> SegmentDetails:
-        """The details of one segment (`GET /segments/details`, permission `segments.details`).
+        """Fetch the details of one segment (`GET /segments/details`, permission `segments.details`).
 
         Args:
-            segment_id: the segment API identifier, or a segment of the list.
+            segment_id: Segment API identifier, or a segment from `list`.
+
+        Returns:
+            The details.
 
         Raises:
-            BadRequestError: there is no such segment.
-            BrazeError: any other.
+            ConfigError: The identifier is invalid.
+            BadRequestError: The segment does not exist.
+            BrazeError: Any other failure.
         """
         return await self._manager.send(endpoints.details(segment_id))
 
@@ -255,32 +267,37 @@ class BrazeSegments:
         on_error: OnError = "raise",
         consistency: Consistency = "safe",
     ) -> DetailsStream:
-        """The details of many segments; of all, without `of`.
+        """Fetch the details of many segments, or of all (`GET /segments/details`, one request per segment).
 
         Args:
-            of: ids or segments, sync or async; each id is asked for once. `None` walks the list, and asks
-                for the details of the first page while later ones are still coming.
-            concurrency: requests in flight at once for this stream, those of the walk included; by default
-                as many as the client has.
-            ordered: in the order of the list or of `of`, else as they come.
-            on_error: "raise" ends the stream with the first failure. "collect" goes on and gathers
-                `.failures`, unless every other segment would meet the same: 401, 403 or the rate limit.
-            consistency: of the walk, if there is one; see `list`.
+            of: Sync or async iterable of ids or segments; duplicate ids are skipped. `None` lists all
+                segments, and fetches details while later pages are still being fetched.
+            concurrency: Maximum number of requests in flight for this stream, including those for the list;
+                by default the `concurrency` of the client.
+            ordered: Whether to yield results in the order of the list or of `of`. By default they are yielded
+                in the order in which they arrive.
+            on_error: "raise" ends the stream at the first failure. "collect" continues and records failed
+                segments in `.failures`; errors that would affect every segment (401, 403, the rate limit)
+                are still raised.
+            consistency: Consistency of the list, without `of`; see `list`.
+
+        Returns:
+            A stream to iterate once. The first requests are sent, and all errors but `ConfigError` are
+            raised, during iteration.
 
         Raises:
-            ConfigError: an argument is wrong. Requests are only sent, and other errors only raised, when the
-                stream is iterated.
+            ConfigError: An argument is invalid.
         """
 
-        def ask(
-            segment: str | Segment, slots: asyncio.Semaphore | None
+        def fetch(
+            segment: str | Segment, semaphore: asyncio.Semaphore | None
         ) -> Coroutine[Any, Any, SegmentDetails]:
-            return self._manager.send(endpoints.details(segment), slots)
+            return self._manager.send(endpoints.details(segment), semaphore)
 
         return self._stream(
             DetailsStream,
             of,
-            ask,
+            fetch,
             concurrency=concurrency,
             ordered=ordered,
             on_error=on_error,
@@ -290,19 +307,20 @@ class BrazeSegments:
     async def data_series(
         self, segment_id: str | Segment, *, length: int = 30, ending_at: datetime | date | None = None
     ) -> builtins.list[SizePoint]:
-        """The estimated size per day (`GET /segments/data_series`, permission `segments.data_series`).
+        """Fetch a segment's size history (`GET /segments/data_series`, permission `segments.data_series`).
 
         Args:
-            segment_id: the segment API identifier, or a segment of the list.
-            length: days, any number; Braze gives 100 at a time, so a year takes four requests.
-            ending_at: the last day, or an aware moment of it; by default now.
+            segment_id: Segment API identifier, or a segment from `list`.
+            length: Number of days, at least 1. Braze returns up to 100 days per request, so a year takes four
+                requests.
+            ending_at: Last day, as a date or as an aware datetime; by default the current time.
 
         Returns:
-            Oldest first, each day once.
+            One point per day, oldest first.
 
         Raises:
-            ConfigError: an argument is wrong.
-            BrazeError: any other; one failing window fails the whole, so that no gap goes unseen.
+            ConfigError: An argument is invalid.
+            BrazeError: Any other failure. If one of the requests fails, nothing is returned.
         """
         spans = endpoints.series_spans(length, ending_at, datetime.now(UTC))
         return await self._series(segment_id, spans, None)
@@ -319,33 +337,38 @@ class BrazeSegments:
         on_error: OnError = "raise",
         consistency: Consistency = "safe",
     ) -> SizesStream:
-        """The size histories of many segments, all up to the same moment; of all segments, without `of`.
+        """Fetch the size histories of many segments, or of all (`GET /segments/data_series`).
+
+        All histories end at the same time.
 
         Args:
-            of: see `all_details`.
-            length: days, any number.
-            ending_at: the last day, or an aware moment of it; by default the time of this call.
-            tracked_only: leave out segments whose `analytics_tracking_enabled` the list says is false.
-            concurrency: see `all_details`.
-            ordered: see `all_details`.
-            on_error: see `all_details`.
-            consistency: of the walk, if there is one; see `list`.
+            of: See `all_details`.
+            length: Number of days, at least 1; see `data_series`.
+            ending_at: Last day, as a date or as an aware datetime; by default the time of this call.
+            tracked_only: Whether to skip segments whose `analytics_tracking_enabled` is false in the list.
+            concurrency: See `all_details`.
+            ordered: See `all_details`.
+            on_error: See `all_details`.
+            consistency: See `all_details`.
+
+        Returns:
+            A stream to iterate once; see `all_details`.
 
         Raises:
-            ConfigError: an argument is wrong; other errors come when the stream is iterated.
+            ConfigError: An argument is invalid.
         """
         now = datetime.now(UTC)
         spans = endpoints.series_spans(length, now if ending_at is None else ending_at, now)
 
-        async def ask(segment: str | Segment, slots: asyncio.Semaphore | None) -> SegmentSizes:
-            sizes = await self._series(segment, spans, slots)
+        async def fetch(segment: str | Segment, semaphore: asyncio.Semaphore | None) -> SegmentSizes:
+            sizes = await self._series(segment, spans, semaphore)
             name = segment.name if isinstance(segment, Segment) else None
             return SegmentSizes(endpoints.identifier(segment), name, tuple(sizes))
 
         return self._stream(
             SizesStream,
             of,
-            ask,
+            fetch,
             predicate=_may_be_tracked if tracked_only else None,
             concurrency=concurrency,
             ordered=ordered,
@@ -361,45 +384,57 @@ class BrazeSegments:
         callback_endpoint: str | None = None,
         output_format: Literal["zip", "gzip"] | None = None,
     ) -> UsersExport:
-        """Start an export of a segment's users (`POST /users/export/segment`, `users.export.segment`).
+        """Start an export of a segment's users at Braze.
+
+        Uses `POST /users/export/segment` (permission `users.export.segment`). The request is not repeated if
+        it may have arrived, since that would start a second export.
 
         Args:
-            segment_id: the segment API identifier, or a segment of the list.
-            fields: which fields to export of each user (Braze: `fields_to_export`), such as "external_id".
-            callback_endpoint: a url that Braze calls when the files are ready.
-            output_format: of the files, if the workspace has cloud storage of its own connected.
+            segment_id: Segment API identifier, or a segment from `list`.
+            fields: Names of the fields to export for each user (Braze: `fields_to_export`), such as
+                "external_id".
+            callback_endpoint: URL that Braze calls when the files are ready.
+            output_format: Format of the files, if the workspace has connected cloud storage.
 
         Returns:
-            The job: wait for it, read its users or save them.
+            The export, with methods that wait for the file, and read or save its users.
 
         Raises:
-            ConfigError: an argument is wrong.
-            ExportRunningError: Braze is still busy with an earlier export of this segment's users.
-            BrazeError: any other. The request is never sent twice where the first may have arrived.
+            ConfigError: An argument is invalid.
+            ExportRunningError: An earlier export of this segment's users is still running at Braze.
+            BrazeError: Any other failure.
         """
         request = endpoints.export_users(segment_id, fields, callback_endpoint, output_format)
         started = await self._manager.send(request)
         return UsersExport(str(request.segment_id), started, self._manager)
 
     async def cancel_exports(self, segment_id: str | Segment) -> None:
-        """End all running exports of a segment's users (`POST /export/segment/cancel`, `segments.list`).
+        """Cancel all running exports of a segment's users at Braze.
+
+        Uses `POST /export/segment/cancel` (permission `segments.list`).
+
+        Args:
+            segment_id: Segment API identifier, or a segment from `list`.
 
         Raises:
-            ConfigError: the identifier is not one.
-            BrazeError: any other.
+            ConfigError: The identifier is invalid.
+            BrazeError: Any other failure.
         """
         await self._manager.send(endpoints.cancel_exports(segment_id))
 
     async def check(self) -> CheckReport:
-        """Try the host, the key and each permission, with four harmless requests at most.
+        """Test the host, the key and each permission, with up to four requests that change nothing.
 
-        What Braze refuses is in the report and not raised. A pause for the rate limit is waited for as
-        `retry` says: `RetryPolicy(max_rate_limit_wait=0)` has it reported at once.
+        Failed requests are recorded in the report and not raised. The client waits for the rate limit as
+        `retry` says; `RetryPolicy(max_rate_limit_wait=0)` reports it at once instead.
+
+        Returns:
+            The report.
 
         Raises:
-            ClosedError: the client is not open.
+            ClosedError: The client is not open.
         """
-        # Braze answers an unknown id with 400, but only a segment that exists leaves no doubt.
+        # Braze returns 400 for an unknown id, but only an existing segment proves a permission.
         ids = [UNKNOWN_SEGMENT]
 
         async def find_segment() -> None:
@@ -412,7 +447,7 @@ class BrazeSegments:
             endpoints.LIST: find_segment,
             endpoints.DETAILS: lambda: self.details(ids[-1]),
             endpoints.DATA_SERIES: lambda: self.data_series(ids[-1], length=1),
-            # Of an unknown segment, so that no export is started.
+            # For an unknown segment, so that no export is started.
             endpoints.USERS: lambda: self.export_users(UNKNOWN_SEGMENT, fields=["external_id"]),
         }
         outcomes: dict[endpoints.Endpoint, BrazeError | None] = {}
@@ -432,11 +467,11 @@ class BrazeSegments:
         self,
         segment: str | Segment,
         spans: tuple[Mapping[str, str], ...],
-        slots: asyncio.Semaphore | None,
+        semaphore: asyncio.Semaphore | None,
     ) -> builtins.list[SizePoint]:
         days = {}
         for span in spans:
-            for point in await self._manager.send(endpoints.data_series(segment, span), slots):
+            for point in await self._manager.send(endpoints.data_series(segment, span), semaphore):
                 days[point.time] = point
         return [days[day] for day in sorted(days)]
 
@@ -444,7 +479,7 @@ class BrazeSegments:
         self,
         kind: type[StreamT],
         of: Iterable[str | Segment] | AsyncIterable[str | Segment] | None,
-        ask: Callable[[str | Segment, asyncio.Semaphore | None], Coroutine[Any, Any, object]],
+        fetch: Callable[[str | Segment, asyncio.Semaphore | None], Coroutine[Any, Any, object]],
         *,
         concurrency: int | None,
         ordered: bool,
@@ -452,18 +487,18 @@ class BrazeSegments:
         consistency: Consistency,
         predicate: Callable[[str | Segment], bool] | None = None,
     ) -> StreamT:
-        """The one way to all fan-outs: the walk, or what the caller names, and a request for each."""
+        """Return a stream that calls `fetch` for the given segments, or for all segments of the list."""
         check_source(of)
         check_choice("on_error", on_error, ON_ERROR)
-        slots = None
+        semaphore = None
         if concurrency is not None:
             check_integer("concurrency", concurrency, at_least=1)
-            slots = asyncio.Semaphore(concurrency)
+            semaphore = asyncio.Semaphore(concurrency)
         concurrency = concurrency or self.concurrency
-        listing = self._listing("asc", 0, consistency, prefetch_depth(concurrency), slots)
+        listing = self._listing("asc", 0, consistency, prefetch_depth(concurrency), semaphore)
         return kind(
             listing if of is None else of,
-            lambda segment: ask(segment, slots),
+            lambda segment: fetch(segment, semaphore),
             concurrency=concurrency,
             ordered=ordered,
             on_error=on_error,

@@ -1,6 +1,6 @@
-"""The page walk: one page asked for while the caller works on another, and never a silent short end.
+"""Read the list of segments page by page, prefetching pages. An incomplete list raises an error.
 
-Knows nothing of HTTP: it is handed `fetch(page_number, sort_direction)`.
+Knows nothing about HTTP: it gets `fetch(page_number, sort_direction)`.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ __all__ = ["SegmentListing", "prefetch_depth"]
 Rows = tuple[Segment, ...]
 Fetch = Callable[[int, "SortDirection"], Coroutine[Any, Any, Rows]]
 
-_STALE_PAGES = 2  # full pages in a row with nothing new: one can be a mass un-archiving, two are a loop
-_STRICT_ROUNDS = 5
+_MAX_REPEATED_PAGES = 1  # consecutive full pages without a new segment: one can be a mass un-archiving
+_MAX_STRICT_ROUNDS = 5
 
 
 def prefetch_depth(concurrency: int) -> int:
-    """Return how many pages to fetch at once so that `concurrency` requests for details never wait for one.
+    """Return how many pages to prefetch so that `concurrency` requests for details do not wait for pages.
 
-    Pages of 100 segments, fetched one after another, keep 100 requests at a time busy.
+    While one page is fetched, the 100 segments of the previous page keep up to 100 requests in flight.
     """
     return 1 + concurrency // PAGE_SIZE
 
 
 class SegmentListing:
-    """All segments of a workspace, page after page of `GET /segments/list`.
+    """All segments of a workspace (`GET /segments/list`).
 
-    Iterate it for `Segment`s, or `pages()` for `SegmentPage`s. Nothing is sent before; every iteration is a
-    fresh walk. Only a page of fewer than 100 in a well-formed reply ends it: anything else raises.
+    Iterate it to get each `Segment`, or iterate `pages()` to get each `SegmentPage`. Each iteration reads the
+    list anew. The list ends with a valid page of fewer than 100 segments; anything else raises an error.
 
     Attributes:
-        recovered: rows the latest walk would have lost without reading pages again, because segments before
-            them were archived meanwhile; always 0 with `consistency="fast"`.
+        recovered: Number of segments in the latest iteration that a plain walk would have missed, because
+            segments before them were archived during the walk; always 0 with `consistency="fast"`.
     """
 
     def __init__(
@@ -59,7 +59,16 @@ class SegmentListing:
         prefetch: int = 1,
         max_pages: int = 10_000,
     ) -> None:
-        """See `BrazeSegments.list`."""
+        """Send nothing yet.
+
+        Args:
+            fetch: Fetches one page in one sort direction.
+            sort_direction: As of `BrazeSegments.list`; so are the next three.
+            start_page: Number of the first page to fetch.
+            consistency: Protection against changes of the list.
+            prefetch: Maximum number of pages fetched at the same time.
+            max_pages: Maximum number of pages; a longer list raises an error.
+        """
         self._fetch = fetch
         self._direction = sort_direction
         self._start_page = start_page
@@ -71,11 +80,14 @@ class SegmentListing:
         self.recovered = 0
 
     async def __aiter__(self) -> AsyncIterator[Segment]:
-        """Segment after segment, each once.
+        """Yield each segment once.
+
+        Yields:
+            Each segment, as soon as its page has arrived.
 
         Raises:
-            PaginationError: the walk does not move forward, or is longer than `limits.pages`.
-            BrazeError: a page could not be had.
+            PaginationError: The list is incomplete, does not advance, or has more than `limits.pages` pages.
+            BrazeError: A page could not be fetched.
         """
         async with aclosing(self.pages()) as pages:
             async for page in pages:
@@ -83,11 +95,15 @@ class SegmentListing:
                     yield segment
 
     async def pages(self) -> AsyncGenerator[SegmentPage, None]:
-        """Page after page, without rows that an earlier page had. An empty page ends the walk unseen.
+        """Yield the pages, without segments of earlier pages and without empty pages.
+
+        Yields:
+            Each page, as soon as it has arrived. Segments found only by a second reading are in another page
+            of the same number.
 
         Raises:
-            PaginationError: see `__aiter__`.
-            BrazeError: a page could not be had.
+            PaginationError: The list is incomplete, does not advance, or has more than `limits.pages` pages.
+            BrazeError: A page could not be fetched.
         """
         self.recovered = 0
         match self._consistency:
@@ -108,129 +124,156 @@ class SegmentListing:
         """Read the list once, from the first page to the short one, with up to `prefetch` pages in flight.
 
         With `reread`, every page but the last is read a second time, after the page that follows it has
-        arrived: a row that moved from the following page back onto this one in between, because a segment
-        before it was archived, is found there. No page waits for a second reading.
+        arrived. If a segment is archived between the first readings of the two pages, a row moves from the
+        following page back onto this one, and only the second reading finds it. No page waits for a second
+        reading.
 
         Args:
-            direction: the order of the list.
-            ids: the ids of all rows yielded so far; rows already in it are left out.
-            reread: whether to read pages twice.
+            direction: Order of the list.
+            ids: Ids of all rows yielded so far; rows that are already in it are left out.
+            reread: Whether to read pages twice.
 
         Yields:
-            Each page when it has arrived. The rows that only a second reading has come as another page of
-            the same number.
+            Each page when it has arrived; rows found only by a second reading, as another page of the same
+            number.
         """
+        # One function with and without second readings: a second reading waits for the task of the next page
+        # and must start before this page is yielded, so it cannot be added around a plain walk.
         running: set[asyncio.Task[Rows]] = set()
-        number, stale, depth = self._start_page, 0, 1
+        number, repeated_pages, depth = self._start_page, 0, 1
         upcoming = deque([create_task(self._fetch(number, direction), running)])
         rereads: deque[tuple[SegmentPage, asyncio.Task[Rows]]] = deque()
         try:
             while upcoming or rereads:
                 if await self._reread_is_next(upcoming, rereads):
-                    page, second = rereads.popleft()
-                    yield self._missing_rows(page, await second, ids)
+                    page, reread_task = rereads.popleft()
+                    yield self._missing_rows(page, await reread_task, ids)
                     continue
                 rows = await upcoming.popleft()
-                page = SegmentPage(number, _new(rows, ids))
+                page = SegmentPage(number, _deduplicate(rows, ids))
                 if len(rows) >= PAGE_SIZE:
-                    stale = 0 if page.segments else stale + 1
-                    self._check(number, stale)
+                    repeated_pages = 0 if page.segments else repeated_pages + 1
+                    self._check_progress(number, repeated_pages)
+                    # Prefetch before the yield: pages must arrive while the caller works on this one. The
+                    # depth doubles with each full page: a short list costs few requests beyond its end.
                     depth = min(2 * depth, self._prefetch)
                     for later in range(number + 1 + len(upcoming), min(number + 1 + depth, self._end)):
                         upcoming.append(create_task(self._fetch(later, direction), running))
                     if reread:
-                        # Started now: it must be under way while the caller still works on this page.
-                        second = create_task(self._read_after(upcoming[0], number, direction), running)
-                        rereads.append((page, second))
-                else:  # a short page is the last one: cancel the requests for pages after it
+                        # Started before the yield, too: the next page can arrive, and the second reading be
+                        # sent, while the caller works on this page.
+                        reread_task = create_task(self._reread_after(upcoming[0], number, direction), running)
+                        rereads.append((page, reread_task))
+                else:
+                    # A short page is the last one: cancel the requests for pages after it. The loop then ends
+                    # once the remaining second readings have arrived.
                     await cancel_and_wait(upcoming)
                     upcoming.clear()
                 self._last_page = number
                 number += 1
                 yield page
         finally:
+            # The caller can leave at any yield: no request may be in flight after that.
             await cancel_and_wait(tuple(running))
 
     async def _reread_is_next(
         self, upcoming: deque[asyncio.Task[Rows]], rereads: deque[tuple[SegmentPage, asyncio.Task[Rows]]]
     ) -> bool:
-        """Wait until a page or a second reading has arrived, and say which to yield: a page, if both have.
+        """Wait until a page or a second reading has arrived; return false if a page is to be yielded next.
 
-        The second reading of a page comes after the first reading of the following one: else rows of the
-        latter would be counted as missed by the first readings.
+        If both have arrived, the page is first.
         """
-        if not upcoming or len(rereads) > self._prefetch + 1:  # bounds the second readings in flight
-            return True
+        if not upcoming or len(rereads) > self._prefetch + 1:
+            return True  # no page is left, or enough second readings are in flight
+        # A single second reading is that of the previous page, and is sent only after upcoming[0] arrived. It
+        # is yielded after that page: else rows of that page would count as missed by first readings.
         if len(rereads) > 1:
             await asyncio.wait((upcoming[0], rereads[0][1]), return_when=asyncio.FIRST_COMPLETED)
             return not upcoming[0].done()
         return False
 
-    async def _read_after(self, page: asyncio.Task[Rows], number: int, direction: SortDirection) -> Rows:
-        """Read a page again once the following one has arrived; if that failed, so does the walk."""
-        await asyncio.wait([page])
-        return () if page.cancelled() or page.exception() else await self._fetch(number, direction)
+    async def _reread_after(
+        self, next_page: asyncio.Task[Rows], number: int, direction: SortDirection
+    ) -> Rows:
+        """Fetch a page again after the next page has arrived."""
+        # asyncio.wait neither raises the failure of the next page nor cancels it together with this task.
+        await asyncio.wait([next_page])
+        if next_page.cancelled() or next_page.exception():
+            return ()  # the walk raises the failure of the next page before it uses this result
+        return await self._fetch(number, direction)
 
     def _missing_rows(self, page: SegmentPage, second: Rows, ids: set[str]) -> SegmentPage:
         """Return the rows of a page that only its second reading has.
 
         Rows keep their order: as long as one row of the first reading is still on the page, no row can have
-        moved past it unseen. A strict walk needs no such proof, since it is compared with another one.
+        moved past the page between the readings. A strict walk is compared with another one instead.
         """
         first = {segment.id for segment in page.segments}
         if self._consistency == "safe" and first and first.isdisjoint(row.id for row in second):
-            problem = f"{PAGE_SIZE} segments or more were archived while the list was read: walk it again"
+            problem = f"{PAGE_SIZE} segments or more were archived while the list was read: read it again"
             raise PaginationError(problem).about(str(LIST), page=page.number)
-        missing = _new(second, ids)
+        missing = _deduplicate(second, ids)
         self.recovered += len(missing)
         return SegmentPage(page.number, missing)
 
-    def _check(self, number: int, stale: int) -> None:
-        """Refuse to ask for yet another page when the walk runs in circles or has no end."""
-        if stale >= _STALE_PAGES:
-            problem = f"{stale} full pages in a row hold nothing new: the walk does not move forward"
+    def _check_progress(self, number: int, repeated_pages: int) -> None:
+        """Raise an error if the pages repeat, or are too many."""
+        if repeated_pages > _MAX_REPEATED_PAGES:
+            problem = f"{repeated_pages} full pages in a row have no new segment: the list does not advance"
         elif number + 1 >= self._end:
-            problem = f"the list goes on after limits.pages ({self._max_pages:,} pages): it is not complete"
+            problem = (
+                f"the list has more pages than limits.pages ({self._max_pages:,} pages); raise that limit if "
+                "you expect so many"
+            )
         else:
             return
         raise PaginationError(problem).about(str(LIST), page=number)
 
     async def _strict(self) -> AsyncGenerator[SegmentPage, None]:
-        """Walk both ways until the first walk's segments are all in the second's; yield each segment once."""
+        """Walk in both directions until the second walk has all segments of the first one.
+
+        Yields:
+            Pages as they arrive, with each segment once, whichever walk or round has found it.
+        """
         other: SortDirection = "desc" if self._direction == "asc" else "asc"
         seen: set[str] = set()
-        for _ in range(_STRICT_ROUNDS):
+        for _ in range(_MAX_STRICT_ROUNDS):
             first: set[str] = set()
             second: set[str] = set()
-            async with aclosing(self._unseen(self._walk(self._direction, first, reread=True), seen)) as pages:
+            walk = self._walk(self._direction, first, reread=True)
+            async with aclosing(self._deduplicate_pages(walk, seen)) as pages:
                 async for page in pages:
                     yield page
-            end = self._last_page
-            async with aclosing(self._unseen(self._walk(other, second, reread=False), seen)) as pages:
+            end = self._last_page  # before the second walk, which sets it again
+            walk = self._walk(other, second, reread=False)
+            async with aclosing(self._deduplicate_pages(walk, seen)) as pages:
                 async for page in pages:
                     self.recovered += len(page.segments)
                     yield page
+            # A segment that only the first walk has was archived, or missed by the second walk: then other
+            # segments can be missing, too. Braze does not document that a short page is the last one, so
+            # fetch the page after it, too.
             if first <= second and not await self._fetch(end + 1, self._direction):
                 return
         problem = (
-            f"in {_STRICT_ROUNDS} rounds, walking one way and the other never gave the same segments "
-            f"({len(first - second)} only the one way, {len(second - first)} only the other): "
-            "the list changes too fast"
+            f"in {_MAX_STRICT_ROUNDS} rounds, the two directions never had the same segments "
+            f"({len(first - second)} only in the first direction, {len(second - first)} only in the second): "
+            "the list changes too fast; read it again later"
         )
         error = PaginationError(problem).about(str(LIST))
         error.only_first, error.only_second = frozenset(first - second), frozenset(second - first)
         raise error
 
-    async def _unseen(
+    async def _deduplicate_pages(
         self, pages: AsyncGenerator[SegmentPage, None], seen: set[str]
     ) -> AsyncGenerator[SegmentPage, None]:
         async with aclosing(pages):
             async for page in pages:
-                yield SegmentPage(page.number, _new(page.segments, seen))
+                yield SegmentPage(page.number, _deduplicate(page.segments, seen))
 
 
-def _new(rows: Rows, ids: set[str]) -> Rows:
-    """Those not met before; from now on they are."""
+def _deduplicate(rows: Rows, ids: set[str]) -> Rows:
+    """Return the rows whose ids are not in `ids`, each once, and add their ids to it."""
     new = []
     for row in rows:
         if row.id not in ids:

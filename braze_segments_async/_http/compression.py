@@ -1,4 +1,4 @@
-"""The body of a reply: bounded, and decompressed no further than its bound."""
+"""Decompress response bodies up to a maximum size."""
 
 from __future__ import annotations
 
@@ -10,25 +10,35 @@ __all__ = ["inflate", "too_large"]
 
 
 def too_large(cap: int) -> ReplyError:
-    """What a body gets that is larger than the limit, in bytes."""
+    """Return the error for a body of more than `cap` bytes."""
     return ReplyError(f"the body is larger than limits.body ({cap:,} bytes); the connection was closed")
 
 
 def inflate(body: bytearray, encoding: str, cap: int) -> bytes:
-    """Decompress, but never further than one byte past the limit."""
+    """Return the decompressed body; stop one byte after the limit.
+
+    Args:
+        body: The body as received.
+        encoding: Its `Content-Encoding`, in lower case.
+        cap: Maximum bytes, after decompression.
+
+    Raises:
+        ReplyError: The body is too large, invalid, or has an encoding that was not requested.
+        TransportError: The body is incomplete.
+    """
     if encoding == "identity":
         return bytes(body)
     if encoding not in {"gzip", "x-gzip"}:
-        raise ReplyError("the body came in an encoding nobody asked for", retryable=True)
+        raise ReplyError("the body has an encoding that was not requested", retryable=True)
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: gzip
     try:
         whole = stream.decompress(body, cap + 1)
     except zlib.error:
         whole = None
     if whole is None:
-        raise ReplyError(f"the body is not the {encoding} it is said to be", retryable=True)
+        raise ReplyError(f"the body is not valid {encoding}", retryable=True)
     if len(whole) > cap:
         raise too_large(cap)
     if not stream.eof:
-        raise TransportError("the compressed body is cut short", retryable=True)
+        raise TransportError("the compressed body is incomplete", retryable=True)
     return whole

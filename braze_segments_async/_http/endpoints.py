@@ -1,4 +1,4 @@
-"""What is asked of Braze: one builder an endpoint, and nothing about how it is sent."""
+"""Build the requests to Braze: one function per endpoint. No I/O."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ __all__ = [
 ]
 
 PAGE_SIZE = 100  # GET /segments/list: "returned in groups of 100"
-_LONGEST_SERIES = 100  # GET /segments/data_series: `length` is 1 to 100 days
+_MAX_SERIES = 100  # GET /segments/data_series: `length` is 1 to 100 days
 
 T = TypeVar("T")
 
 
 @frozen
 class Endpoint:
-    """A method and a path, with what Braze's page of it says.
+    """An endpoint, as documented on Braze's page about it.
 
     Attributes:
-        method: the HTTP method.
-        path: below the base url.
-        permission: what the API key needs.
-        success: the statuses of its answer.
-        documented: whether Braze says what the body of that answer is.
-        repeatable: whether a request that may have arrived can be sent again.
+        method: HTTP method.
+        path: Path below the base URL.
+        permission: Permission that the API key needs.
+        success: Statuses of a successful response.
+        documented: Whether Braze documents the body of a successful response.
+        repeatable: Whether a request that may have arrived can be sent again.
     """
 
     method: str
@@ -62,7 +62,7 @@ class Endpoint:
 LIST = Endpoint("GET", "/segments/list", "segments.list")
 DETAILS = Endpoint("GET", "/segments/details", "segments.details")
 DATA_SERIES = Endpoint("GET", "/segments/data_series", "segments.data_series")
-# A second one would be refused while the first one's export runs, or start another export once it is over.
+# Not repeatable: a second request fails while the first export runs, and starts another export after it.
 USERS = Endpoint(
     "POST", "/users/export/segment", "users.export.segment", success=(200, 201), repeatable=False
 )
@@ -78,15 +78,15 @@ CANCEL = Endpoint(
 
 @define(eq=False)
 class Request(Generic[T]):
-    """One request, ready to be sent, and how to read its answer.
+    """One request, and the decoder of its response.
 
     Attributes:
-        endpoint: where it goes.
-        params: the query; what is in it goes out percent-encoded.
+        endpoint: The endpoint.
+        params: Query parameters, not percent-encoded yet.
         decode: Turns the JSON object of the response into the value of the request; raises `ReplyError`.
-        segment_id: for messages: the segment it is about, if any.
-        page: for messages: the list page it is about, if any.
-        json: what a POST carries.
+        segment_id: Segment that the request is about, if any; for messages.
+        page: Page of the list that the request is about, if any; for messages.
+        json: Body of a POST.
     """
 
     endpoint: Endpoint
@@ -98,23 +98,26 @@ class Request(Generic[T]):
 
     @property
     def labels(self) -> dict[str, str | int | None]:
-        """What a log record says of it, as attributes beside its text."""
+        """The attributes of log records about the request."""
         return {"endpoint": str(self.endpoint), "segment_id": self.segment_id, "page": self.page}
 
 
 def list_page(number: int, sort_direction: str) -> Request[tuple[Segment, ...]]:
-    """`GET /segments/list`: one page."""
+    """Return a request for one page (`GET /segments/list`)."""
     params = {"page": str(number), "sort_direction": sort_direction}
     return Request(LIST, params, decode_list, page=number)
 
 
 def identifier(segment: str | Segment) -> str:
-    """The API identifier of a segment, checked."""
+    """Return the API identifier of a segment; raise `ConfigError` if it is invalid."""
     return check_segment_id(segment.id if isinstance(segment, Segment) else segment)
 
 
 def details(segment: str | Segment) -> Request[SegmentDetails]:
-    """`GET /segments/details`, by id or for a row of the list, whose list-only fields are carried over."""
+    """Return a request for the details of a segment (`GET /segments/details`).
+
+    The result also has the `analytics_tracking_enabled` of a `Segment`, which the response does not contain.
+    """
     segment_id = identifier(segment)
     tracking = segment.analytics_tracking_enabled if isinstance(segment, Segment) else None
     return Request(
@@ -131,7 +134,7 @@ def export_users(
     callback_endpoint: str | None,
     output_format: str | None,
 ) -> Request[StartedExport]:
-    """`POST /users/export/segment`: start the export of a segment's users."""
+    """Return a request that starts an export of a segment's users (`POST /users/export/segment`)."""
     segment_id = identifier(segment)
     check_users_export(fields, callback_endpoint, output_format)
     body = {
@@ -145,7 +148,7 @@ def export_users(
 
 
 def cancel_exports(segment: str | Segment) -> Request[None]:
-    """`POST /export/segment/cancel`: end all exports of a segment's users that are running."""
+    """Return a request that cancels the exports of a segment's users (`POST /export/segment/cancel`)."""
     segment_id = identifier(segment)
     return Request(CANCEL, {}, lambda _: None, segment_id=segment_id, json={"segment_id": segment_id})
 
@@ -153,51 +156,57 @@ def cancel_exports(segment: str | Segment) -> Request[None]:
 def series_spans(
     length: int, ending_at: datetime | date | None, now: datetime
 ) -> tuple[Mapping[str, str], ...]:
-    """The windows of a size history of any length, as `GET /segments/data_series` takes them: oldest first.
+    """Split a size history into windows for `GET /segments/data_series`.
 
     Args:
-        length: days.
-        ending_at: the last day, or moment; `None` leaves it to Braze: the time of the request.
-        now: stands in for `None` if there are several windows.
+        length: Number of days.
+        ending_at: Last day, as a date or as an aware datetime; `None` is the time of the request.
+        now: Used in place of `None` if there are several windows.
+
+    Returns:
+        The query parameters of each window, oldest first.
+
+    Raises:
+        ConfigError: An argument is invalid.
     """
     check_integer("length", length, at_least=1)
-    end = _moment(ending_at)
-    if end is None and length > _LONGEST_SERIES:
+    end = _as_datetime(ending_at)
+    if end is None and length > _MAX_SERIES:
         end = now
     spans = []
     while length > 0:
-        window = min(length, _LONGEST_SERIES)
+        window = min(length, _MAX_SERIES)
         span = {"length": str(window)}
         if end is not None:
             span["ending_at"] = end.isoformat(timespec="seconds")
         spans.append(span)
         length -= window
         if end is not None and length:
-            end = _back(end, window)
+            end = _days_before(end, window)
     return tuple(spans[::-1])
 
 
 def data_series(segment: str | Segment, span: Mapping[str, str]) -> Request[list[SizePoint]]:
-    """`GET /segments/data_series`: one window of `series_spans`."""
+    """Return a request for one window of `series_spans` (`GET /segments/data_series`)."""
     segment_id = identifier(segment)
     return Request(DATA_SERIES, {"segment_id": segment_id, **span}, decode_series, segment_id=segment_id)
 
 
-def _moment(ending_at: object) -> datetime | None:
+def _as_datetime(ending_at: object) -> datetime | None:
     if ending_at is None:
         return None
     if isinstance(ending_at, datetime):
         if ending_at.utcoffset() is None:
-            raise ConfigError("ending_at needs a time zone, such as datetime.now(timezone.utc); it is naive")
+            raise ConfigError("ending_at is naive; it needs a time zone, such as datetime.now(timezone.utc)")
         return ending_at
     if isinstance(ending_at, date):
-        return datetime.combine(ending_at, time(23, 59, 59), UTC)  # the whole of that day
+        return datetime.combine(ending_at, time(23, 59, 59), UTC)  # the end of that day
     raise ConfigError(f"ending_at must be an aware datetime or a date, got a {type(ending_at).__name__}")
 
 
-def _back(end: datetime, days: int) -> datetime:
+def _days_before(end: datetime, days: int) -> datetime:
     try:
         return end - timedelta(days=days)
     except OverflowError:
         pass
-    raise ConfigError("length reaches back before the year 1")
+    raise ConfigError("length goes back before the year 1")

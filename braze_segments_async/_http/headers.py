@@ -1,4 +1,4 @@
-"""The rate limit: what a reply's headers say of it (Braze: "API limits"). Nothing here waits."""
+"""Parse the headers of the rate limit (Braze: "API limits"). No I/O."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ from braze_segments_async._rate_limit import RateLimit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_SECONDS", "from_epoch", "parse_rate_limit", "parse_retry_after", "sent_at"]
+__all__ = ["MAX_SECONDS", "from_epoch", "parse_rate_limit", "parse_retry_after", "response_date"]
 
-# Ready to be looked up: every reply is asked for all of them.
+# Prepared for lookup, since all of them are read from every response.
 _DATE = istr("Date")
 _LIMIT = istr("X-RateLimit-Limit")
 _REMAINING = istr("X-RateLimit-Remaining")
 _RESET = istr("X-RateLimit-Reset")
-_RELATIVE_BELOW = 1e9  # X-RateLimit-Reset: smaller than any epoch of this century, so seconds from now
-_MILLISECONDS_ABOVE = 1e11  # ... larger than any epoch in seconds for three thousand years
-MAX_SECONDS = 366 * 86_400.0  # seconds; nobody means more than a year
+_RELATIVE_BELOW = 1e9  # X-RateLimit-Reset: too small for seconds of the epoch, so seconds from now
+_MILLISECONDS_ABOVE = 1e11  # ... too large for seconds of the epoch
+MAX_SECONDS = 366 * 86_400.0  # a longer wait than a year is an error of the service
 
 
-def sent_at(headers: Mapping[str, str], now: float) -> float:
-    """When the service sent a reply, by its own clock: `Date`, in whole seconds.
+def response_date(headers: Mapping[str, str], now: float) -> float:
+    """Return the time at which the service sent a response, by its own clock (`Date`).
 
     Args:
-        headers: the reply's, whose lookup ignores letter case.
-        now: the local clock, used where there is no `Date`: seconds of the epoch.
+        headers: Headers of the response, whose lookup ignores letter case.
+        now: The result without a valid `Date`, in seconds of the epoch.
+
+    Returns:
+        Seconds of the epoch.
     """
     date = _http_date(headers.get(_DATE))
     return now if date is None else date
 
 
 def parse_rate_limit(headers: Mapping[str, str], sent: float) -> RateLimit | None:
-    """Read `X-RateLimit-*`; what is absent, empty or nonsense is `None`, and `None` for all if all are.
+    """Parse `X-RateLimit-*`.
 
     Args:
-        headers: the reply's.
-        sent: what `sent_at` says of them.
+        headers: Headers of the response.
+        sent: Their `response_date`.
+
+    Returns:
+        The rate limit, with `None` for absent or invalid headers; `None` if all are absent or invalid.
     """
     limit = _count(headers.get(_LIMIT))
     remaining = _count(headers.get(_REMAINING))
@@ -55,14 +61,17 @@ def parse_rate_limit(headers: Mapping[str, str], sent: float) -> RateLimit | Non
 
 
 def parse_retry_after(headers: Mapping[str, str], sent: float, *, reset: bool = True) -> float | None:
-    """How many seconds the reply asks to wait; the first header that makes sense, else `None`.
+    """Return the seconds to wait that the first valid header names.
 
-    A moment is measured against the reply's own clock, so that a wrong local one does no harm.
+    Points in time are compared with `sent`, so that a wrong local clock does not matter.
 
     Args:
-        headers: the reply's.
-        sent: what `sent_at` says of them.
-        reset: whether `X-RateLimit-Reset` counts; it does after a 429 only, since every reply has it.
+        headers: Headers of the response.
+        sent: Their `response_date`.
+        reset: Whether to use `X-RateLimit-Reset`, too. Every response has it, so use it only after a 429.
+
+    Returns:
+        Seconds; `None` if no header names a wait.
     """
     retry_after = headers.get("Retry-After")
     until = _http_date(retry_after)
@@ -77,7 +86,7 @@ def parse_retry_after(headers: Mapping[str, str], sent: float, *, reset: bool = 
 
 
 def _seconds(value: str | None) -> float | None:
-    """A finite number, in ASCII; else `None`."""
+    """Return a finite ASCII number; `None` for anything else."""
     if not value or not value.isascii() or "_" in value:
         return None
     try:
@@ -87,7 +96,7 @@ def _seconds(value: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-@lru_cache(maxsize=32)  # a window's headers repeat: the limit always, the rest often
+@lru_cache(maxsize=32)  # the headers of one window repeat: the limit always, the others often
 def _count(value: str | None) -> int | None:
     number = _seconds(value)
     return int(number) if number is not None and 0 <= number < _MILLISECONDS_ABOVE else None
@@ -95,7 +104,7 @@ def _count(value: str | None) -> int | None:
 
 @lru_cache(maxsize=8)
 def _http_date(value: str | None) -> float | None:
-    """A `Date` as seconds of the epoch. It has whole seconds, so many replies share one."""
+    """Return a `Date` in seconds of the epoch. It has whole seconds, so many responses share one."""
     if not value:
         return None
     with suppress(ValueError, OverflowError, TypeError):
@@ -106,7 +115,7 @@ def _http_date(value: str | None) -> float | None:
 
 @lru_cache(maxsize=8)
 def _reset(value: str | None, sent: float) -> datetime | None:
-    """`X-RateLimit-Reset` as a moment: documented as epoch seconds; seen as relative and as milliseconds."""
+    """Parse `X-RateLimit-Reset`: documented as epoch seconds; also seen relative and in milliseconds."""
     number = _seconds(value)
     if number is None or number < 0:
         return None
@@ -118,7 +127,7 @@ def _reset(value: str | None, sent: float) -> datetime | None:
 
 
 def from_epoch(epoch: float) -> datetime | None:
-    """Seconds of the epoch as UTC; `None` beyond the calendar."""
+    """Return seconds of the epoch as a datetime in UTC; `None` if out of range."""
     with suppress(ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(epoch, UTC)
     return None

@@ -1,8 +1,8 @@
-"""The rate limiter that every request of a client passes.
+"""The rate limiter that every request of a client to Braze passes.
 
-Braze shares a workspace's hourly allowance between about sixty endpoints, message sending among them, and
-its windows end on the clock hour (Braze: "API limits"). So after a 429 waiting for the named moment is what
-helps; backoff alone earns more of them.
+About sixty endpoints share the hourly rate limit of a workspace, including those that send messages, and its
+windows end on the clock hour (Braze: "API limits"). So after a 429 a client must wait until the end of the
+window: backoff alone leads to more 429s.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ __all__ = ["RateLimiter", "too_long"]
 
 
 class RateLimiter:
-    """Pauses all requests of a client when the service says wait, and before it has to.
+    """A gate for all requests of a client, which pauses them after a 429, and to avoid one.
 
-    It pauses after a 429, and before one: when the remaining requests, less those still in flight, are
-    down to the reserve. It continues at the moment the service named.
+    It pauses requests when the remaining requests, minus those in flight, are down to the reserve, until the
+    window resets.
+
+    Attributes:
+        latest: Rate limit from the most recent response; `None` before the first.
     """
 
     def __init__(
@@ -44,26 +47,26 @@ class RateLimiter:
         max_wait: float,
         on_pause: Callable[[PauseEvent], object] | None = None,
     ) -> None:
-        """See the class.
+        """Start with an unknown rate limit and no pause.
 
         Args:
-            reserve: the share of the allowance that is left to others.
-            max_wait: seconds; a longer wait raises at once.
+            reserve: Fraction of the rate limit that is left to other clients.
+            max_wait: Maximum seconds to wait; a longer wait raises at once.
             on_pause: Called when a pause begins or becomes longer.
         """
         self.latest: RateLimit | None = None
         self._reserve = reserve
         self._max_wait = max_wait
         self._on_pause = on_pause
-        self._in_flight = self._most_in_flight = self._requests = 0
+        self._in_flight = self._max_in_flight = self._requests = 0
         self._remaining: int | None = None  # requests in this window; None if unknown
         self._reserved = 0  # requests of this window that are reserved for other clients
-        self._window_start_remaining = self._window_start_requests = 0  # when first seen
-        self._window = 0.0  # the latest, by the moment it resets at: seconds of the epoch
-        self._window_ends = 0.0  # the same moment, by our clock
+        self._window_start_remaining = self._window_start_requests = 0  # at the first response of the window
+        self._window = 0.0  # the current window: seconds of the epoch at which it resets
+        self._window_ends = 0.0  # the same time, by the monotonic clock
         self._paused_until_monotonic = 0.0
         self._resets_at: datetime | None = None
-        self._paused_until: datetime | None = None  # the same by the local clock, for people
+        self._paused_until: datetime | None = None  # the same time, by the local clock
         self._pause_reason = ""
         self._waits = 0
         self._changed = asyncio.Event()
@@ -72,8 +75,11 @@ class RateLimiter:
         """Wait until a request may be sent, and count it as in flight; `release` must follow.
 
         Raises:
-            RateLimitedError: the wait would be longer than the maximum.
+            RateLimitedError: The wait would be longer than the maximum.
         """
+        # Other requests run during each await below and can change any state, so all of it is checked again.
+        # There is no await between the check that ends the loop and the counts after it: of the requests that
+        # wake up together, each one sees those that were let through before it.
         while True:
             now = monotonic()
             if now < self._paused_until_monotonic:
@@ -81,30 +87,31 @@ class RateLimiter:
             elif self._remaining is None or self._remaining - self._in_flight > self._reserved:
                 break
             elif now >= self._window_ends:
-                self._remaining = None  # a new window, about which nothing is known yet
+                # A new window: nothing is known about it, so all waiting requests pass. The first response
+                # calls `_update_window`.
+                self._remaining = None
             elif self._in_flight:
-                # Requests in flight may already be counted in `_remaining`: their responses will say.
+                # Requests in flight may already be counted in `_remaining`: wait for one of their responses.
+                # `release` cannot run between the check and the await, so the event misses no response.
                 self._changed.clear()
                 await self._changed.wait()
             else:
                 resets_at = self.latest.resets_at if self.latest else None
-                self.pause(
-                    self._window_ends - now,
-                    "the rate limit is down to the reserve",
-                    resets_at,
-                )
+                self.pause(self._window_ends - now, "the rate limit is down to the reserve", resets_at)
         self._in_flight += 1
         self._requests += 1
-        self._most_in_flight = max(self._most_in_flight, self._in_flight)
+        self._max_in_flight = max(self._max_in_flight, self._in_flight)
 
     def release(self, rate_limit: RateLimit | None = None, sent: float | None = None) -> None:
-        """A request is over.
+        """Count a request as no longer in flight, and use the rate limit of its response.
 
         Args:
-            rate_limit: what its reply said of the allowance, if there was one.
-            sent: when the reply was sent, by the service's clock; `None` if the reply was a 429, which
-                names its own wait (see `pause`).
+            rate_limit: Rate limit from the response; `None` without a response or headers.
+            sent: Time at which the response was sent, in seconds of the epoch by the service's clock; `None`
+                after a 429, whose wait is passed to `pause`.
         """
+        # No await between the two updates: else this request would be neither in flight nor counted in the
+        # remaining requests, and `acquire` could let through one request too many.
         self._in_flight -= 1
         if rate_limit is not None:
             self.latest = rate_limit
@@ -115,12 +122,20 @@ class RateLimiter:
         self._changed.set()
 
     def pause(self, seconds: float, reason: str, resets_at: datetime | None) -> None:
-        """Pause all requests for `seconds`; never shorten a longer pause."""
-        self._remaining = None  # until the next reply says how the next window stands
-        opens = monotonic() + seconds
+        """Pause all requests for `seconds`; never shorten a longer pause.
+
+        Args:
+            seconds: Length of the pause from now on.
+            reason: Cause of the pause.
+            resets_at: Time at which the rate limit resets, for messages; `None` if unknown.
+        """
+        # Unknown until a response of the next window. A response that is still in flight can set it for the
+        # old window; `acquire` discards that value when the old window has ended.
+        self._remaining = None
+        end = monotonic() + seconds
         self._waits += not self.paused
-        if opens > self._paused_until_monotonic:
-            self._paused_until_monotonic, self._resets_at, self._pause_reason = opens, resets_at, reason
+        if end > self._paused_until_monotonic:
+            self._paused_until_monotonic, self._resets_at, self._pause_reason = end, resets_at, reason
             self._paused_until = until = from_epoch(time.time() + seconds)
             logger.info("paused for %.1f s: %s", seconds, reason, extra={"wait": seconds})
             if self._on_pause is not None and until is not None:
@@ -128,12 +143,12 @@ class RateLimiter:
 
     @property
     def paused(self) -> bool:
-        """Whether a request would have to wait for a named moment."""
+        """Whether requests wait for the end of a pause."""
         return monotonic() < self._paused_until_monotonic
 
     @property
     def stats(self) -> Stats:
-        """The counts of this client's requests, and the current pause."""
+        """The counts of requests and the current pause, without retries and bytes."""
         return Stats(
             requests=self._requests,
             waits=self._waits,
@@ -143,33 +158,36 @@ class RateLimiter:
         )
 
     def _update_window(self, remaining: int, limit: int | None, resets_at: float, sent: float) -> None:
+        """Use the rate limit of one response, which may be older than what is known.
+
+        Responses overtake each other: one of an earlier window can arrive after one of the current window,
+        and one with more remaining requests after one with fewer. `resets_at` identifies the window; within
+        one window it can differ by a second if the service sends it in relative seconds.
+        """
         resets_in = resets_at - sent
         if not 0 < resets_in <= MAX_SECONDS:
             return
         now = monotonic()
         ends = now + resets_in
-        # Replies overtake each other, and some are long on their way. The moment they name tells which window
-        # they are of; where it is rate_limit in relative seconds, it may be off by one.
         ahead = resets_at - self._window
         over = now >= self._window_ends
         if ahead < -1.0 or (over and ahead <= 0.0):
-            return  # of a window that is over
-        if not over and ahead <= 1.0:
+            return  # a late response of a window that has ended
+        if not over and ahead <= 1.0:  # the current window: keep the lower values
             ends = min(ends, self._window_ends)
             if self._remaining is not None:
                 remaining = min(remaining, self._remaining)
-        else:
+        else:  # the first response of a new window
             self._window = resets_at
-            self._window_start_remaining, self._window_start_requests = (
-                remaining,
-                self._requests - self._in_flight,
-            )
+            self._window_start_remaining = remaining
+            self._window_start_requests = self._requests - self._in_flight
         self._remaining, self._window_ends = remaining, ends
         if limit is not None:
             self._reserved = int(limit * self._reserve)
             if self._window_start_remaining - remaining > self._requests - self._window_start_requests:
-                # Another client shares the rate limit: leave room for the requests it may have in flight.
-                self._reserved = max(self._reserved, min(self._most_in_flight, limit // 4))
+                # More requests were used than this client sent: another client shares the rate limit. Reserve
+                # requests for those that it may have in flight.
+                self._reserved = max(self._reserved, min(self._max_in_flight, limit // 4))
 
     async def _wait(self, seconds: float) -> None:
         if seconds > self._max_wait:
@@ -184,9 +202,9 @@ class RateLimiter:
 
 
 def too_long(seconds: float, resets_at: datetime | None, max_wait: float) -> str:
-    """Why a rate limit is raised and not waited for; how long, until when, and what to do."""
+    """Return the message for a wait that is longer than the maximum."""
     until = f" (until {resets_at:%Y-%m-%d %H:%M:%S} UTC)" if resets_at else ""
     return (
         f"the workspace's rate limit allows the next request in {seconds:,.0f} s{until}, longer than "
-        f"max_rate_limit_wait ({max_wait:g} s): try again then, or raise it"
+        f"max_rate_limit_wait ({max_wait:g} s). Try again then, or increase it"
     )

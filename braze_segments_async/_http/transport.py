@@ -26,7 +26,7 @@ from braze_segments_async.errors import (
 
 from .compression import inflate, too_large
 from .direct import DirectGet
-from .headers import parse_rate_limit, sent_at
+from .headers import parse_rate_limit, response_date
 from .responses import Response
 from .timeouts import TimeoutWatchdog
 
@@ -216,7 +216,7 @@ class Transport:
                 body = await self._read(response, attempt)
             finally:
                 response.release()
-            sent = sent_at(response.headers, time.time())
+            sent = response_date(response.headers, time.time())
             rate_limit = parse_rate_limit(response.headers, sent)
             return Response(response.status, response.headers, body, rate_limit, sent)
         except BrazeError:  # some are of the types below, too

@@ -1,4 +1,4 @@
-"""General tools for files, tasks and threads; nothing here knows Braze."""
+"""General tools for files, tasks and threads. They know nothing about Braze."""
 
 from .files import atomic_write, check_regular, create_private, file_errors, open_regular, sibling
 from .tasks import TaskCancellation, cancel_and_wait, create_task

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Write files atomically, and without following links that other users may have created."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 __all__ = ["atomic_write", "check_regular", "create_private", "file_errors", "open_regular", "sibling"]
 
-# Others may be able to write to the directory: never follow a link, never wait for the other end of a pipe.
+# Other users may be able to write to the directory: do not follow a link, and do not block on a pipe.
 _NEVER_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _NOT_REGULAR = {errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR}
 
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system raises into `ExportError`."""
+    """Convert an `OSError` of the block into an `ExportError` that names the path."""
     try:
         yield
     except OSError as error:
-        if isinstance(error, BrazeError):  # TimedOutError is both
+        if isinstance(error, BrazeError):  # TimedOutError is an OSError, too
             raise
         raise ExportError(f"cannot write {escape_control(str(path))}: {error.strerror or error}") from None
 
 
 def sibling(path: Path, suffix: str) -> Path:
-    """A path in the same directory, so that one rename can put a file from there in place."""
+    """Return a path in the same directory, from which a file can be renamed to `path` atomically."""
     return path.with_name(path.name + suffix)
 
 
 def check_regular(path: Path) -> bool:
-    """Return whether there is a file; a link or a pipe that somebody has put there is refused.
+    """Return whether a regular file exists at a path.
 
     Raises:
-        ExportError: it is not a regular file.
-        OSError: the file system could not.
+        ExportError: The path is a link, a pipe, or anything else that is not a regular file.
+        OSError: The file system failed.
     """
     try:
         mode = path.lstat().st_mode
@@ -56,15 +56,18 @@ def check_regular(path: Path) -> bool:
 
 
 def open_regular(path: Path, flags: int) -> int:
-    """Open a regular file that has no second name; see `check_regular`.
+    """Open a regular file that has no other hard link.
 
     Args:
-        path: the file.
-        flags: of `os.open`; not `O_TRUNC`, which would act before the file is known to be a regular one.
+        path: The file.
+        flags: Flags of `os.open`. Not `O_TRUNC`, which would change the file before it is checked.
+
+    Returns:
+        The file descriptor.
 
     Raises:
-        ExportError: it is not such a file; nothing was read or changed.
-        OSError: the file system could not.
+        ExportError: It is not such a file; nothing was read or changed.
+        OSError: The file system failed.
     """
     try:
         file = os.open(path, flags | _NEVER_FOLLOW, 0o666)
@@ -73,7 +76,7 @@ def open_regular(path: Path, flags: int) -> int:
             raise _not_regular(path) from None
         raise
     status = os.fstat(file)
-    if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:  # 0: it was removed just now
+    if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:  # 0: removed after it was opened
         return file
     os.close(file)
     raise _not_regular(path)
@@ -81,22 +84,25 @@ def open_regular(path: Path, flags: int) -> int:
 
 def _not_regular(path: Path) -> ExportError:
     return ExportError(
-        f"{escape_control(str(path))} is a link or not a regular file, and was not touched: "
-        "find out who put it there, and remove it"
+        f"{escape_control(str(path))} is a link or not a regular file, and was not changed: "
+        "find out who created it, and remove it"
     )
 
 
 def create_private(path: Path, mode: int = 0o600, *, buffering: int = -1) -> IO[bytes]:
-    """Make a file, in place of one that a process that died has left there.
+    """Create a file for writing, and replace one that an interrupted process has left.
 
     Args:
-        path: the file.
-        mode: its permissions, less the umask; by default nobody else can read it.
-        buffering: as of `open`.
+        path: The file.
+        mode: Its permissions before the umask; by default only the owner can read it.
+        buffering: As of `open`.
+
+    Returns:
+        The open file.
 
     Raises:
-        ExportError: something else is there; see `check_regular`.
-        OSError: the file system could not.
+        ExportError: The path is not a regular file; see `check_regular`.
+        OSError: The file system failed.
     """
     if check_regular(path):
         path.unlink()
@@ -107,17 +113,17 @@ def create_private(path: Path, mode: int = 0o600, *, buffering: int = -1) -> IO[
 def atomic_write(
     path: Path, fill: Callable[[Path], None], *, replace: bool, part: Path | None = None
 ) -> None:
-    """Have a file written under another name, and give it its own when the disk has all of it.
+    """Write a file under a temporary name, flush it to disk, and rename it.
 
     Args:
-        path: where it goes.
-        fill: writes it; whatever it raises leaves everything as it was.
-        replace: whether something that is there may go.
-        part: the other name, where two could be at it at once.
+        path: The destination.
+        fill: Writes the file at the path it is given. If it raises, the destination is unchanged.
+        replace: Whether to replace an existing file.
+        part: Temporary path, if two processes may write to the same destination; by default `path` + ".part".
 
     Raises:
-        ExportError: something has appeared there.
-        OSError: the file system could not.
+        ExportError: A file was created at the destination during the write.
+        OSError: The file system failed.
     """
     part = part or sibling(path, ".part")
     try:
@@ -129,15 +135,15 @@ def atomic_write(
             os.close(file)
         if not replace and os.path.lexists(path):
             raise ExportError(
-                f"{escape_control(str(path))} has appeared meanwhile; what is finished is in the journal, "
-                "and resume=True replaces the file"
+                f"{escape_control(str(path))} was created during the export. "
+                "Progress is saved in the journal; resume=True replaces the file"
             )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    if sys.platform != "win32":  # whose directories cannot be opened
+    if sys.platform != "win32":  # Windows cannot open a directory
         directory = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(directory)  # else a power failure could undo the renaming
+            os.fsync(directory)  # else a power failure could undo the rename
         finally:
             os.close(directory)

@@ -1,4 +1,4 @@
-"""Tasks with an owner: started in one place, and finished when their owner is."""
+"""Create and cancel tasks so that none outlives its owner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def create_task(
 
     Args:
         coroutine: The work of the task.
-        running: The owner's record: the task is in it until it is done.
+        running: Set of the owner's unfinished tasks; contains the task until it is done.
+
+    Returns:
+        The task.
     """
     task = asyncio.get_running_loop().create_task(coroutine)
     task.add_done_callback(_retrieve)
@@ -45,13 +48,13 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class TaskCancellation:
-    """The right to cancel the current task, and to tell that from a cancellation by anybody else.
+    """Cancellation of the current task that can be distinguished from a cancellation by other code.
 
     Uses the counts of `Task.cancelling()` and `Task.uncancel()`, as `asyncio.timeout` does.
 
     Attributes:
-        task: The task in which this was made.
-        reason: Reason given to `cancel`; empty before.
+        task: The task to cancel.
+        reason: The reason passed to `cancel`; empty before.
     """
 
     __slots__ = ("_cancelling", "reason", "task")
@@ -68,7 +71,7 @@ class TaskCancellation:
             self.task.cancel()
 
     def is_only_cause(self) -> bool:
-        """Return whether `cancel`, and nobody else, cancelled the task.
+        """Return whether `cancel`, and no other code, cancelled the task.
 
         Call this once, in the handler of the `CancelledError`: it also marks the cancellation as handled.
         """

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop."""
+"""Run blocking work in a thread, and stop it when its task is cancelled."""
 
 from __future__ import annotations
 
@@ -16,42 +16,45 @@ T = TypeVar("T")
 
 
 class _StoppedError(Exception):
-    """The work was told to stop; never leaves this module."""
+    """The end of cancelled work; never leaves this module."""
 
 
 class CancelToken:
     """A thread-safe flag: set by the event loop, read by the thread."""
 
     def __init__(self) -> None:
-        self._told = threading.Event()
+        self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """End the work at the next item."""
-        self._told.set()
+        """Make the next `check` raise."""
+        self._cancelled.set()
 
     def check(self) -> None:
-        """Raise an exception that undoes the work if the work is to stop."""
-        if self._told.is_set():
+        """Raise an exception if the work is cancelled."""
+        if self._cancelled.is_set():
             raise _StoppedError
 
     def iter_until_cancelled(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, until the work is to stop: then an exception that undoes it."""
+        """Yield the items; raise an exception if the work is cancelled."""
         for item in items:
             self.check()
             yield item
 
 
 async def run_in_thread(work: Callable[[CancelToken], T], stop: CancelToken | None = None) -> T:
-    """Do blocking work in a thread. If cancelled, stop the work and wait until it has ended.
+    """Run blocking work in a thread. If cancelled, stop the work and wait until it has ended.
 
-    A thread cannot be cancelled: one left alone would still write files the caller believes are at rest.
+    A thread cannot be cancelled: without the wait, it could still write files after the caller has returned.
 
     Args:
-        work: Returns the result. It has to check the stop flag it is given at least every 0.1 s.
-        stop: The flag to use, for work that takes several calls; by default a new one.
+        work: Returns the result. It must check the token it is given at least every 0.1 s.
+        stop: The token to use, for work that takes several calls; by default a new one.
+
+    Returns:
+        The result of the work.
     """
     stop = stop or CancelToken()
-    # Not a task, which the end of asyncio.run() would cancel: it would be over, and its thread would not.
+    # Not a task: the end of asyncio.run() would cancel it while its thread still runs.
     running = asyncio.get_running_loop().run_in_executor(None, work, stop)
     try:
         return await asyncio.shield(running)
@@ -61,9 +64,9 @@ async def run_in_thread(work: Callable[[CancelToken], T], stop: CancelToken | No
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         with suppress(BaseException):
-            running.result()  # retrieved; the cancellation is what the caller is to see
+            running.result()  # mark the exception as retrieved; the caller gets the cancellation
         raise
     except BaseException:
-        # Raised by the work, or by a signal handler; then asyncio.run() waits for the thread.
+        # Raised by the work, or by a signal handler: in that case asyncio.run() waits for the thread.
         stop.cancel()
         raise

@@ -1,4 +1,4 @@
-"""The ZIP of a users export: files of one JSON user a line. All that takes time here is for a thread."""
+"""Read the ZIP of a users export: files with one user per line, as JSON. Blocking; call it in a thread."""
 
 from __future__ import annotations
 
@@ -27,56 +27,59 @@ __all__ = ["batches", "check_room", "read_users", "save_path", "temporary_direct
 
 T = TypeVar("T")
 
-_BATCH = 2**20  # bytes of lines that one trip to a thread is worth
+_BATCH_SIZE = 2**20  # bytes of lines per call in a thread
 
 
-def read_users(file: IO[bytes], longest: int, stop: CancelToken) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Yield each user as a line of JSON and as the object in it. Memory holds a chunk and one line.
+def read_users(file: IO[bytes], max_line: int, stop: CancelToken) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield each user. Memory holds one chunk and one line.
 
     Args:
-        file: The whole ZIP.
-        longest: Bytes that a line may have.
-        stop: Checked for each chunk, whether or not there are users in it.
+        file: The complete ZIP.
+        max_line: Maximum bytes of a line.
+        stop: Checked for each chunk, whether or not it contains users.
+
+    Yields:
+        The line, without its end, and the object in it.
 
     Raises:
-        ReplyError: The file is not a whole ZIP, one of its members is not what its checksum says, or a line
-            is not a user. The message contains the place, but nothing of a user.
+        ReplyError: The ZIP is incomplete, a checksum is wrong, or a line is not a user. The message contains
+            the place, but no data of a user.
     """
     for number, member in enumerate(read_directory(file, stop), 1):
         stop.check()
         place = f"file {number} of the ZIP"
         try:
-            lines = _lines(read_member(file, member, stop), longest)
-            yield from _read_users(lines, longest, place)
+            lines = _lines(read_member(file, member, stop), max_line)
+            yield from _read_users(lines, max_line, place)
         except ReplyError as error:
             error.path = error.path or place
             raise
 
 
-def _lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
-    """Yield each line without its end, up to and including one that is longer than it may be."""
+def _lines(chunks: Iterable[bytes], max_line: int) -> Iterator[bytes]:
+    """Yield each line without its end, up to and including the first one that is too long."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
-        if len(rest) > longest:
+        if len(rest) > max_line:
             break
     yield rest
 
 
-def _read_users(lines: Iterable[bytes], longest: int, place: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def _read_users(lines: Iterable[bytes], max_line: int, place: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
-        if not line:  # there may be millions of these
+        if not line:  # a fast path: there can be millions of empty lines
             continue
         text = line.removeprefix(codecs.BOM_UTF8).strip()
-        if len(line) > longest:
-            problem = f"longer than limits.body ({longest:,} bytes)"
+        if len(line) > max_line:
+            problem = f"longer than limits.body ({max_line:,} bytes)"
         elif not text:
             continue
         else:
             problem, user = _parse(text)
         if problem:
-            raise ReplyError(f"a user that cannot be read: {problem}", path=f"{place}, line {number}")
+            raise ReplyError(f"invalid user: {problem}", path=f"{place}, line {number}")
         yield text, user
 
 
@@ -89,7 +92,7 @@ def _parse(line: bytes) -> tuple[str, Any]:
 
 
 class _Batch(deque[T]):
-    """Some of what is in the file, hidden: asyncio's log and tracebacks show the repr of a task's result."""
+    """Users, with a repr that hides them: asyncio's log and tracebacks show the repr of a task's result."""
 
     __slots__ = ()
 
@@ -100,13 +103,13 @@ class _Batch(deque[T]):
 def batches(
     users: Iterator[tuple[bytes, dict[str, Any]]], pick: Callable[[tuple[bytes, dict[str, Any]]], T]
 ) -> Generator[deque[T], None, None]:
-    """What is wanted of each user, as many at once as are worth a trip to a thread."""
+    """Yield the results of `pick` in batches, so that each call in a thread reads many users."""
     batch: deque[T] = _Batch()
     size = 0
     for user in users:
         batch.append(pick(user))
         size += len(user[0])
-        if size >= _BATCH:
+        if size >= _BATCH_SIZE:
             yield batch
             batch, size = _Batch(), 0
     if batch:
@@ -114,30 +117,30 @@ def batches(
 
 
 def save_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """Where users can be saved; known before an export is started.
+    """Return the path to save users at, after checks that need no export.
 
     Raises:
-        ConfigError: another suffix, or there is something at that path.
-        ExportError: it is a directory, or in none that can be written to.
+        ConfigError: The suffix is not supported, or the file exists and `overwrite` is false.
+        ExportError: The path is a directory, or its directory does not exist or is not writable.
     """
     target = Path(path)
     shown = escape_control(str(target))
     if target.suffix.lower() not in {".zip", ".ndjson", ".jsonl"}:
-        raise ConfigError(f"{shown}: the name must end in .ndjson or .jsonl for users one a line, or in .zip")
+        raise ConfigError(f"{shown}: the name must end in .ndjson or .jsonl (one user per line) or in .zip")
     with file_errors(target):
         if target.is_dir():
             raise ExportError(f"{shown} is a directory; name a file in it")
         if os.path.lexists(target) and not overwrite:
             raise ConfigError(f"{shown} exists; name a new file, or overwrite=True replaces it")
         if not target.parent.is_dir():
-            raise ExportError(f"cannot write {shown}: its directory is not there; make that first")
+            raise ExportError(f"cannot write {shown}: its directory does not exist; create it first")
         if not os.access(target.parent, os.W_OK):
-            raise ExportError(f"cannot write {shown}: its directory may not be written to")
+            raise ExportError(f"cannot write {shown}: its directory is not writable")
     return target
 
 
 def temporary_directory() -> Path:
-    """Return where temporary files go; raise `ExportError` if there is no such place."""
+    """Return the directory of temporary files; raise `ExportError` if there is none."""
     with file_errors(Path("a temporary file")):
         return Path(tempfile.gettempdir())
 
@@ -148,28 +151,28 @@ def check_room(directory: Path, needed: int) -> None:
     if needed > free:
         raise ExportError(
             f"the rest of the users file has {needed:,} bytes, but {escape_control(str(directory))} has only "
-            f"{free:,} bytes of free disk space; free some space, or use another directory (save() uses that "
-            "of its path, users() and lines() use TMPDIR)"
+            f"{free:,} bytes of free disk space; free some space, or use another directory (save() uses the "
+            "directory of its path, users() and lines() use TMPDIR)"
         )
 
 
-def write_users(file: IO[bytes], target: Path, longest: int, stop: CancelToken, *, replace: bool) -> int:
-    """Check the ZIP to its last byte, and put it or, by the suffix, its users in place.
+def write_users(file: IO[bytes], target: Path, max_line: int, stop: CancelToken, *, replace: bool) -> int:
+    """Check the complete ZIP, then save it or, depending on the suffix, its users.
 
     Args:
-        file: the whole ZIP.
-        target: see `save_path`.
-        longest: bytes that a user may have.
-        stop: Checked for each chunk that is read.
-        replace: whether something that is there may go.
+        file: The complete ZIP.
+        target: A path from `save_path`.
+        max_line: Maximum bytes of a user.
+        stop: Checked for each chunk.
+        replace: Whether to replace an existing file.
 
     Returns:
-        How many users are in it.
+        Number of users.
 
     Raises:
-        ReplyError: see `read_users`.
-        ExportError: something has appeared at the path.
-        OSError: the file system could not.
+        ReplyError: The ZIP is invalid; see `read_users`.
+        ExportError: A file was created at the path during the export.
+        OSError: The file system failed.
     """
     zipped = target.suffix.lower() == ".zip"
     count = 0
@@ -177,19 +180,19 @@ def write_users(file: IO[bytes], target: Path, longest: int, stop: CancelToken, 
     def fill(part: Path) -> None:
         nonlocal count
         with create_private(part) as out:
-            for line, _ in read_users(file, longest, stop):
+            for line, _ in read_users(file, max_line, stop):
                 count += 1
                 if not zipped:
                     out.write(line + b"\n")
             if zipped:
                 file.seek(0)
-                for chunk in stop.iter_until_cancelled(iter(lambda: file.read(_BATCH), b"")):
+                for chunk in stop.iter_until_cancelled(iter(lambda: file.read(_BATCH_SIZE), b"")):
                     out.write(chunk)
         if not replace and os.path.lexists(target):
             raise ExportError(
-                f"{escape_control(str(target))} has appeared meanwhile; overwrite=True replaces it"
+                f"{escape_control(str(target))} was created during the export; overwrite=True replaces it"
             )
 
-    # A name of its own: another process that saves to the same path must not get hold of half a file.
+    # A random temporary name: another process can save to the same path at the same time.
     atomic_write(target, fill, replace=replace, part=sibling(target, f".{token_hex(4)}.part"))
     return count

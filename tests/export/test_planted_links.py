@@ -96,7 +96,7 @@ async def test_planted_before(
     """Refused before the first request, whatever the options; neither followed, changed nor removed."""
     plant(kind, beside(target, suffix), victim)
     for options in OPTIONS:
-        with pytest.raises(ExportError, match="is a link or not a regular file, and was not touched"):
+        with pytest.raises(ExportError, match="is a link or not a regular file, and was not changed"):
             await export_segments(client, target, **options)
         untouched(victim)
         assert names_in(target) == {f"{target.name}{suffix}"}

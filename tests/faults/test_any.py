@@ -16,7 +16,7 @@ from raw_server import Exchange, Faulty, answer, say
 
 from braze_segments_async import BrazeError, Limits, ReplyError, RetryPolicy
 from braze_segments_async._http import endpoints
-from braze_segments_async._http.headers import parse_rate_limit, parse_retry_after, sent_at
+from braze_segments_async._http.headers import parse_rate_limit, parse_retry_after, response_date
 from braze_segments_async._http.responses import Response, parse_response
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ HEADERS = st.dictionaries(
 
 def _judged(request: Request[Any], status: int, body: bytes, headers: dict[str, str] | None = None) -> Any:
     told = CIMultiDict(headers or {})
-    sent = sent_at(told, 1_795_341_600.0)
+    sent = response_date(told, 1_795_341_600.0)
     return parse_response(request, Response(status, told, body, parse_rate_limit(told, sent), sent), KEY)
 
 
@@ -89,7 +89,7 @@ def test_any_reply(request_: Request[Any], status: int, body: bytes, headers: di
         _judged(request_, status, body, headers)
     except BrazeError as error:
         assert str(error).isprintable()  # noqa: PT017 - either outcome is right
-    wait = parse_retry_after(CIMultiDict(headers), sent_at(CIMultiDict(headers), 1_795_341_600.0))
+    wait = parse_retry_after(CIMultiDict(headers), response_date(CIMultiDict(headers), 1_795_341_600.0))
     assert wait is None or 0 < wait < float("inf")
 
 

@@ -123,7 +123,10 @@ WRONG: dict[str, tuple[str, Callable[[BrazeSegments], Any]]] = {
     "length a boolean": ("length must be an integer", lambda c: c.data_series("a", length=True)),
     "length a float": ("length", lambda c: c.data_series("a", length=7.0)),  # type: ignore[arg-type]
     "length without end": ("length", lambda c: c.data_series("a", length=10**30)),
-    "ending_at naive": ("ending_at needs a time zone", lambda c: c.data_series("a", ending_at=NAIVE)),
+    "ending_at naive": (
+        "ending_at is naive; it needs a time zone",
+        lambda c: c.data_series("a", ending_at=NAIVE),
+    ),
     "ending_at a text": ("ending_at must be", lambda c: c.data_series("a", ending_at="2026-01-01")),  # type: ignore[arg-type]
     "ending_at a number": ("ending_at must be", lambda c: c.data_series("a", ending_at=0)),  # type: ignore[arg-type]
     "before the year 1": ("length", lambda c: c.data_series("a", length=999, ending_at=date(1, 2, 1))),

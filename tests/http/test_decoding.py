@@ -60,11 +60,11 @@ def refused(path: str | None, text: str, *attempt: Any) -> None:
     [
         (b"", "an empty body"),
         (b" \r\n", "an empty body"),
-        (b"\n<!DOCTYPE html>", "a page of HTML, most likely of a proxy, where JSON was due"),
+        (b"\n<!DOCTYPE html>", "HTML instead of JSON, most likely from a proxy"),
         (b'{"segments": [', "not JSON: Expecting value at character 14"),
-        (b'{"a": NaN}', "a number that JSON or Python does not take"),
-        (b"1e999", "a number that JSON or Python does not take"),
-        (b"9" * 5000, "a number that JSON or Python does not take"),
+        (b'{"a": NaN}', "a number that JSON or Python does not accept"),
+        (b"1e999", "a number that JSON or Python does not accept"),
+        (b"9" * 5000, "a number that JSON or Python does not accept"),
         (b"[" * 100_000, "JSON nested too deeply"),
         (b'{"name": "\xff"}', "not UTF-8 at byte 10"),
         (b'"\xed\xa0\x80"', "not UTF-8 at byte 1"),
@@ -178,8 +178,8 @@ def test_moments_are_aware(text: str, moment: datetime) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("created_at", "yesterday", "not a date as ISO 8601 has it"),
-        ("updated_at", "2026-13-01", "not a date as ISO 8601 has it"),
+        ("created_at", "yesterday", "not an ISO 8601 date"),
+        ("updated_at", "2026-13-01", "not an ISO 8601 date"),
         ("estimated_size_updated_at", 1784231753, "expected text, got a number"),
         ("estimated_size", True, "expected a number, got a boolean"),
         ("description", 0, "expected text, got a number"),
@@ -225,7 +225,7 @@ def test_points_of_a_series() -> None:
         ({"time": "2022-09-01"}, ".size", "a required field is missing"),
         ({"size": 1}, ".time", "a required field is missing"),
         ({"time": "2022-09-01", "size": None}, ".size", "expected a number, got null"),
-        ({"time": "x", "size": 1}, ".time", "not a date as ISO 8601 has it"),
+        ({"time": "x", "size": 1}, ".time", "not an ISO 8601 date"),
     ],
 )
 def test_a_point_of_the_wrong_type_is_refused(point: object, where: str, problem: str) -> None:

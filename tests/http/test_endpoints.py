@@ -59,7 +59,7 @@ def test_an_export_of_users() -> None:
     [
         (
             ("email", None, None),
-            'fields must be a list of field names, such as ["external_id"], got \'email\'',
+            "fields must be a list of field names, such as [\"external_id\"], got 'email'",
         ),
         (([], None, None), "fields must be one or more names, each of them text and not empty"),
         (([""], None, None), "fields must be one or more names, each of them text and not empty"),
@@ -150,7 +150,7 @@ def test_windows_tile_the_days(length: int, ending_at: datetime | date | None) -
 @pytest.mark.parametrize("ending_at", [None, datetime(1, 4, 1, tzinfo=UTC), date(1, 1, 1)])
 def test_a_series_before_the_year_one_is_refused(ending_at: datetime | date | None) -> None:
     """Before anything is sent, and as a wrong argument."""
-    with pytest.raises(ConfigError, match=r"^length reaches back before the year 1$") as caught:
+    with pytest.raises(ConfigError, match=r"^length goes back before the year 1$") as caught:
         series_windows("a", 10**6, ending_at, NOW)
     assert caught.value.__context__ is None
 
@@ -164,7 +164,7 @@ def test_a_series_before_the_year_one_is_refused(ending_at: datetime | date | No
         (
             1,
             datetime(2026, 1, 1),  # noqa: DTZ001
-            "ending_at needs a time zone, such as datetime.now(timezone.utc); it is naive",
+            "ending_at is naive; it needs a time zone, such as datetime.now(timezone.utc)",
         ),
         (1, "2026-01-01", "ending_at must be an aware datetime or a date, got a str"),
         (1, 1_795_341_600, "ending_at must be an aware datetime or a date, got a int"),

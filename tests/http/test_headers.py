@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from braze_segments_async import RateLimit, RateLimitedError, Stats
 from braze_segments_async._http import rate_limiter
-from braze_segments_async._http.headers import parse_rate_limit, parse_retry_after, sent_at
+from braze_segments_async._http.headers import parse_rate_limit, parse_retry_after, response_date
 from braze_segments_async._http.rate_limiter import RateLimiter
 
 SENT = 1_795_341_600.0  # 2026-11-22 10:00:00 UTC
@@ -63,9 +63,9 @@ def test_waits_are_measured_by_the_clock_of_the_service() -> None:
     """A local clock that is hours off changes nothing where there is a `Date`; without one it must do."""
     for now in (SENT - 7200, SENT, SENT + 7200):
         told = headers(date=DATE, reset=str(int(SENT) + 60))
-        assert sent_at(told, now) == SENT
-        assert parse_retry_after(told, sent_at(told, now)) == 60
-        assert sent_at(headers(), now) == sent_at(headers(date="tomorrow"), now) == now
+        assert response_date(told, now) == SENT
+        assert parse_retry_after(told, response_date(told, now)) == 60
+        assert response_date(headers(), now) == response_date(headers(date="tomorrow"), now) == now
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ ANYTHING = st.one_of(
 @example({"date": "1 Jan 1 1:1:1 99999999999999", "retry": "Fri, 31 Dec 9999 23:59:59 -2359"})
 def test_any_header_is_read_or_left(told: dict[str, str]) -> None:
     """Whatever headers say: a value that makes sense or `None`, never an exception."""
-    sent = sent_at(headers(**told), SENT)
+    sent = response_date(headers(**told), SENT)
     assert math.isfinite(sent)
     limit = parse_rate_limit(headers(**told), sent)
     wait = parse_retry_after(headers(**told), sent)
@@ -227,7 +227,7 @@ async def test_a_wait_beyond_the_maximum_raises_at_once(monkeypatch: pytest.Monk
     assert (error.retry_after, error.rate_limit) == (121.0, queue.gate.latest)
     assert error.reason == (
         "the workspace's rate limit allows the next request in 121 s (until 2026-11-22 10:02:01 UTC), longer "
-        "than max_rate_limit_wait (120 s): try again then, or raise it"
+        "than max_rate_limit_wait (120 s). Try again then, or increase it"
     )
     await queue.at(1.0)
     assert (await queue.ask(), await queue.at(122.0)) == (0, 1)

@@ -163,7 +163,7 @@ def test_only_a_named_wait_counts_after_an_outage() -> None:
     ("body", "path", "text", "retryable"),
     [
         (None, None, "an empty body", True),
-        (HTML, None, "a page of HTML, most likely of a proxy, where JSON was due", True),
+        (HTML, None, "HTML instead of JSON, most likely from a proxy", True),
         ([], "$", "expected an object at the root of the body", True),
         ("success", "$", "expected an object at the root of the body", True),
         ({}, "$.message", "no `message` that says success", True),

@@ -231,8 +231,8 @@ BODIES = [
         _REFUSED(words="an encoding that does not hold", dress=dress, fault=fault, says=says)
         for dress, says, fault in (
             ("not gzip at all", "not the gzip", answer(headers={"Content-Encoding": "gzip"})),
-            ("not asked for", "encoding nobody asked for", answer(headers={"Content-Encoding": "br"})),
-            ("deflate", "encoding nobody asked for", answer(headers={"Content-Encoding": "deflate"})),
+            ("not asked for", "encoding that was not requested", answer(headers={"Content-Encoding": "br"})),
+            ("deflate", "encoding that was not requested", answer(headers={"Content-Encoding": "deflate"})),
         )
     ),
 ]

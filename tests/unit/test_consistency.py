@@ -201,7 +201,7 @@ async def test_more_than_a_page_archived_between_two_readings() -> None:
     """`fast` loses rows; `safe` cannot be sure, and says so; `strict` finds them by its other walk."""
     live, seen = await _archive_much("fast")
     assert live - seen
-    with pytest.raises(PaginationError, match="walk it again"):
+    with pytest.raises(PaginationError, match="read it again"):
         await _archive_much("safe")
     live, seen = await _archive_much("strict")
     assert live <= seen

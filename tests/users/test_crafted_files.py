@@ -31,7 +31,7 @@ from braze_segments_async._support.threads import CancelToken, run_in_thread
 from braze_segments_async._text import Secret
 from braze_segments_async._users.download import RangeResponse
 from braze_segments_async._users.reader import read_users
-from braze_segments_async._users.zip_file import MOST_MEMBERS
+from braze_segments_async._users.zip_file import MAX_MEMBERS
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-LONGEST = 2**20
+MAX_LINE = 2**20
 FIRST, SECOND = people(3), people(2)
 
 
 def users_in(data: bytes) -> list[dict[str, Any]]:
     """All users of a ZIP."""
-    return [user for _, user in read_users(io.BytesIO(data), LONGEST, CancelToken())]
+    return [user for _, user in read_users(io.BytesIO(data), MAX_LINE, CancelToken())]
 
 
 # --- users that get lost ------------------------------------------------------------------------------
@@ -410,8 +410,8 @@ def test_a_directory_of_millions(crowded: IO[bytes]) -> None:
     tracemalloc.start()
     try:
         began = time.monotonic()
-        with pytest.raises(ReplyError, match=f"more than {MOST_MEMBERS:,} files"):
-            list(read_users(crowded, LONGEST, CancelToken()))
+        with pytest.raises(ReplyError, match=f"more than {MAX_MEMBERS:,} files"):
+            list(read_users(crowded, MAX_LINE, CancelToken()))
         assert time.monotonic() - began < 0.5
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
@@ -427,26 +427,26 @@ def test_a_directory_of_millions_that_lies(crowded: IO[bytes]) -> None:
     crowded.write(end_record(1_000, size, len(members)))
     began = time.monotonic()
     with pytest.raises(ReplyError, match="as many entries as the end record says"):
-        list(read_users(crowded, LONGEST, CancelToken()))
+        list(read_users(crowded, MAX_LINE, CancelToken()))
     assert time.monotonic() - began < 0.5
 
 
 async def test_many_empty_members_can_be_stopped() -> None:
     """Neither the directory nor members without bytes hold up a cancellation."""
     members, directory, _ = parts_of(packed([b""]))
-    data = bytearray(members * MOST_MEMBERS)
-    for number in range(MOST_MEMBERS):
+    data = bytearray(members * MAX_MEMBERS)
+    for number in range(MAX_MEMBERS):
         entry = bytearray(directory)
         pack_into("<L", entry, 42, len(members) * number)
         data += entry
-    size = len(directory) * MOST_MEMBERS
-    start = len(members) * MOST_MEMBERS
-    record = pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, MOST_MEMBERS, MOST_MEMBERS, size, start)
+    size = len(directory) * MAX_MEMBERS
+    start = len(members) * MAX_MEMBERS
+    record = pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, MAX_MEMBERS, MAX_MEMBERS, size, start)
     locator = pack("<4sLQL", b"PK\6\7", 0, start + size, 1)
     data += record + locator + end_record(65_535, size, start)
     for pause in (0.05, 0.6):  # in the directory, and in the members
         task = asyncio.create_task(
-            run_in_thread(lambda stop: list(read_users(io.BytesIO(data), LONGEST, stop)))
+            run_in_thread(lambda stop: list(read_users(io.BytesIO(data), MAX_LINE, stop)))
         )
         await asyncio.sleep(pause)
         began = time.monotonic()

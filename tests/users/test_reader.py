@@ -19,15 +19,15 @@ from braze_segments_async import ReplyError
 from braze_segments_async._support.threads import CancelToken
 from braze_segments_async._users.reader import batches, read_users
 
-LONGEST = 2**20
+MAX_LINE = 2**20
 BOMB = 100 * 2**20
 
 
-def users_in(data: bytes, *, longest: int = LONGEST) -> list[dict[str, Any]]:
+def users_in(data: bytes, *, max_line: int = MAX_LINE) -> list[dict[str, Any]]:
     """What is read of a ZIP on a disk, where zipfile meets other errors than in memory."""
     with tempfile.TemporaryFile() as file:
         file.write(data)
-        found = list(read_users(file, longest, CancelToken()))
+        found = list(read_users(file, max_line, CancelToken()))
     assert all(json.loads(line) == user for line, user in found)
     assert all(line.strip() == line and b"\n" not in line for line, _ in found)
     return [user for _, user in found]
@@ -174,21 +174,21 @@ def test_encrypted() -> None:
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_packed_in_another_way(method: int) -> None:
     """What Python cannot unpack in bounded memory is refused."""
-    assert "packed in a way that Braze does not use" in problem_of(packed([people(1)], method=method))
+    assert "a compression method that Braze does not use" in problem_of(packed([people(1)], method=method))
 
 
 NO_USERS: dict[str, tuple[str | bytes, str]] = {
     "no JSON": (f'{{"email": "{PERSON}"', "not JSON: Expecting ',' delimiter at character 40"),
     "two": (f'{{"email": "{PERSON}"}} {{}}', "not JSON: Extra data at character 42"),
-    "NaN": (f'{{"email": "{PERSON}", "a": NaN}}', "a number that JSON or Python does not take"),
-    "infinite": ('{"a": -Infinity}', "a number that JSON or Python does not take"),
-    "digits": (f'{{"a": {"9" * 5_000}}}', "a number that JSON or Python does not take"),
+    "NaN": (f'{{"email": "{PERSON}", "a": NaN}}', "a number that JSON or Python does not accept"),
+    "infinite": ('{"a": -Infinity}', "a number that JSON or Python does not accept"),
+    "digits": (f'{{"a": {"9" * 5_000}}}', "a number that JSON or Python does not accept"),
     "deep": ("[" * 100_000, "JSON nested too deeply"),
     "a list": (f'["{PERSON}"]', "not an object"),
     "a text": (f'"{PERSON}"', "not an object"),
     "null": ("null", "not an object"),
     "a number": ("1", "not an object"),
-    "HTML": ("<html>", "a page of HTML"),
+    "HTML": ("<html>", "HTML instead of JSON"),
     "lone return": ('{"a": 1}\r{"b": 2}', "not JSON: Extra data at character 9"),
     "long": (f'{{"email": "{PERSON * 50_000}"}}', "longer than limits.body (1,048,576 bytes)"),
     "not UTF-8": (b'{"email": "\xff\xfe ' + PERSON.encode() + b'"}', "not UTF-8 at byte 11"),
@@ -202,7 +202,7 @@ def test_a_line_that_is_no_user(name: str) -> None:
     text, says = NO_USERS[name]
     line = text if isinstance(text, bytes) else text.encode()
     told = problem_of(packed([people(2), b'{"a": 1}\n\n' + line + b"\n"]))
-    assert told.startswith(f"invalid response: a user that cannot be read: {says}")
+    assert told.startswith(f"invalid response: invalid user: {says}")
     assert told.endswith(" @ file 2 of the ZIP, line 3")
 
 
@@ -219,8 +219,8 @@ def test_users_before_the_damage() -> None:
     """Those that came before are given; the end is an error, so that nobody takes them for all."""
     data = packed([people(3), b"no user"])
     found = []
-    with pytest.raises(ReplyError, match="cannot be read"):
-        for _, user in read_users(io.BytesIO(data), LONGEST, CancelToken()):
+    with pytest.raises(ReplyError, match="invalid user"):
+        for _, user in read_users(io.BytesIO(data), MAX_LINE, CancelToken()):
             found.append(user)
     assert found == people(3)
 
@@ -248,8 +248,8 @@ def test_a_bomb_of_one_line(piece: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ReplyError, match=r"longer than limits\.body"):
-            next(read_users(file, LONGEST, CancelToken()))
-        assert tracemalloc.get_traced_memory()[1] < 8 * LONGEST
+            next(read_users(file, MAX_LINE, CancelToken()))
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_LINE
     finally:
         tracemalloc.stop()
 
@@ -259,8 +259,8 @@ def test_one_user_at_a_time() -> None:
     file = _bomb(b'{"email": "' + b"x" * 9_000 + b'"}\n')
     tracemalloc.start()
     try:
-        assert sum(1 for _ in read_users(file, LONGEST, CancelToken())) == BOMB // 9_014
-        assert tracemalloc.get_traced_memory()[1] < 2 * LONGEST
+        assert sum(1 for _ in read_users(file, MAX_LINE, CancelToken())) == BOMB // 9_014
+        assert tracemalloc.get_traced_memory()[1] < 2 * MAX_LINE
     finally:
         tracemalloc.stop()
 

@@ -179,10 +179,10 @@ async def test_a_place_that_will_not_do(
     (tmp_path / "a.zip").mkdir()
     with pytest.raises(ExportError, match=r"a\.zip is a directory; name a file in it"):
         await export.save(tmp_path / "a.zip", overwrite=True)
-    with pytest.raises(ExportError, match="its directory is not there; make that first"):
+    with pytest.raises(ExportError, match="its directory does not exist; create it first"):
         await export.save(tmp_path / "missing" / "a.zip")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    with pytest.raises(ExportError, match="its directory may not be written to"):
+    with pytest.raises(ExportError, match="its directory is not writable"):
         await export.save(tmp_path / "b.zip")
     assert not host.requests
 
@@ -199,7 +199,7 @@ async def test_a_damaged_file(
     host.fault = FileHost(packed([people(3), b"no user"]))
     if old is not None:
         (tmp_path / name).write_text(old)
-    with pytest.raises(ReplyError, match=r"a user that cannot be read: not JSON") as caught:
+    with pytest.raises(ReplyError, match=r"invalid user: not JSON") as caught:
         await export.save(tmp_path / name, overwrite=True)
     assert caught.value.path == "file 2 of the ZIP, line 1"
     assert caught.value.segment_id == "segment-1"
@@ -250,7 +250,7 @@ async def test_appeared_meanwhile(
         yield from real(*arguments)
 
     monkeypatch.setattr(archive, "read_users", read)
-    with pytest.raises(ExportError, match="has appeared meanwhile; overwrite=True replaces it"):
+    with pytest.raises(ExportError, match="was created during the export; overwrite=True replaces it"):
         await export.save(target)
     assert text_of(target) == "theirs"
     assert inside(tmp_path) == [target]
@@ -282,7 +282,7 @@ async def test_cancelled(
     loop, writing, told = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     written: list[int] = []
 
-    def endless(_file: object, _longest: int, stop: CancelToken) -> Iterator[Any]:
+    def endless(_file: object, _max_line: int, stop: CancelToken) -> Iterator[Any]:
         while True:
             stop.check()
             written.append(1)

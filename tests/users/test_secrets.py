@@ -77,7 +77,7 @@ async def nothing_logged(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some users have been given when others fail."""
-    monkeypatch.setattr(archive, "_BATCH", 100)
+    monkeypatch.setattr(archive, "_BATCH_SIZE", 100)
 
 
 @pytest.fixture
