@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 
 from attrs import define, field
 
-from braze_segments_async.sandbox._handlers import RefusedError, success_body
+from braze_segments_async.sandbox._api import success_body
+from braze_segments_async.sandbox._exports import RefusedError
 from braze_segments_async.sandbox._workspace import Workspace
 
 if TYPE_CHECKING:
