@@ -153,7 +153,9 @@ async def test_stopped_is_not_tried_again(night: Path, sandbox: Sandbox) -> None
 
 def test_airflow(tmp_path: Path) -> None:
     """It compiles. Airflow is too much to install here, so that no more than this is known of it."""
-    py_compile.compile(str(EXAMPLES / "airflow_dag.py"), cfile=str(tmp_path / "compiled"), doraise=True)
+    assert py_compile.compile(
+        str(EXAMPLES / "airflow_dag.py"), cfile=str(tmp_path / "compiled"), doraise=True
+    )
 
 
 # Dagster

@@ -199,6 +199,11 @@ class Faulty:
         await self.__aenter__()
 
     @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """The tasks of the open connections."""
+        return set(self._open)
+
+    @property
     def base_url(self) -> str:
         """Where it answers."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from fault_client import KEY, client_of
-from raw_server import Faulty, answer
+from aioresponses_shim import mocked
+from fault_client import KEY
 
 from braze_segments_async import AuthenticationError, BrazeSegments, Instance
 from braze_segments_async._instances import likely_mistake
@@ -59,11 +61,12 @@ def test_a_host_that_is_right_may_be_the_wrong_one() -> None:
 
 
 async def test_a_401_names_the_likely_mistake() -> None:
-    """Once, behind what it says anyway, however many requests meet it."""
-    async with Faulty(answer(401)) as server, client_of(server.base_url) as client:
-        client._pipeline._hint = likely_mistake("rest.iad-10.braze.com")
-        for segment_id in ("a", "b"):
-            with pytest.raises(AuthenticationError) as caught:
-                await client.details(segment_id)
-            assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
-            assert KEY not in str(caught.value)
+    """A 401 from a host that is probably a mistake names the right one, once in each error."""
+    with mocked() as mock:
+        mock.get(re.compile("https://rest.iad-10.braze.com/"), status=401, body=b"{}", repeat=True)
+        async with BrazeSegments(KEY, base_url="https://rest.iad-10.braze.com") as client:
+            for segment_id in ("a", "b"):
+                with pytest.raises(AuthenticationError) as caught:
+                    await client.details(segment_id)
+                assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
+                assert KEY not in str(caught.value)
