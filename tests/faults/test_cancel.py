@@ -32,9 +32,9 @@ class CallersError(Exception):
     """The caller's own."""
 
 
-def _nothing_runs(server: Faulty, before: set[Any]) -> None:
-    """The tasks are those from before, but for the server's own, which see a closed connection late."""
-    running = asyncio.all_tasks() - before - set(server._open)
+def _assert_nothing_runs(server: Faulty, before: set[Any]) -> None:
+    """Assert that no task is left but the server's, which notice a closed connection late."""
+    running = asyncio.all_tasks() - before - server.tasks
     assert not [task for task in running if "_accept_connection" not in repr(task.get_coro())]
 
 
@@ -60,7 +60,7 @@ async def test_cancelled_while_waiting(
             with pytest.raises(asyncio.CancelledError):
                 await asked
         assert asyncio.get_running_loop().time() - started < 5.0
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         server.fault = None
         Clock(1e9).drive(monkeypatch)  # past what the gate may be waiting for
         check_values(call, Tried(await call.outcomes(client, server.ids), 0, []))
@@ -78,7 +78,7 @@ async def test_cancelled_at_any_await(call: Call) -> None:
             asked.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 check_values(call, Tried(await asked, 0, []))
-            _nothing_runs(server, before)
+            _assert_nothing_runs(server, before)
         check_values(call, Tried(await call.outcomes(client, server.ids), 0, []))
 
 
@@ -110,7 +110,7 @@ async def test_break(way: str) -> None:
     async with Faulty(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         await _leave(client, way, None)
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         seen = len(server.requests)
         await asyncio.sleep(0.02)
         assert len(server.requests) <= seen + 8  # what was on its way; nothing new is started
@@ -127,7 +127,7 @@ async def test_exception_in_the_loop(way: str) -> None:
             await _leave(client, way, error)
         assert caught.value is error
         assert (error.__cause__, error.__context__) == (None, None)
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         assert [segment.id async for segment in client.list()] == server.ids
 
 
@@ -141,7 +141,7 @@ async def test_break_without_closing(way: str) -> None:
             async for _ in stream:
                 break
         await asyncio.sleep(0)
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -160,7 +160,7 @@ async def test_exception_of_a_hook(way: str) -> None:
         with pytest.raises(CallersError) as caught:
             await _leave(client, way, None)
         assert caught.value is error
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
 
 
 async def test_exception_of_the_ids() -> None:
@@ -178,7 +178,7 @@ async def test_exception_of_the_ids() -> None:
             async for _ in client.all_details(ids()):
                 pass
         assert caught.value is error
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
 
 
 async def test_timeout_in_the_loop() -> None:
@@ -194,5 +194,5 @@ async def test_timeout_in_the_loop() -> None:
                         time_out.reschedule(asyncio.get_running_loop().time() + 0.05)
                     await asyncio.sleep(0.01)
         assert 1 <= len(got) < 350
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         assert (await client.details(got[0])).name

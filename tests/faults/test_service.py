@@ -12,8 +12,8 @@ TABLE = [pytest.param(row, call, id=f"{row}-{call}") for row in ROWS for call in
 LATE = [row for row in ROWS if row.options]
 
 
-def check(row: Row, call: Call, tried: Tried) -> None:
-    """What came of it is what the row says."""
+def assert_row(row: Row, call: Call, tried: Tried) -> None:
+    """Assert that the result of a call is the one in its row."""
     if row.error is None:
         check_values(call, tried)
     else:
@@ -26,14 +26,14 @@ def check(row: Row, call: Call, tried: Tried) -> None:
 @pytest.mark.parametrize(("row", "call"), TABLE)
 async def test_row(row: Row, call: Call) -> None:
     """A fault of the service or network is invisible or the error of its row, with its count of requests."""
-    check(row, call, await attempt(row, call))
+    assert_row(row, call, await attempt(row, call))
 
 
 @pytest.mark.parametrize("row", LATE, ids=str)
 async def test_late_row(row: Row) -> None:
-    """So it is with the rows that take a real time-out; these are tried in all six ways at once."""
+    """Rows that need a real timeout have the same result; all six calls of a row run concurrently."""
     for call, tried in zip(CALLS, await asyncio.gather(*(attempt(row, call) for call in CALLS)), strict=True):
-        check(row, call, tried)
+        assert_row(row, call, tried)
 
 
 def test_table_is_whole() -> None:

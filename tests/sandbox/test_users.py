@@ -16,9 +16,7 @@ import attrs
 import pytest
 from yarl import URL
 
-from braze_segments_async.sandbox import Answer, Sandbox
-from braze_segments_async.sandbox import _users as users
-from braze_segments_async.sandbox import _zip_files as archives
+from braze_segments_async.sandbox import Answer, Sandbox, _files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -456,13 +454,13 @@ def _found(directory: Path, pattern: str = "*") -> int:
 @pytest.fixture
 def writing(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set as soon as the first user of a file is written."""
-    event, line = threading.Event(), users.line
+    event = threading.Event()
 
-    def told(*args: Any) -> bytes:
+    def encode_and_signal(*args: Any) -> bytes:
         event.set()
-        return line(*args)
+        return encode_user(*args)
 
-    monkeypatch.setattr(archives, "line", told)
+    monkeypatch.setattr(_files, "encode_user", encode_and_signal)
     return event
 
 

@@ -104,8 +104,8 @@ class Page:
     names: dict[str, Any]
     instead: Mapping[str, str] = field(factory=dict)
 
-    async def run(self, page: str) -> None:
-        """Run the Python blocks of a page."""
+    async def assert_runs(self, page: str) -> None:
+        """Run the Python blocks of a page, and assert that they print what the page shows."""
         printed = None
         for block in blocks(page):
             if block.language == "text" and block.at_once and printed is not None:
@@ -159,8 +159,8 @@ def assert_says(block: Block, expected: str, said: str) -> None:
     assert re.fullmatch(pattern, said.rstrip(), re.DOTALL), f"{block.place} says otherwise:\n{said}"
 
 
-async def run_console(page: str, folder: Path) -> None:
-    """Run the commands of a page's `console` blocks, and compare what they say."""
+async def assert_console(page: str, folder: Path) -> None:
+    """Run the commands of a page's `console` blocks, and assert that they print what the page shows."""
     command = folder / "bin" / "braze-segments"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {braze_segments_async.__name__} "$@"\n')
