@@ -66,11 +66,9 @@ HEADERS = st.dictionaries(
 
 
 def _judged(request: Request[Any], status: int, body: bytes, headers: dict[str, str] | None = None) -> Any:
-    received = CIMultiDict(headers or {})
-    sent = sent_at(received, 1_795_341_600.0)
-    return parse_response(
-        request, Response(status, received, body, parse_rate_limit(received, sent), sent), KEY
-    )
+    fields = CIMultiDict(headers or {})
+    sent = sent_at(fields, 1_795_341_600.0)
+    return parse_response(request, Response(status, fields, body, parse_rate_limit(fields, sent), sent), KEY)
 
 
 @settings(max_examples=80)

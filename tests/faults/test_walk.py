@@ -199,9 +199,7 @@ async def test_real_limit_under_a_fan_out(concurrency: int) -> None:
     """All requests of a fan-out wait for a real limit together and complete; at most one burst per window."""
     clock = Clock(float(NOW))
     sandbox = Sandbox(300, rate_limit=(60, 60.0), clock=clock)
-    sandbox.inject(
-        Answer(headers={"X-RateLimit-Remaining": None})
-    )  # so that the rate limiter cannot pause before the 429
+    sandbox.inject(Answer(headers={"X-RateLimit-Remaining": None}))  # hides the limit until the 429
     async with sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
         clock.drive(client)
         got = [details.id async for details in client.all_details(concurrency=concurrency)]
