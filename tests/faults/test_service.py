@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fault_client import CALLS, Attempt, Call, Row, assert_errors, assert_requests, assert_values, try_fault
+from fault_client import (
+    CALLS,
+    Attempt,
+    Call,
+    Clock,
+    Row,
+    assert_errors,
+    assert_requests,
+    assert_values,
+    try_fault,
+)
 from faults_table import ROWS
 
 TABLE = [pytest.param(row, call, id=f"{row}-{call}") for row in ROWS for call in CALLS if not row.options]
@@ -24,15 +34,21 @@ def assert_row(row: Row, call: Call, attempt: Attempt) -> None:
 
 
 @pytest.mark.parametrize(("row", "call"), TABLE)
-async def test_row(row: Row, call: Call) -> None:
-    """A fault is invisible or the error of its row, with the number of requests in the row."""
-    assert_row(row, call, await try_fault(row, call))
+async def test_row(row: Row, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault is invisible or the error of its row, with and without aiohttp's session in between."""
+    for direct in (True, False):
+        clock = Clock()
+        clock.drive(monkeypatch)
+        assert_row(row, call, await try_fault(row, call, clock, direct=direct))
 
 
 @pytest.mark.parametrize("row", LATE, ids=str)
-async def test_late_row(row: Row) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+async def test_late_row(row: Row, monkeypatch: pytest.MonkeyPatch, *, direct: bool) -> None:
     """Rows that need a real timeout have the same result; all six calls of a row run concurrently."""
-    attempts = await asyncio.gather(*(try_fault(row, call) for call in CALLS))
+    clock = Clock()
+    clock.drive(monkeypatch)
+    attempts = await asyncio.gather(*(try_fault(row, call, clock, direct=direct) for call in CALLS))
     for call, attempt in zip(CALLS, attempts, strict=True):
         assert_row(row, call, attempt)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from fault_client import CALLS, KEY, Call, Row, client_of, try_fault
+from fault_client import CALLS, KEY, Call, Clock, Row, client_of, try_fault
 from faults_table import CAP, ROWS
 from key_leaks import HALF, exception_chain, leaks
 from raw_server import Exchange, Fault, Faulty, answer, changed, drip, head, packed, say
@@ -55,7 +55,10 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.error and "silence" not in row.variant], ids=str)
 async def test_no_error_of_the_table_leaks(
-    row: Row, logged: Callable[[], str], recwarn: pytest.WarningsRecorder
+    row: Row,
+    logged: Callable[[], str],
+    recwarn: pytest.WarningsRecorder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No error of the table, log record, warning, retry event or part of the client shows the key."""
     told: list[RetryEvent] = []
@@ -66,7 +69,11 @@ async def test_no_error_of_the_table_leaks(
         shown.extend(_show(client))
 
     calls = [call for call in CALLS if call.concurrency == 1 or call.endpoint == "details"]
-    tries = await asyncio.gather(*(try_fault(row, call, look) for call in calls))
+    clock = Clock()
+    clock.drive(monkeypatch)
+    tries = await asyncio.gather(
+        *(try_fault(row, call, clock, look=look, direct=direct) for call in calls for direct in (True, False))
+    )
     assert not leaks(logged())
     assert not leaks(" ".join(shown))
     assert not leaks(" ".join(f"{event!r} {event.error}" for event in told))

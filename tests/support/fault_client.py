@@ -6,7 +6,6 @@ import asyncio
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from attrs import field, frozen
 from raw_server import Fault, Faulty
 
@@ -24,6 +23,8 @@ from braze_segments_async._http import endpoints, rate_limiter, sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 # Has every kind of character that an encoding would change.
 KEY = "Zq7!x/Vw+2r=Ty&9-uPl%8#mBcD5"
@@ -172,17 +173,21 @@ class Attempt:
         return [outcome for outcome in self.outcomes if isinstance(outcome, Exception)]
 
 
-async def try_fault(row: Row, call: Call, look: Callable[[BrazeSegments], None] | None = None) -> Attempt:
-    """Try a fault with one call; `look` receives the client before it is closed."""
-    clock = Clock()
-    options: dict[str, Any] = {"concurrency": call.concurrency, **row.options}
+async def try_fault(
+    row: Row,
+    call: Call,
+    clock: Clock,
+    *,
+    look: Callable[[BrazeSegments], None] | None = None,
+    direct: bool = True,
+) -> Attempt:
+    """Try a fault with one call, in the time of a clock; `look` receives the client before it is closed."""
+    options: dict[str, Any] = {"concurrency": call.concurrency, "direct": direct, **row.options}
     async with (
         Faulty(row.respond, times=row.times) as server,
         client_of(server.base_url, **options) as client,
     ):
-        with pytest.MonkeyPatch.context() as patch:
-            clock.drive(patch)
-            outcomes = await call.outcomes(client, server.ids)
+        outcomes = await call.outcomes(client, server.ids)
         if look is not None:
             look(client)
         return Attempt(outcomes, len(server.requests), clock.slept)
