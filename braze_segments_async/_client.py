@@ -346,7 +346,7 @@ class BrazeSegments:
             SizesStream,
             of,
             ask,
-            wanted=_may_be_tracked if tracked_only else None,
+            predicate=_may_be_tracked if tracked_only else None,
             concurrency=concurrency,
             ordered=ordered,
             on_error=on_error,
@@ -450,7 +450,7 @@ class BrazeSegments:
         ordered: bool,
         on_error: OnError,
         consistency: Consistency,
-        wanted: Callable[[str | Segment], bool] | None = None,
+        predicate: Callable[[str | Segment], bool] | None = None,
     ) -> StreamT:
         """The one way to all fan-outs: the walk, or what the caller names, and a request for each."""
         check_source(of)
@@ -467,9 +467,9 @@ class BrazeSegments:
             concurrency=concurrency,
             ordered=ordered,
             on_error=on_error,
-            key=None if of is None else endpoints.identifier,
-            wanted=wanted,
-            running=self._manager.streams,
+            dedupe_key=None if of is None else endpoints.identifier,
+            predicate=predicate,
+            registry=self._manager.streams,
         )
 
 

@@ -1,4 +1,7 @@
-"""The fan-out: many requests, few in flight. Knows nothing of HTTP: it is handed items and `work(item)`."""
+"""Run many requests with a bounded number in flight, and yield the results.
+
+Knows nothing about HTTP: it gets items and `work(item)`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from ._support import cancel_and_wait
 from .errors import AuthenticationError, BrazeError, ClosedError, PermissionDeniedError, RateLimitedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable
 
     from ._arguments import OnError
 
@@ -24,81 +27,27 @@ __all__ = ["DetailsStream", "FanOut", "SegmentStream", "SizesStream"]
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-# What one request met, every other would meet too: even with on_error="collect" there is no going on.
+# Every other request would fail in the same way, so these end a stream even with on_error="collect".
 _NOT_COLLECTABLE = (AuthenticationError, PermissionDeniedError, RateLimitedError, ClosedError)
+_END: Any = object()  # stands for the end of the items
 
 
 @define(eq=False)
 class _Outcome(Generic[ItemT, ResultT]):
-    """How the work on one item ended; without an item, how the source of the items did."""
+    """The end of the work on one item; without an item, the failure of the source of the items."""
 
     item: ItemT | None = None
     result: ResultT | None = None
     error: BaseException | None = None
 
 
-_END: Any = object()  # stands for the end of the items
-
-
-class _Source(Generic[ItemT]):
-    """The caller's items: asked for one at a time, and not again once there is an end or a failure."""
-
-    def __init__(
-        self, items: Iterable[ItemT] | AsyncIterable[ItemT], is_wanted: Callable[[ItemT], bool]
-    ) -> None:
-        """See the class.
-
-        Args:
-            items: what is an iterator already is left open in the end.
-            is_wanted: the others are passed over.
-        """
-        self._items = items
-        self._is_wanted = is_wanted
-        self._iterator: Iterator[ItemT] | None = None
-        self._async_iterator: AsyncIterator[ItemT] | None = None
-        if isinstance(items, AsyncIterable):
-            self._async_iterator = aiter(items)
-        else:
-            self._iterator = iter(items)
-        self._over = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def next_item(self) -> ItemT:
-        """The next one that is wanted, or `_END`."""
-        while True:
-            # Not with a lock: it lets one in per index of the loop, where a whole page of items may be there.
-            while not self._idle.is_set():
-                await self._idle.wait()
-            if self._over:
-                return _END  # type: ignore[no-any-return]
-            self._over = True  # unless it has something
-            item = await self._next_async() if self._iterator is None else next(self._iterator, _END)
-            self._over = item is _END
-            if self._over or self._is_wanted(item):
-                return item
-
-    async def _next_async(self) -> ItemT:
-        assert self._async_iterator is not None  # noqa: S101 - one of the two
-        self._idle.clear()
-        try:
-            return await anext(self._async_iterator)
-        except StopAsyncIteration:
-            return _END  # type: ignore[no-any-return]
-        finally:
-            self._idle.set()
-
-    async def aclose(self) -> None:
-        """Close an iterator that was made here; the caller's own is left alone."""
-        if self._async_iterator is not self._items and isinstance(self._async_iterator, AsyncGenerator):
-            await self._async_iterator.aclose()
-
-
 class FanOut(Generic[ItemT, ResultT]):
-    """Works on every item of a source, a bounded number at a time, and yields the results.
+    """Runs `work` for every item of a source, a bounded number at a time, and yields the results.
 
-    Workers take items while there is room. An item takes up room until the consumer has taken its result, so
-    that a slow consumer stops the workers.
+    As many workers as `concurrency` share the source. An item takes up capacity from before it is taken from
+    the source until the consumer has taken its result, so a slow consumer stops the workers. The number of
+    requests in flight is not limited here but by the semaphore that `work` acquires: the work on one item can
+    be several requests, and the pages of a list count, too.
     """
 
     def __init__(
@@ -109,39 +58,40 @@ class FanOut(Generic[ItemT, ResultT]):
         concurrency: int,
         ordered: bool = False,
         on_error: OnError = "raise",
-        key: Callable[[ItemT], Hashable] | None = None,
-        wanted: Callable[[ItemT], bool] | None = None,
-        running: set[FanOut[Any, Any]] | None = None,
+        dedupe_key: Callable[[ItemT], Hashable] | None = None,
+        predicate: Callable[[ItemT], bool] | None = None,
+        registry: set[FanOut[Any, Any]] | None = None,
     ) -> None:
-        """Nothing is started before iteration.
+        """Start nothing before iteration.
 
         Args:
-            items: taken one by one, each when there is room for it.
-            work: what to do with one; a `BrazeError` it raises is that item's failure.
-            concurrency: how many at a time.
-            ordered: results in the order of the items, else as they come.
-            on_error: "raise" ends the stream with the first failure; "collect" gathers them and goes on.
-            key: items of equal key are worked on once; `None` if the source has no repeats.
-            wanted: items it says no to are passed over.
-            running: the owner's record of streams to close; this one is in it while it runs.
+            items: The items; an iterator of the caller's is left open in the end.
+            work: Called for each item; a `BrazeError` it raises is the failure of that item.
+            concurrency: Number of items in work or with results not yet taken, at most.
+            ordered: Whether to yield results in the order of the items instead of as they come.
+            on_error: "raise" ends the stream with the first failure; "collect" gathers failures.
+            dedupe_key: Items with equal keys are worked on once; `None` if there are no duplicates.
+            predicate: Items for which it returns false are skipped.
+            registry: The owner's record of streams to close; this stream is in it while it runs.
         """
         self._items = items
         self._work = work
         self._concurrency = concurrency
         self._ordered = ordered
         self._collect = on_error == "collect"
-        self._key = key
-        self._wanted = wanted
-        self._running = running if running is not None else set()
+        self._dedupe_key = dedupe_key
+        self._predicate = predicate
+        self._registry = registry if registry is not None else set()
         self._failed: list[tuple[ItemT, BrazeError]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._done: deque[_Outcome[ItemT, ResultT]] = deque()
-        self._out_of_order: dict[int, _Outcome[ItemT, ResultT]] = {}  # if ordered: those ahead of their index
+        self._out_of_order: dict[int, _Outcome[ItemT, ResultT]] = {}  # if ordered: ahead of their index
         self._next_index = 0
         self._submitted = 0
-        self._known: set[Hashable] = set()
-        self._waiting = self._slot_released_early = False
-        self._source: _Source[ItemT] | None = None
+        self._keys: set[Hashable] = set()
+        self._source: AsyncIterator[ItemT] | None = None
+        self._exhausted = False
+        self._consumer_waits = self._capacity_released_early = False
         self._state = "new"
 
     async def __aenter__(self) -> Self:
@@ -151,27 +101,30 @@ class FanOut(Generic[ItemT, ResultT]):
         await self.aclose()
 
     async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
-        """Result after result, until the source is used up. Leaving the loop ends the stream.
+        """Yield the results, until the source is used up. Leaving the loop ends the stream.
 
         Raises:
-            ClosedError: the stream was iterated before, or the client was closed meanwhile.
-            BrazeError: the first failure, unless they are collected; or a failure of the source.
+            ClosedError: The stream was iterated before, or the client was closed.
+            BrazeError: The first failure, unless failures are collected; or a failure of the source.
         """
         if self._state != "new":
             raise ClosedError("a stream can be iterated once; call the method again for a new one")
         self._state = "running"
-        self._running.add(self)
+        self._registry.add(self)
         self._capacity = asyncio.Semaphore(self._concurrency)
+        self._source_idle = asyncio.Event()
+        self._source_idle.set()
         self._changed = asyncio.Event()
         try:
-            self._source = _Source(self._items, self._is_wanted)
+            items = self._items
+            self._source = aiter(items) if isinstance(items, AsyncIterable) else _iterate(items)
             for _ in range(min(self._concurrency, length_hint(self._items, self._concurrency))):
-                self._spawn(self._worker(self._source))
+                self._start_worker()
             while self._done or await self._wait():
                 outcome = self._take()
                 if outcome.error is None:
                     yield cast("ResultT", outcome.result)
-                elif self._can_go_on(outcome):
+                elif self._is_collectable(outcome):
                     self._failed.append((cast("ItemT", outcome.item), cast("BrazeError", outcome.error)))
                 else:
                     raise outcome.error
@@ -180,64 +133,84 @@ class FanOut(Generic[ItemT, ResultT]):
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel what is in flight and wait until it is over. The second time it does nothing."""
-        # The state first: tasks that are cancelled below must not report a failure to a consumer.
+        """Cancel the work in flight and wait until it has ended. Closing a second time does nothing."""
+        # Change the state first: tasks that are cancelled below must not report a failure to a consumer.
         self._state = "closed"
-        self._running.discard(self)
+        self._registry.discard(self)
         self._out_of_order.clear()
         self._done.clear()
         if self._tasks:
             self._changed.set()
             await cancel_and_wait(self._tasks)
+        # Only now: an async generator cannot be closed while a worker waits in it.
         source, self._source = self._source, None
-        if source is not None:
+        if source is not self._items and isinstance(source, AsyncGenerator):
             await source.aclose()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+    def _start_worker(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._run_worker())
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._worker_ended)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _worker_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         # A worker returns once the source has ended. One that ended in any other way, such as by a
         # BaseException that a hook or a signal handler raised, has lost its item: the stream must fail.
-        error = (
-            ClosedError("a task of this stream was cancelled from outside")
-            if task.cancelled()
-            else task.exception()
-        )
+        if task.cancelled():
+            error: BaseException | None = ClosedError("a task of this stream was cancelled from outside")
+        else:
+            error = task.exception()
         if error is not None and self._state == "running":
             self._done.append(_Outcome(error=error))
         self._changed.set()
 
-    async def _worker(self, source: _Source[ItemT]) -> None:
+    async def _run_worker(self) -> None:
         while True:
-            # First of all: no item is taken from the source before there is room for its result.
+            # First of all: no item is taken from the source before there is capacity for its result.
             await self._capacity.acquire()
             try:
-                item = await source.next_item()
+                item = await self._next_item()
             except Exception as error:  # noqa: BLE001 - the source is the caller's: whatever it raises is passed on
                 self._deliver(self._assign_index(), _Outcome(error=error))
                 continue
             if item is _END:
                 break
+            # Assigned before the work, without an await since the item was taken: the order of the items.
             index = self._assign_index()
             try:
                 outcome = _Outcome(item, await self._work(item))
             except Exception as error:  # noqa: BLE001 - a hook of the caller's may raise anything: passed on
                 outcome = _Outcome(item, error=error)
             self._deliver(index, outcome)
-        self._capacity.release()  # let the other workers see the end of the input
+        self._capacity.release()  # let the other workers see the end of the items
+
+    async def _next_item(self) -> ItemT:
+        """Return the next item to work on, or `_END`; nothing is taken after an end or a failure."""
+        while True:
+            # An async generator must not be resumed while it runs. Not a lock, which lets in one worker per
+            # turn of the loop: where all items of a page are ready, the last one would wait 100 turns.
+            while not self._source_idle.is_set():
+                await self._source_idle.wait()
+            if self._exhausted or self._source is None:
+                return _END  # type: ignore[no-any-return]
+            self._source_idle.clear()
+            self._exhausted = True  # unless there is an item
+            try:
+                item: ItemT = await anext(self._source, _END)
+            finally:
+                self._source_idle.set()
+            self._exhausted = item is _END
+            if self._exhausted or self._is_wanted(item):
+                return item
 
     def _is_wanted(self, item: ItemT) -> bool:
-        if self._wanted is not None and not self._wanted(item):
+        if self._predicate is not None and not self._predicate(item):
             return False
-        if self._key is not None:
-            key = self._key(item)
-            if key in self._known:
+        if self._dedupe_key is not None:
+            key = self._dedupe_key(item)
+            if key in self._keys:
                 return False
-            self._known.add(key)
+            self._keys.add(key)
         return True
 
     def _assign_index(self) -> int:
@@ -252,37 +225,37 @@ class FanOut(Generic[ItemT, ResultT]):
             while self._next_index in self._out_of_order:
                 self._done.append(self._out_of_order.pop(self._next_index))
                 self._next_index += 1
-        if self._waiting and self._done and self._done[0].error is None:
-            # As good as taken: the consumer has nothing else to do, so nobody need wait for it. Not an error,
-            # after which nothing more shall be asked for.
-            self._waiting, self._slot_released_early = False, True
+        if self._consumer_waits and self._done and self._done[0].error is None:
+            # The consumer will take this result in the next turn of the loop: free its capacity now, so that
+            # the next request is sent a turn earlier. Not for an error, after which no request may be sent.
+            self._consumer_waits, self._capacity_released_early = False, True
             self._capacity.release()
         self._changed.set()
 
     async def _wait(self) -> bool:
-        """Until there is an outcome; false once the source is used up and all tasks are over."""
+        """Wait for an outcome; return false once the source is used up and all workers have ended."""
         while not self._done:
             if self._state == "closed":
                 raise ClosedError("the stream was closed while it was read")
             if not self._tasks:
                 return False
-            # Cleared before the wait and after the look at `_done`, without an await in between: no outcome
-            # that arrives now can be overlooked.
+            # Cleared after the check of `_done` without an await in between: no outcome that arrives from now
+            # on can be overlooked.
             self._changed.clear()
-            self._waiting = True
+            self._consumer_waits = True
             await self._changed.wait()
-            self._waiting = False
+            self._consumer_waits = False
         return True
 
     def _take(self) -> _Outcome[ItemT, ResultT]:
-        if self._slot_released_early:
-            self._slot_released_early = False
+        if self._capacity_released_early:
+            self._capacity_released_early = False
         else:
             self._capacity.release()
         return self._done.popleft()
 
-    def _can_go_on(self, outcome: _Outcome[ItemT, ResultT]) -> bool:
-        """Whether a failure is one item's own, and wanted as such."""
+    def _is_collectable(self, outcome: _Outcome[ItemT, ResultT]) -> bool:
+        """Return whether a failure concerns one item only, and failures are collected."""
         return (
             self._collect
             and outcome.item is not None
@@ -291,11 +264,16 @@ class FanOut(Generic[ItemT, ResultT]):
         )
 
 
-class SegmentStream(FanOut["str | Segment", ResultT]):
-    """What is asked for of many segments, as it comes or in order.
+async def _iterate(items: Iterable[ItemT]) -> AsyncGenerator[ItemT, None]:
+    for item in items:
+        yield item
 
-    Use it with `async for`; `async with` besides makes sure that nothing is left running the moment the
-    block is left. It can be iterated once.
+
+class SegmentStream(FanOut["str | Segment", ResultT]):
+    """Results for many segments, as they come or in order.
+
+    Use it with `async for`, once. With `async with` around the loop, nothing is left running when the block
+    is left.
     """
 
     @property

@@ -104,7 +104,7 @@ class UsersExport:
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
         # Among the client's streams, so that closing it ends a pause between two polls, too.
-        async with FanOut((timeout,), self._poll, concurrency=1, running=self._manager.streams) as polling:
+        async with FanOut((timeout,), self._poll, concurrency=1, registry=self._manager.streams) as polling:
             async for _ in polling:
                 self._ready = True
         if not self._ready:
@@ -221,7 +221,7 @@ class UsersExport:
         await keep(first)
         starts = range(len(first.body), first.total, self._step)
         async with FanOut(
-            starts, fetch, concurrency=_DOWNLOAD_CONCURRENCY, ordered=True, running=self._manager.streams
+            starts, fetch, concurrency=_DOWNLOAD_CONCURRENCY, ordered=True, registry=self._manager.streams
         ) as parts:
             async for part in parts:
                 await keep(part)

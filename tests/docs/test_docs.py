@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
-from doc_runner import PAGES, ROOT, Page, blocks, run_console
+from doc_runner import PAGES, ROOT, Page, assert_console, blocks
 from site_check import problems
 
 import braze_segments_async
@@ -115,13 +115,13 @@ async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         _use_only(sandbox, monkeypatch)
         monkeypatch.setenv("BRAZE_KEY_US", sandbox.api_key)  # used in docs/workspaces.md
         names = {"__name__": "page", "segment_id": sandbox.segment_ids[0]}
-        await Page(tmp_path, names, replacements).run(page)
+        await Page(tmp_path, names, replacements).assert_runs(page)
 
 
 @in_docs
 async def test_console(tmp_path: Path) -> None:
     """The commands of docs/quickstart.md print the output that the page shows."""
-    await run_console("docs/quickstart.md", tmp_path)
+    await assert_console("docs/quickstart.md", tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -130,9 +130,9 @@ def test_data(page: str) -> None:
     for block in blocks(page):
         if block.language == "json":
             for line in block.text.splitlines():
-                json.loads(line)
+                assert isinstance(json.loads(line), dict | list)
         elif block.language == "toml":
-            tomllib.loads(block.text)
+            assert tomllib.loads(block.text)
 
 
 def test_reference() -> None:

@@ -153,7 +153,8 @@ async def test_an_interrupted_export_is_not_retried(night: Path, sandbox: Sandbo
 
 def test_airflow(tmp_path: Path) -> None:
     """The example compiles. It is not run, because Airflow is too large to install here."""
-    py_compile.compile(str(EXAMPLES / "airflow_dag.py"), cfile=str(tmp_path / "compiled"), doraise=True)
+    example = str(EXAMPLES / "airflow_dag.py")
+    assert py_compile.compile(example, cfile=str(tmp_path / "compiled"), doraise=True)
 
 
 # Dagster

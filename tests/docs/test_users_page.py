@@ -19,7 +19,7 @@ from braze_segments_async import BrazeSegments, ExportRunningError
 from braze_segments_async._users import export as users
 from braze_segments_async.cli.app import app
 from braze_segments_async.sandbox import Sandbox
-from braze_segments_async.sandbox._users import line
+from braze_segments_async.sandbox._users import encode_user
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "users.md").read_text()
@@ -83,7 +83,7 @@ def test_fields() -> None:
     listed = set(re.findall(r"`(\w+)`", PAGE.partition("fields are Braze's:")[2].partition("Other names")[0]))
     known: set[str] = set()
     for index in range(200):
-        known |= set(json.loads(line(0, ID, index, listed)))
+        known |= set(json.loads(encode_user(0, ID, index, listed)))
     assert known == listed
 
 

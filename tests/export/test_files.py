@@ -42,7 +42,7 @@ async def interrupted(sandbox: Sandbox, client: BrazeSegments, target: Path, **o
     sandbox.requests.clear()
 
 
-async def refused(
+async def assert_refused(
     sandbox: Sandbox, client: BrazeSegments, target: Path, error: type[Exception], says: str, **options: Any
 ) -> None:
     """An export that raises before anything is sent, and changes nothing."""
@@ -57,7 +57,9 @@ async def refused(
 async def test_a_directory_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
     """Even if it is to be replaced."""
     target.mkdir()
-    await refused(sandbox, client, target, ExportError, "is a directory; name a file in it", overwrite=True)
+    await assert_refused(
+        sandbox, client, target, ExportError, "is a directory; name a file in it", overwrite=True
+    )
 
 
 async def test_what_is_not_a_plain_file_is_refused(
@@ -65,7 +67,7 @@ async def test_what_is_not_a_plain_file_is_refused(
 ) -> None:
     """A device, a pipe: one rename would put a file in its place."""
     os.mkfifo(target)
-    await refused(sandbox, client, target, ExportError, "is not a plain file", overwrite=True)
+    await assert_refused(sandbox, client, target, ExportError, "is not a plain file", overwrite=True)
 
 
 async def test_a_missing_folder_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
@@ -115,7 +117,7 @@ async def test_an_existing_file_is_refused(
     else:
         target.write_text("precious")
     for options in ({}, {"resume": True}):
-        await refused(sandbox, client, target, ConfigError, "exists; .* overwrite=True", **options)
+        await assert_refused(sandbox, client, target, ConfigError, "exists; .* overwrite=True", **options)
 
     def precious(_: LoggedRequest) -> None:
         assert dangling or target.read_text() == "precious"
@@ -145,7 +147,7 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced(
 async def test_a_leftover_journal_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
     """It holds work: whether to go on from it or not is said by the caller."""
     await interrupted(sandbox, client, target)
-    await refused(
+    await assert_refused(
         sandbox,
         client,
         target,
@@ -222,7 +224,7 @@ async def test_a_foreign_journal_is_refused(
     header, rows = journal.read_bytes().split(b"\n", 1)
     made, says = _foreign(header + b"\n", rows)[which]
     journal.write_bytes(made)
-    await refused(sandbox, client, target, ExportError, f"cannot resume .*{says}", resume=True)
+    await assert_refused(sandbox, client, target, ExportError, f"cannot resume .*{says}", resume=True)
     assert (await export_segments(client, target, overwrite=True)).rows == 250
 
 
@@ -239,7 +241,7 @@ async def test_resume_with_other_options_is_refused(
 ) -> None:
     """Whatever shapes the file; the message says what differs."""
     await interrupted(sandbox, client, target)
-    await refused(sandbox, client, target, ExportError, says, resume=True, **options)
+    await assert_refused(sandbox, client, target, ExportError, says, resume=True, **options)
 
 
 async def test_resume_may_go_about_it_differently(

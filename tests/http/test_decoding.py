@@ -45,7 +45,7 @@ def detailed(**fields: Any) -> SegmentDetails:
     return decode_details({**DETAILS, **fields}, "asked-for", None)
 
 
-def refused(path: str | None, text: str, *attempt: Any) -> None:
+def assert_refused(path: str | None, text: str, *attempt: Any) -> None:
     """The attempt, a function and its arguments, raises a `ReplyError` with nothing foreign on it."""
     function, *arguments = attempt
     with pytest.raises(ReplyError) as caught:
@@ -73,7 +73,7 @@ def refused(path: str | None, text: str, *attempt: Any) -> None:
 )
 def test_what_is_not_json_is_a_reply_error(body: bytes, reason: str) -> None:
     """HTML, cut or bottomless JSON, NaN, endless numbers and other encodings are named for what they are."""
-    refused(None, reason, parse_json, body)
+    assert_refused(None, reason, parse_json, body)
 
 
 def test_what_is_json_is_read_exactly() -> None:
@@ -99,14 +99,14 @@ def test_what_is_json_is_read_exactly() -> None:
 )
 def test_a_row_of_the_wrong_type_is_refused(field: str, value: object, problem: str) -> None:
     """No `'None'` for null, no `True` for `"false"`, no three tags for `"abc"`: the path names the row."""
-    refused(f"$.segments[1].{field}", problem, lambda: one(**{field: value}))
+    assert_refused(f"$.segments[1].{field}", problem, lambda: one(**{field: value}))
 
 
 @pytest.mark.parametrize("field", ["id", "name"])
 def test_a_row_needs_id_and_name(field: str) -> None:
     """Everything else may be missing or null, these may not."""
     rows = [ROW, ROW, {key: value for key, value in ROW.items() if key != field}]
-    refused(f"$.segments[2].{field}", "a required field is missing", decode_list, {"segments": rows})
+    assert_refused(f"$.segments[2].{field}", "a required field is missing", decode_list, {"segments": rows})
     assert decode_list({"segments": [{"id": "a", "name": ""}]}) == (Segment("a", ""),)
     assert one(tags=None, analytics_tracking_enabled=None) == Segment("a", "A")
 
@@ -115,10 +115,10 @@ def test_a_row_needs_id_and_name(field: str) -> None:
 def test_a_missing_list_is_never_an_empty_one(body: dict[str, Any], key: str) -> None:
     """`segments` or `data` missing, null or an object is an error, so that a walk cannot end on it."""
     decode: Any = decode_list if key == "segments" else decode_series
-    refused(f"$.{key}", f"`{key}` is missing", decode, body)
+    assert_refused(f"$.{key}", f"`{key}` is missing", decode, body)
     kinds: list[tuple[Any, str]] = [(None, "null"), ({}, "an object"), ("", "text"), (0, "a number")]
     for value, kind in kinds:
-        refused(f"$.{key}", f"expected a list, got {kind}", decode, {key: value})
+        assert_refused(f"$.{key}", f"expected a list, got {kind}", decode, {key: value})
     assert not decode({key: []})
 
 
@@ -152,7 +152,7 @@ def test_everything_but_the_name_may_be_missing_or_null() -> None:
     least = SegmentDetails(id="asked-for", name="A")
     assert decode_details({"name": "A"}, "asked-for", None) == least
     assert detailed(**dict.fromkeys(set(DETAILS) - {"name", "message"})) == least
-    refused("$.name", "a required field is missing", decode_details, {"tags": []}, "a", None)
+    assert_refused("$.name", "a required field is missing", decode_details, {"tags": []}, "a", None)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_moments_are_aware(text: str, moment: datetime) -> None:
 )
 def test_details_of_the_wrong_type_are_refused(field: str, value: object, problem: str) -> None:
     """With the path of the field."""
-    refused(f"$.{field}", problem, lambda: detailed(**{field: value}))
+    assert_refused(f"$.{field}", problem, lambda: detailed(**{field: value}))
 
 
 @pytest.mark.parametrize(("sent", "size"), [(26660.0, 26660), (0, 0), (-0.0, 0), (1.5, 1.5), (2**62, 2**62)])
@@ -203,7 +203,7 @@ def test_a_whole_size_is_an_int(sent: float, size: float) -> None:
 @pytest.mark.parametrize("sent", [2**63, -(2**63), 10**400, 1e300])
 def test_a_size_beyond_any_people_is_refused(sent: float) -> None:
     """No file format has a number for it: better that segment fails than the whole export at its end."""
-    refused(
+    assert_refused(
         "$.estimated_size",
         "expected fewer users than 2**63, got a number",
         lambda: detailed(estimated_size=sent),
@@ -230,7 +230,9 @@ def test_points_of_a_series() -> None:
 )
 def test_a_point_of_the_wrong_type_is_refused(point: object, where: str, problem: str) -> None:
     """A day without a size is not a day of size 0."""
-    refused(f"$.data[1]{where}", problem, decode_series, {"data": [{"time": "2022-09-01", "size": 0}, point]})
+    assert_refused(
+        f"$.data[1]{where}", problem, decode_series, {"data": [{"time": "2022-09-01", "size": 0}, point]}
+    )
 
 
 TEXT = st.text(st.characters(), max_size=5)  # lone surrogates included
@@ -255,7 +257,7 @@ BODIES = st.one_of(
 quick = settings(max_examples=150)
 
 
-def strictly(value: Any) -> None:
+def assert_strict_types(value: Any) -> None:
     """Whatever came, each field has its type, and the value can be kept in a set and sent elsewhere."""
     assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301
     hash(value)
@@ -277,7 +279,7 @@ def test_any_body_is_a_value_or_a_reply_error(request: Request[Any], body: str |
     with suppress(ReplyError):
         found = parse_response(request, Response(200, {}, raw, None, 0.0), "key")
     for value in found if isinstance(found, tuple | list) else [found]:
-        strictly(value)
+        assert_strict_types(value)
 
 
 MODELS: list[Any] = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from fault_client import CALLS, KEY, Call, Row, attempt, client_of
+from fault_client import CALLS, KEY, Call, Row, client_of, try_fault
 from faults_table import CAP, ROWS
 from key_leaks import HALF, exception_chain, leaks
 from raw_server import Exchange, Fault, Faulty, answer, changed, drip, head, packed, say
@@ -53,7 +53,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
     )
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.error and "silence" not in row.dress], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.error and "silence" not in row.variant], ids=str)
 async def test_no_error_of_the_table_leaks(
     row: Row, logged: Callable[[], str], recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -66,7 +66,7 @@ async def test_no_error_of_the_table_leaks(
         shown.extend(_show(client))
 
     calls = [call for call in CALLS if call.concurrency == 1 or call.endpoint == "details"]
-    tries = await asyncio.gather(*(attempt(row, call, look) for call in calls))
+    tries = await asyncio.gather(*(try_fault(row, call, look) for call in calls))
     assert not leaks(logged())
     assert not leaks(" ".join(shown))
     assert not leaks(" ".join(f"{event!r} {event.error}" for event in told))
@@ -93,10 +93,10 @@ ECHOES = {
 
 
 @pytest.mark.parametrize("status", [200, 202, 302, 400, 401, 403, 404, 408, 429, 503])
-@pytest.mark.parametrize("dress", ECHOES)
-async def test_echoed_key_is_masked(dress: str, status: int) -> None:
+@pytest.mark.parametrize("variant", ECHOES)
+async def test_echoed_key_is_masked(variant: str, status: int) -> None:
     """A text of the service that echoes the key, whole or half or encoded, is masked in the message."""
-    body = changed(every={"message": f"Invalid API key: {ECHOES[dress]}"})
+    body = changed(every={"message": f"Invalid API key: {ECHOES[variant]}"})
     async with Faulty(answer(status, body)) as server, client_of(server.base_url) as client:
         with pytest.raises(BrazeError) as caught:
             await client.details(server.ids[0])

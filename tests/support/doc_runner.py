@@ -104,8 +104,8 @@ class Page:
     names: dict[str, Any]
     replacements: Mapping[str, str] = field(factory=dict)
 
-    async def run(self, page: str) -> None:
-        """Run the Python blocks of a page."""
+    async def assert_runs(self, page: str) -> None:
+        """Run the Python blocks of a page, and assert that they print what the page shows."""
         printed = None
         for block in blocks(page):
             if block.language == "text" and block.at_once and printed is not None:
@@ -159,8 +159,8 @@ def assert_output(block: Block, expected: str, output: str) -> None:
     assert re.fullmatch(pattern, output.rstrip(), re.DOTALL), f"{block.place} differs:\n{output}"
 
 
-async def run_console(page: str, folder: Path) -> None:
-    """Run the commands of the `console` blocks of a page, and compare their output."""
+async def assert_console(page: str, folder: Path) -> None:
+    """Run the commands of the `console` blocks of a page, and assert that they print what the page shows."""
     command = folder / "bin" / "braze-segments"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {braze_segments_async.__name__} "$@"\n')

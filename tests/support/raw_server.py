@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 
 from attrs import define, field
 
-from braze_segments_async.sandbox._handlers import RefusedError, success_body
+from braze_segments_async.sandbox._api import success_body
+from braze_segments_async.sandbox._exports import RefusedError
 from braze_segments_async.sandbox._workspace import Workspace
 
 if TYPE_CHECKING:
@@ -196,6 +197,11 @@ class Faulty:
         """Stop, and start again on the same port."""
         await self.__aexit__()
         await self.__aenter__()
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """The tasks of the open connections."""
+        return set(self._open)
 
     @property
     def base_url(self) -> str:

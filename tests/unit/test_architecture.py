@@ -42,7 +42,7 @@ LAYERS = [
 ]
 CLIENT = set().union(*LAYERS[:7]) - {"sandbox"}
 PRIVATE_PACKAGES = {"_http", "_users", "_support"}
-# The only modules of the client that import a library. aiohttp also serves the sandbox, which is not part of it.
+# The only modules of the client that import a library. The sandbox is no part of it, and uses aiohttp, too.
 ONLY_IMPORTERS = {
     "cattrs": {"_http.decoding"},
     "tenacity": {"_http.sender"},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from fault_client import KEY, client_of
-from raw_server import Faulty, answer
+from aioresponses_shim import mocked
+from fault_client import KEY
 
 from braze_segments_async import AuthenticationError, BrazeSegments, Instance
-from braze_segments_async._http import session
 from braze_segments_async._instances import likely_mistake
 
 
@@ -59,12 +60,13 @@ def test_a_host_that_is_right_may_be_the_wrong_one() -> None:
     assert "dashboard-01.braze.eu is EU-01" in hint
 
 
-async def test_a_401_names_the_likely_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, behind what it says anyway, however many requests meet it."""
-    monkeypatch.setattr(session, "likely_mistake", lambda _: likely_mistake("rest.iad-10.braze.com"))
-    async with Faulty(answer(401)) as server, client_of(server.base_url) as client:
-        for segment_id in ("a", "b"):
-            with pytest.raises(AuthenticationError) as caught:
-                await client.details(segment_id)
-            assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
-            assert KEY not in str(caught.value)
+async def test_a_401_names_the_likely_mistake() -> None:
+    """A 401 from a host that is probably a mistake names the right one, once in each error."""
+    with mocked() as mock:
+        mock.get(re.compile("https://rest.iad-10.braze.com/"), status=401, body=b"{}", repeat=True)
+        async with BrazeSegments(KEY, base_url="https://rest.iad-10.braze.com") as client:
+            for segment_id in ("a", "b"):
+                with pytest.raises(AuthenticationError) as caught:
+                    await client.details(segment_id)
+                assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
+                assert KEY not in str(caught.value)
