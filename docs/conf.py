@@ -66,7 +66,8 @@ READABLE = {
     r"\bbuiltins\.list\b": "list",
     r"= NOTHING\b": "= {}",
     r"= <built-in function time>": "= time.time",
-    r"= <bound method SessionManager.from_env of <[^>]*>>": "= BrazeSegments.from_env",
+    r"=\s?<bound method BrazeSegments.from_env of <[^>]*>>": "= BrazeSegments.from_env",
+    r"~?braze_segments_async\._client\.": "",
     r"= (RetryPolicy|Limits|ExportOptions)\(.*?\)+(?=[,)])": r"= \1()",
     r": Unpack\[ClientOptions\]": "",
 }

@@ -1,4 +1,4 @@
-"""Check a built site for resources from other hosts and for broken links."""
+"""Check a built site for resources from other hosts, broken links, and reprs in signatures."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ def problems(site: Path) -> list[str]:
     found = []
     for page in pages:
         document = _read(page)
+        if re.search("&lt;(bound method|class|function) ", page.read_text(encoding="utf-8")):
+            found.append(f"{page}: shows the repr of an object")
         found += [f"{page}: loads {url}" for url in document.loads if not _is_local(url, page)]
         found += [
             f"{page}: has a broken link to {url}" for url in document.links if not _is_valid_link(url, page)
