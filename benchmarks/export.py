@@ -39,8 +39,8 @@ class Cost(NamedTuple):
 async def fan_out(url: str) -> None:
     """Send the same requests in the same order, and discard the results."""
     async with new_client(url) as client:
-        walk = ListingTracker(client.list(consistency="safe"), (), lambda: None)
-        async with aclosing(walk.pending_segments()) as missing, client.all_details(missing) as stream:
+        tracker = ListingTracker(client.list(consistency="safe"), (), lambda: None)
+        async with aclosing(tracker.pending_segments()) as pending, client.all_details(pending) as stream:
             async for _ in stream:
                 pass
 

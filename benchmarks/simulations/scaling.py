@@ -65,6 +65,7 @@ def pools(sample: int, seed: int) -> list[Pool]:
 
 async def simulate(strategy: Strategy, segments: int, sample: int, seed: int) -> Outcome:
     """Run one strategy for all workspaces of the sample concurrently."""
+    random.seed(seed)  # the jitter of the package uses the global generator
     scale = _WORKSPACES / sample
     fleet = Fleet(_PROCESSES * _REQUESTS_PER_SECOND / scale, random.Random(seed))  # noqa: S311 - repeatable
     loop = asyncio.get_running_loop()
