@@ -27,6 +27,7 @@ _TICK = 0.2  # seconds between two reads or writes of a record
 _LOCK_TIMEOUT = 1.0  # seconds to wait for the lock while no record says which export runs
 _CANCEL_TIMEOUT = 5.0  # seconds to wait for the end of a cancelled export
 _LAST_EVENT_TIMEOUT = 0.1  # seconds for a reader to receive the last event
+_loop = asyncio.get_running_loop
 _COUNTS = ("pages", "listed", "total", "done", "failed", "archived", "resumed")
 
 
@@ -120,23 +121,23 @@ class ExportJobs:
         self._stopping = True
         if self._job is not None:
             self._job.cancel("shutdown")
-            _, late = await asyncio.wait([self._job.work, self._job.watching], timeout=_CANCEL_TIMEOUT)
+            _, late = await asyncio.wait([self._job.work], timeout=_CANCEL_TIMEOUT)
             if late:  # such as a task that an exception of a signal handler has taken out of the event loop
                 self._job.abandon()
                 self._save(self._job)
         self._stopped.set()
         for limit in self._streams:
-            limit.reschedule(_now() + _LAST_EVENT_TIMEOUT)
+            limit.reschedule(_loop().time() + _LAST_EVENT_TIMEOUT)
 
     async def _lock(self) -> ExitStack | Export:
         """Return the lock, or the export of the process that holds it."""
-        deadline = _now() + _LOCK_TIMEOUT
+        deadline = _loop().time() + _LOCK_TIMEOUT
         while not self._stopping:
             lock = ExitStack()
             try:
                 lock.enter_context(self.store.lock())
             except ExportError:
-                if _now() > deadline:
+                if _loop().time() > deadline:
                     raise
             else:
                 return lock
@@ -162,14 +163,21 @@ class ExportJobs:
         # A callback, since a task that is cancelled before its first step never runs its `finally`. It is the
         # first callback, so that those who wait for the task find the state saved and the lock released.
         job.work.add_done_callback(partial(self._finish, job, lock.pop_all()))
-        job.watching = create_task(self._watch(job))
-        job.watching.add_done_callback(job.end_unwatched)
+        _loop().call_later(_TICK, self._watch, job)
         return export
 
-    async def _watch(self, job: "_Job") -> None:
+    def _watch(self, job: "_Job") -> None:
         """Save the progress of an export, and cancel it on request, until it has ended."""
-        while not (await asyncio.wait([job.work], timeout=_TICK))[0]:
+        if job.work.done():
+            return
+        try:
             self._save(job)
+        except BaseException as error:  # otherwise nobody could see or cancel the export
+            job.work.cancel()
+            logger.error("export %s is stopped: its state cannot be saved", job.export.id, exc_info=error)
+            raise  # to the event loop: KeyboardInterrupt ends it
+        else:
+            _loop().call_later(_TICK, self._watch, job)
 
     def _finish(self, job: "_Job", lock: ExitStack, _: object) -> None:
         """Save the last state of an export, remove old exports, and release the lock.
@@ -193,22 +201,23 @@ class ExportJobs:
         The newest finished export without failed segments always remains.
         """
         with suppress(ExportError):
-            ended = [export for export in self.store.all() if export.state != "running"]
-            finished = [export for export in ended if export.state == "done"]
-            others = [export for export in ended if export.state != "done"]
-            complete = next((export for export in finished if not export.failed), None)
+            exports = self.store.all()
+            finished = [export for export in exports if export.state == "done"]
+            others = [export for export in exports if export.state not in {"done", "running"}]
+            complete = [export for export in finished if not export.failed][:1]
             for export in finished[self._keep :] + others[self._keep :]:
-                if export is not complete:
-                    try:
-                        self.store.remove(export)
-                    except ExportError as error:
-                        logger.error("could not remove the files of an old export: %s", error)
+                if export not in complete:
+                    self._remove(export)
+
+    def _remove(self, export: Export) -> None:
+        try:
+            self.store.remove(export)
+        except ExportError as error:
+            logger.error("could not remove the files of an old export: %s", error)
 
 
 class _Job:
     """An export that runs in this process."""
-
-    watching: asyncio.Task[None]
 
     def __init__(self, export: Export, segments: BrazeSegments, path: Path) -> None:
         self.export = export
@@ -236,16 +245,6 @@ class _Job:
         if self.export.cancelled_by is None and not self.work.done():
             self._change(cancelled_by=by)
             self.work.cancel()
-
-    def end_unwatched(self, watching: asyncio.Task[None]) -> None:
-        """Cancel the export if its watcher failed: nobody could see or cancel it any more."""
-        if not self.work.done():
-            self.work.cancel()
-            if not watching.cancelled():
-                error = watching.exception()
-                logger.error(
-                    "export %s is stopped: its state cannot be saved", self.export.id, exc_info=error
-                )
 
     def abandon(self) -> None:
         """Count an export as interrupted that does not end, so that it does not seem to run for ever."""
@@ -287,7 +286,3 @@ class _Job:
 def _restarted(export: Export, request: ExportRequest) -> Export:
     """Return an export as it is before it runs."""
     return Export(id=export.id, created_at=export.created_at, order=request)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -444,7 +444,7 @@ async def test_a_job_that_is_not_followed_any_more_is_ended(
     caplog: pytest.LogCaptureFixture,
     error: type[BaseException],
 ) -> None:
-    """Whatever ends the task that saves the state of an export ends the export too, and is logged."""
+    """An error while the state of an export is saved ends the export too, and is logged."""
     brake = Brake(sandbox, after=2)
     raised = asyncio.Event()
 
@@ -463,7 +463,7 @@ async def test_a_job_that_is_not_followed_any_more_is_ended(
             await _unlocked(tmp_path)
         last = (await api.get(f"/exports/{export['id']}")).json()
         assert last["state"] == "interrupted"
-        assert ("its state cannot be saved" in caplog.text) == (error is not asyncio.CancelledError)
+        assert "its state cannot be saved" in caplog.text
         brake.let_go()
         resumed = await _export(api, tmp_path, resume=True)
         assert (resumed["id"], resumed["state"]) == (export["id"], "done")
@@ -476,7 +476,7 @@ async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_pa
         before = asyncio.all_tasks()
         export = (await api.post("/exports")).json()
         for task in asyncio.all_tasks() - before:
-            if "fastapi/_jobs.py" in repr(task):
+            if "export_segments" in repr(task):
                 task.cancel()
         await _unlocked(tmp_path)
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "interrupted"
