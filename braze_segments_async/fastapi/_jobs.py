@@ -76,11 +76,9 @@ class ExportJobs:
             if isinstance(lock, Export):
                 return
             with lock:
-                latest = next(iter(self.store.mark_interrupted()), None)
-                if latest is not None and (
-                    latest.state == "interrupted" or latest.cancelled_by == "shutdown"
-                ):
-                    self._run(segments, _restarted(latest, latest.order), lock)
+                for latest in self.store.mark_interrupted()[:1]:
+                    if latest.state == "interrupted" or latest.cancelled_by == "shutdown":
+                        self._run(segments, _restarted(latest, latest.order), lock)
 
     async def cancel(self, export: Export) -> Export:
         """Cancel an export, in whichever worker it runs, keep its journal, and return its last state."""
@@ -142,8 +140,8 @@ class ExportJobs:
             else:
                 return lock
             # The holder may not have saved its record yet, or may only look whether an export runs.
-            if running := self.store.running():
-                return running
+            if running := [export for export in self.store.all() if export.state == "running"]:
+                return running[0]
             await asyncio.sleep(_LOCK_TIMEOUT / 50)
         raise ClosedError("the server is being stopped: try again in a moment")
 
@@ -207,13 +205,10 @@ class ExportJobs:
             complete = [export for export in finished if not export.failed][:1]
             for export in finished[self._keep :] + others[self._keep :]:
                 if export not in complete:
-                    self._remove(export)
-
-    def _remove(self, export: Export) -> None:
-        try:
-            self.store.remove(export)
-        except ExportError as error:
-            logger.error("could not remove the files of an old export: %s", error)
+                    try:
+                        self.store.remove(export)
+                    except ExportError as error:
+                        logger.error("could not remove the files of an old export: %s", error)
 
 
 class _Job:

@@ -32,7 +32,6 @@ _MAX_PAUSE = timedelta(seconds=2)  # a longer pause is answered with 503
 
 T = TypeVar("T")
 
-_JSON = "application/json"
 _MEDIA_TYPES = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
@@ -125,7 +124,7 @@ async def list_segments(
 async def get_segment(segment_id: str, segments: Segments) -> Response:
     """Return one segment with its details."""
     details = await _fail_fast_when_paused(segments, segments.details(segment_id))
-    return Response(to_json_line(details), media_type=_JSON)
+    return Response(to_json_line(details), media_type="application/json")
 
 
 @_segments.get("/{segment_id}/sizes", response_model=list[schemas.SizePoint], responses=_NO_SEGMENT)  # type: ignore[valid-type]
@@ -137,7 +136,7 @@ async def get_sizes(segment_id: str, segments: Segments, days: Annotated[Days, Q
 
 def _json(value: object) -> Response:
     """Return JSON as exports have it: a lone surrogate, which pydantic refuses, is an escape."""
-    return Response(to_json(value), media_type=_JSON)
+    return Response(to_json(value), media_type="application/json")
 
 
 _exports = APIRouter(prefix="/exports", tags=["exports"], responses=_problems(_501="This app has no exports"))

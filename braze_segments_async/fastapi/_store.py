@@ -91,10 +91,6 @@ class ExportStore:
                 exports.append((export.state == "running" and self.get(export.id)) or export)
         return sorted(exports, key=lambda export: export.created_at, reverse=True)
 
-    def running(self) -> Export | None:
-        """Return the export that runs in any worker."""
-        return next((export for export in self.all() if export.state == "running"), None)
-
     def mark_interrupted(self) -> list[Export]:
         """Mark exports of dead processes as interrupted, and return all exports. It needs the lock."""
         for export in self.all():
