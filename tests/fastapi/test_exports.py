@@ -172,7 +172,7 @@ async def test_the_next_start_goes_on_if_told_to(sandbox: Sandbox, tmp_path: Pat
         running = records.get(UUID(export["id"]))
         assert running is not None
     if end == "crash":
-        records.save(running)
+        records.update(running)
     brake.let_go()
     expected = {"shutdown": "cancelled", "crash": "interrupted", "request": "cancelled"}[end]
     async with serving(sandbox, tmp_path, resume=False) as api:
@@ -195,7 +195,8 @@ async def test_old_ones_make_room(sandbox: Sandbox, tmp_path: Path) -> None:
         assert [export["id"] for export in (await api.get("/exports")).json()] == [ids[2], ids[1]]
     assert names_in(tmp_path / "any") == {
         "mine.json",
-        *(f"{export_id}.{suffix}" for export_id in ids[1:] for suffix in ("json", "ndjson")),
+        "exports.db",
+        *(f"{export_id}.ndjson" for export_id in ids[1:]),
     }
 
 
@@ -203,7 +204,7 @@ async def test_a_directory_that_cannot_be_written_to(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Is said when the app starts, or else where it is met."""
-    monkeypatch.setattr(jobs, "_PATIENCE", 0.0)
+    monkeypatch.setattr(jobs, "_LOCK_TIMEOUT", 0.0)
     (file := tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write"):
         async with serving(sandbox, file):
