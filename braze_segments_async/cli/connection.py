@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from braze_segments_async._fan_out import FanOut
 from braze_segments_async._settings import RetryPolicy
-from braze_segments_async._support import cancel_and_wait, create_task
 from braze_segments_async.errors import (
     BadRequestError,
     BrazeError,
@@ -28,10 +27,12 @@ from .runner import run, usage_error
 from .stdio import in_terminal, json_to_stdout, to_stdout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._models import SegmentDetails, SizePoint
+    from braze_segments_async._settings import PauseEvent
 
     from .arguments import Connection
 
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 # What concerns one segment only: the others are asked for all the same.
 _ITS_OWN = (BadRequestError, NotFoundError, ReplyError, ServerError)
-_LOOK_EVERY = 0.25  # seconds
+_LONGER = timedelta(seconds=1)  # a pause that ends later by less is not printed again
 
 
 async def list_segments(
@@ -156,25 +157,23 @@ async def _each(
     return 0 if not failed else PARTIAL if done else 1
 
 
-@asynccontextmanager
-async def client_with_pause_notices(
+def client_with_pause_notices(
     connection: Connection, max_wait: float
-) -> AsyncGenerator[BrazeSegments, None]:
-    """A client that says when it waits."""
-    async with connection.client(retry=RetryPolicy(max_rate_limit_wait=max_wait)) as client:
-        telling = create_task(_tell_pauses(client))
-        try:
-            yield client
-        finally:
-            await cancel_and_wait([telling])
+) -> AbstractAsyncContextManager[BrazeSegments]:
+    """Return a client, for `async with`, that prints a line when a pause begins or becomes longer.
 
+    Args:
+        connection: The workspace.
+        max_wait: Seconds to wait for the rate limit, at most.
+    """
+    printed = datetime.min.replace(tzinfo=UTC)
 
-async def _tell_pauses(client: BrazeSegments) -> None:
-    """Say once of each pause until when it lasts: a command that does nothing for an hour looks dead."""
-    told = None
-    while True:
-        stats = client.stats
-        if stats.paused_until is not None and stats.paused_until != told:
-            told = stats.paused_until
-            print_err(f"waiting until {local_time(told)}: {stats.pause_reason}; Ctrl-C ends it")
-        await asyncio.sleep(_LOOK_EVERY)
+    def print_pause(event: PauseEvent) -> None:
+        nonlocal printed
+        # The client does not wait for longer than its maximum: it raises an error, which says as much.
+        # A burst of 429s makes a pause longer by milliseconds, several times: print it once.
+        if event.seconds <= max_wait and event.until - printed >= _LONGER:
+            printed = event.until
+            print_err(f"waiting until {local_time(event.until)}: {event.reason}; Ctrl-C ends it")
+
+    return connection.client(retry=RetryPolicy(max_rate_limit_wait=max_wait), on_pause=print_pause)

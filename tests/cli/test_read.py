@@ -487,6 +487,15 @@ async def test_a_pause_is_told() -> None:
     assert re.match(r"waiting until \d\d:\d\d:\d\d \S+: .*; Ctrl-C ends it\n", err)
 
 
+async def test_a_pause_is_one_line_for_all_requests(braze: Sandbox) -> None:
+    """Sixteen requests that get a 429 at the same time wait together, which is one pause and one line."""
+    limited = Answer(429, headers={"Retry-After": "0.2"}, delay=0.1)
+    braze.inject(limited, endpoint="details", ordinals=range(1, 17))
+    code, out, err = await _run(braze, "details", *braze.segment_ids[:16])
+    assert (code, len(_lines(out)), len(err.splitlines())) == (0, 16, 1)
+    assert ": 429; Ctrl-C ends it" in err
+
+
 def test_help_imports_no_client() -> None:
     """`--help` of every command does without aiohttp."""
     program = (

@@ -17,9 +17,10 @@ import pytest
 from cli_helpers import COMMAND, KEY, environment, inside, started, until
 from users_helpers import beside
 
-from braze_segments_async._models import Stats
+from braze_segments_async import PauseEvent
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.commands.fetch import Job
+from braze_segments_async.cli.progress import local_time
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -384,22 +385,17 @@ def test_no_wait_without_cloud_storage(run: Run, never: Sandbox) -> None:
 # --- words --------------------------------------------------------------------------------------------
 
 
-class _Client:
-    """What is read of a client."""
-
-    stats = Stats()
-
-
 def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stage has its words; while there is nothing but waiting, they change once a minute."""
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     job: Any = Job("a segment's")
     assert job.lines() == ["asking Braze for the users"]
-    job.client = _Client()
+    job.paused(PauseEvent(1, datetime.now(UTC) - timedelta(seconds=1), "429"))
     assert job.lines() == ["asking Braze for the users"]
-    job.client.stats = Stats(paused_until=datetime.now(UTC) + timedelta(seconds=60), pause_reason="429")
-    assert job.lines()[0].startswith("waiting until ")
+    until = datetime.now(UTC) + timedelta(seconds=60)
+    job.paused(PauseEvent(60, until, "429"))
+    assert job.lines() == [f"waiting until {local_time(until)}: 429"]
     job.export, job.running = _Export(), "goes on"
     assert job.lines() == ["waiting for Braze to make the file"]
     now[0] += 150

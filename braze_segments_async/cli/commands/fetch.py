@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from attrs import frozen
 from rich.text import Text
 
 from braze_segments_async._arguments import check_seconds
-from braze_segments_async._models import Stats
 from braze_segments_async._settings import RetryPolicy
 from braze_segments_async._text import escape_control
 from braze_segments_async._users import save_path
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from braze_segments_async._client import BrazeSegments
+    from braze_segments_async._settings import PauseEvent
     from braze_segments_async._users import UsersExport
     from braze_segments_async.cli.arguments import Connection
 
@@ -88,12 +88,21 @@ class Job:
 
     def __init__(self, segment_id: str) -> None:
         self.export: UsersExport | None = None
-        self.client: BrazeSegments | None = None
+        self._pause: PauseEvent | None = None
         self.running = ""  # at Braze: not, perhaps or for sure
         self.ready = False
         self.count = 0
         self.cancel = f"braze-segments cancel {escape_control(quote(segment_id))}"
         self._began = time.monotonic()
+
+    @property
+    def pause(self) -> PauseEvent | None:
+        """The pause for the rate limit, while it lasts."""
+        return self._pause if self._pause and self._pause.until > datetime.now(UTC) else None
+
+    def paused(self, event: PauseEvent) -> None:
+        """Note a pause; for the client's `on_pause`."""
+        self._pause = event
 
     def interrupted(self) -> str:
         """What goes on although the command has ended, and how to end that."""
@@ -111,9 +120,8 @@ class Job:
 
     def _words(self, elapsed: timedelta) -> str:
         if self.export is None:
-            stats = self.client.stats if self.client else Stats()
-            if stats.paused_until is not None:
-                return f"waiting until {local_time(stats.paused_until)}: {stats.pause_reason}"
+            if (pause := self.pause) is not None:
+                return f"waiting until {local_time(pause.until)}: {pause.reason}"
             return "asking Braze for the users"
         if not self.ready:
             return "waiting for Braze to make the file" + (f": {elapsed}" if elapsed else "")
@@ -139,10 +147,10 @@ def run_users(connection: Connection, wanted: UsersArguments, *, max_wait: float
 
     async def work() -> None:
         retry = RetryPolicy(attempts=_ATTEMPTS, max_rate_limit_wait=max_wait)
-        async with connection.client(retry=retry) as job.client:
+        async with connection.client(retry=retry, on_pause=job.paused) as client:
             bar = wanted.output is not None or not in_terminal()
             async with watching(job, bar=bar):
-                await _start(job.client, wanted, job)
+                await _start(client, wanted, job)
                 if not wanted.no_wait:
                     await _fetch(wanted, job)
         await _tell(wanted, job)
@@ -155,7 +163,7 @@ async def _start(client: BrazeSegments, wanted: UsersArguments, job: Job) -> Non
     try:
         job.export = await client.export_users(wanted.segment_id, fields=wanted.fields)
     except BaseException as error:
-        if client.stats.paused_until is not None or not _may_have_arrived(error):
+        if job.pause is not None or not _may_have_arrived(error):
             job.running = ""
         raise
     job.running = "goes on"
