@@ -144,7 +144,7 @@ async def test_in_a_terminal(never: Sandbox, tmp_path: Path) -> None:
     shown = b""
     while b"waiting for Braze to make the file" not in shown:
         shown += await asyncio.to_thread(os.read, ours, 65_536)
-    assert b"Ctrl-C leaves that going on there" in shown
+    assert b"Ctrl-C stops waiting; the export continues at Braze" in shown
     process.send_signal(signal.SIGINT)
     await process.wait()
     while f"{GOES_ON}\r\n".encode() not in shown:
@@ -400,8 +400,8 @@ def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert job.lines() == ["waiting for Braze to make the file"]
     now[0] += 150
     assert job.lines() == ["waiting for Braze to make the file: 0:02:00"]
-    assert job.drawn().plain == (
-        "waiting for Braze to make the file: 0:02:30\nCtrl-C leaves that going on there"
+    assert job.display()().plain == (
+        "waiting for Braze to make the file: 0:02:30\nCtrl-C stops waiting; the export continues at Braze"
     )
     assert job.interrupted() == (
         """the export goes on at Braze: braze-segments cancel 'a segment'"'"'s' ends it"""
@@ -410,7 +410,7 @@ def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert job.lines() == ["fetching the file"]
     assert job.interrupted() == ""
     job.export.size, job.export.received = 1_234_567_890, 1_048_576
-    assert job.drawn().plain == "1.0 of 1,234.6 MB received"
+    assert job.display()().plain == "1.0 of 1,234.6 MB received"
     job.count = 1_000
     assert job.lines() == ["1,000 users"]
 

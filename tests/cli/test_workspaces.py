@@ -20,7 +20,7 @@ from workspaces_helpers import keys_in, table, write_file
 
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.commands.workspaces import Overview
-from braze_segments_async.cli.progress import watching
+from braze_segments_async.cli.progress import show_progress
 from braze_segments_async.sandbox import Answer, Sandbox
 from braze_segments_async.workspaces import WorkspaceConfig, WorkspaceResult
 
@@ -299,9 +299,9 @@ async def test_in_a_pipe_progress_is_lines(
         for name in ("a", "b")
     ]
     overview = Overview(configs)
-    async with watching(overview, bar=True):
+    async with show_progress(overview, bar=True):
         await asyncio.sleep(0.02)
-        overview.ended(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
+        overview.finish(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
         await asyncio.sleep(0.02)
     assert capsys.readouterr().err.splitlines() == ["a: under way", "b: under way", "b: done · 3 segments"]
 

@@ -17,7 +17,7 @@ from braze_segments_async._settings import RetryPolicy
 from braze_segments_async._text import escape_control
 from braze_segments_async._users import save_path
 from braze_segments_async.cli.connection import client_with_pause_notices
-from braze_segments_async.cli.progress import local_time, pluralize, print_err, watching
+from braze_segments_async.cli.progress import local_time, pluralize, print_err, show_progress
 from braze_segments_async.cli.runner import OPTIONS, run, usage_error
 from braze_segments_async.cli.stdio import in_terminal, json_to_stdout
 from braze_segments_async.errors import (
@@ -32,6 +32,7 @@ from braze_segments_async.errors import (
 from braze_segments_async.export._formats.ndjson import to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from braze_segments_async._client import BrazeSegments
@@ -112,11 +113,19 @@ class Job:
         """How far it is, to the minute while there is nothing but waiting."""
         return [self._words(timedelta(minutes=(time.monotonic() - self._began) // 60))]
 
-    def drawn(self) -> Text:
-        """How far it is, for a terminal."""
-        words = self._words(timedelta(seconds=int(time.monotonic() - self._began)))
-        hint = "\nCtrl-C leaves that going on there" if self.running and self.export else ""
-        return Text(words + hint, style="dim", no_wrap=True, overflow="ellipsis")
+    def display(self) -> Callable[[], Text]:
+        """Return a function that returns the stage at the moment, with the seconds of a long one."""
+
+        def render() -> Text:
+            words = self._words(timedelta(seconds=int(time.monotonic() - self._began)))
+            hint = (
+                "\nCtrl-C stops waiting; the export continues at Braze"
+                if self.running and self.export
+                else ""
+            )
+            return Text(words + hint, style="dim", no_wrap=True, overflow="ellipsis")
+
+        return render
 
     def _words(self, elapsed: timedelta) -> str:
         if self.export is None:
@@ -149,7 +158,7 @@ def run_users(connection: Connection, wanted: UsersArguments, *, max_wait: float
         retry = RetryPolicy(attempts=_ATTEMPTS, max_rate_limit_wait=max_wait)
         async with connection.client(retry=retry, on_pause=job.paused) as client:
             bar = wanted.output is not None or not in_terminal()
-            async with watching(job, bar=bar):
+            async with show_progress(job, bar=bar):
                 await _start(client, wanted, job)
                 if not wanted.no_wait:
                     await _fetch(wanted, job)

@@ -8,13 +8,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from braze_segments_async._settings import RetryPolicy
 from braze_segments_async._support import file_errors, sibling
 from braze_segments_async._text import escape_control
-from braze_segments_async.cli.progress import ProgressTracker, log_prefix, pluralize, print_err, watching
+from braze_segments_async.cli.bars import progress_rows
+from braze_segments_async.cli.progress import (
+    ProgressTracker,
+    log_prefix,
+    pluralize,
+    print_err,
+    show_progress,
+)
 from braze_segments_async.cli.rendering import result_json, results_table
 from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run, to_cli_names
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
@@ -27,7 +31,9 @@ from .export import PARTIAL
 from .export_one import RESUME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
+
+    from rich.console import RenderableType
 
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async.cli.arguments import Connection, ExportArguments, WorkspacesArguments
@@ -73,7 +79,7 @@ def run_workspaces(
         with file_errors(output):
             output.mkdir(exist_ok=True)
         overview = Overview(configs)
-        async with watching(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
+        async with show_progress(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
             results = await _results(configs, many.dask, overview)
         await _tell(results, quiet=choices.quiet)
         return next((code for outcome, code in _CODES.items() if outcome in {r.outcome for r in results}), 0)
@@ -103,57 +109,71 @@ async def _results(
     configs: tuple[WorkspaceConfig, ...], dask: str | None, overview: Overview
 ) -> tuple[WorkspaceResult, ...]:
     if dask is None:
-        return await export_workspaces(configs, on_progress=overview.progressed, on_result=overview.ended)
+        return await export_workspaces(configs, on_progress=overview.update, on_result=overview.finish)
     from braze_segments_async.dask import export_on_cluster  # noqa: PLC0415 - of an extra
 
     address = None if dask == _IN_PROCESS else dask
-    return await export_on_cluster(configs, address=address, on_result=overview.ended)
+    return await export_on_cluster(configs, address=address, on_result=overview.finish)
 
 
 class Overview:
-    """How far each workspace is, a line each. What a cluster does is seen when it is done."""
+    """Progress of all workspaces. That of a workspace on a cluster is known when it has ended."""
 
     def __init__(self, configs: Iterable[WorkspaceConfig]) -> None:
-        """Nothing has begun yet."""
+        """Start with no progress."""
         self._names = [config.name for config in configs]
-        self._watches: dict[str, ProgressTracker] = {}
+        self._trackers: dict[str, ProgressTracker] = {}
         self._results: dict[str, WorkspaceResult] = {}
 
-    def progressed(self, config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
-        """Hear how far an export is; for the `on_progress` of all, which each calls in a task of its own."""
-        if config.name not in self._watches:
+    def update(self, config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
+        """Take the progress of an export; for `on_progress`, which each export calls in its own task."""
+        if config.name not in self._trackers:
             log_prefix.set(f"{config.name}: ")
-            self._watches[config.name] = ProgressTracker(client, resumable=True)
-        self._watches[config.name].exported(progress)
+            self._trackers[config.name] = ProgressTracker(client, resumable=True)
+        self._trackers[config.name].update(progress)
 
-    def ended(self, result: WorkspaceResult) -> None:
-        """Hear what came of one."""
+    def finish(self, result: WorkspaceResult) -> None:
+        """Take the result of an export; for `on_result`."""
         self._results[result.name] = result
 
     def lines(self) -> list[str]:
-        """How far they are, for a pipe."""
-        return [f"{name}: {' · '.join(filter(None, self._words(name)))}" for name in self._names]
+        """Return a line for each workspace."""
+        return [f"{name}: {self._line(name)}" for name in self._names]
 
-    def drawn(self) -> Table:
-        """How far they are, for a terminal."""
-        table = Table.grid(expand=True, padding=(0, 2, 0, 0))
-        for width in (None, 20, None):
-            table.add_column(width=width, no_wrap=True)
-        table.add_column(ratio=1, no_wrap=True)
-        for name in self._names:
-            (far, going), watch = self._words(name), self._watches.get(name)
-            if watch is None or name in self._results:
-                table.add_row(name, "", far, Text(going, style="dim", overflow="ellipsis"))
-            else:
-                table.add_row(name, watch.bar(), far, watch.going(going))
-        return table
-
-    def _words(self, name: str) -> tuple[str, str]:
+    def _line(self, name: str) -> str:
         if (result := self._results.get(name)) is not None:
-            rows = pluralize(result.rows, "segment") if result.rows else ""
-            return result.outcome, _problem(result) or rows
-        watch = self._watches.get(name)
-        return ("under way", "") if watch is None else watch.words()
+            return " · ".join(filter(None, (result.outcome, _status(result))))
+        tracker = self._trackers.get(name)
+        return "under way" if tracker is None else tracker.line()
+
+    def display(self) -> Callable[[], RenderableType]:
+        """Return a function that returns a row for each workspace at the moment."""
+        table = progress_rows()
+        ids = {
+            name: table.add_task(name, total=None, counts="under way", status="", paused=False)
+            for name in self._names
+        }
+
+        def render() -> RenderableType:
+            for name, task_id in ids.items():
+                if (result := self._results.get(name)) is not None:
+                    table.update(
+                        task_id,
+                        total=max(1, result.rows + result.failures),
+                        completed=result.rows,
+                        counts=result.outcome,
+                        status=_status(result),
+                        paused=False,
+                    )
+                elif (tracker := self._trackers.get(name)) is not None:
+                    tracker.update_task(table, task_id)
+            return table
+
+        return render
+
+
+def _status(result: WorkspaceResult) -> str:
+    return _problem(result) or (pluralize(result.rows, "segment") if result.rows else "")
 
 
 def _problem(result: WorkspaceResult) -> str:
