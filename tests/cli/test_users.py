@@ -19,7 +19,7 @@ from users_helpers import beside
 
 from braze_segments_async import PauseEvent
 from braze_segments_async.cli.app import app
-from braze_segments_async.cli.commands.fetch import Job
+from braze_segments_async.cli.commands.users import UsersJob
 from braze_segments_async.cli.progress import local_time
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -291,7 +291,7 @@ def test_no_connection(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     """What was never sent is not at work at Braze."""
     monkeypatch.setenv("BRAZE_API_KEY", KEY)
     monkeypatch.setenv("BRAZE_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("braze_segments_async.cli.commands.fetch._ATTEMPTS", 1)
+    monkeypatch.setattr("braze_segments_async.cli.commands.users._ATTEMPTS", 1)
     assert _code("users", ID, "--fields", "email") == 1
     err = capfd.readouterr().err
     assert "cannot connect to 127.0.0.1:9" in err
@@ -377,7 +377,7 @@ def test_no_wait_without_cloud_storage(run: Run, never: Sandbox) -> None:
     assert code == 0
     assert len(out.splitlines()) == 1
     assert "http" not in out + err
-    assert "run it without --no-wait" in err
+    assert "Run the command again without --no-wait" in err
     assert f"braze-segments cancel {ID}" in err
     assert not never.file_requests
 
@@ -389,12 +389,12 @@ def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stage has its words; while there is nothing but waiting, they change once a minute."""
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    job: Any = Job("a segment's")
+    job: Any = UsersJob("a segment's")
     assert job.lines() == ["asking Braze for the users"]
-    job.paused(PauseEvent(1, datetime.now(UTC) - timedelta(seconds=1), "429"))
+    job.set_pause(PauseEvent(1, datetime.now(UTC) - timedelta(seconds=1), "429"))
     assert job.lines() == ["asking Braze for the users"]
     until = datetime.now(UTC) + timedelta(seconds=60)
-    job.paused(PauseEvent(60, until, "429"))
+    job.set_pause(PauseEvent(60, until, "429"))
     assert job.lines() == [f"waiting until {local_time(until)}: 429"]
     job.export, job.running = _Export(), "goes on"
     assert job.lines() == ["waiting for Braze to make the file"]

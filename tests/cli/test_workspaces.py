@@ -130,7 +130,7 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
     assert (code, results["b"]["outcome"]) == (3, "partial")
     shown = workspaces.output / "b.ndjson"
     assert err == [
-        f"braze-segments: b: 1 segment could not be had: see {shown}.failures.ndjson",
+        f"braze-segments: b: 1 segment could not be fetched: see {shown}.failures.ndjson",
     ]
     shown.unlink()
     c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "9000"}), endpoint="details", ordinals=10)
@@ -158,7 +158,7 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
         (("--env-file", ".env"), "leave --env-file out"),
         (("--sandbox",), "leave --sandbox out"),
         (("--segments", "5"), "leave --segments out"),
-        (("--output", "-"), "name the directory of them with --output"),
+        (("--output", "-"), "name their directory with --output"),
         (("--output", "workspaces.toml"), "workspaces.toml is a file; "),
         (("--csv-safe",), "--csv-safe is for CSV, and this export is ndjson"),
         (("--dask", "here"), "cannot reach a dask scheduler at here: missing port number"),

@@ -1,4 +1,4 @@
-"""`braze-segments export --workspaces`: many workspaces at the same time, each into a file of its own."""
+"""`braze-segments export --workspaces`: many workspaces at the same time, each into its own file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from braze_segments_async.cli.progress import (
     print_err,
     show_progress,
 )
-from braze_segments_async.cli.rendering import result_json, results_table
+from braze_segments_async.cli.rendering import results_table
 from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run, to_cli_names
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.export import ResumeError
 from braze_segments_async.export._destination import journal_of
+from braze_segments_async.export._formats.ndjson import to_json
 from braze_segments_async.workspaces import ExportOptions, export_workspaces, read_workspaces
 
 from .export import PARTIAL
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_workspaces"]
 
-# The worst of them is that of the command.
+# The command exits with the first of these that any workspace has.
 _CODES: dict[Outcome, int] = {"failed": 1, "rate-limited": RATE_LIMITED, "partial": PARTIAL}
-# The file of the workspaces has a word of its own for the endpoint.
+# The workspaces file has the key `base_url`, where the command has --base-url.
 _WORDS = {name: option for name, option in OPTIONS.items() if name != "base_url"}
 _IN_PROCESS = "local"
 
@@ -57,7 +58,7 @@ def run_workspaces(
     concurrency: int,
     max_wait: float,
 ) -> int:
-    """Do `braze-segments export --workspaces`; see there for the options, and for the exit code."""
+    """Run `braze-segments export --workspaces`, and return the exit code."""
     configs: tuple[WorkspaceConfig, ...] = ()
 
     async def export() -> int:
@@ -81,7 +82,7 @@ def run_workspaces(
         overview = Overview(configs)
         async with show_progress(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
             results = await _results(configs, many.dask, overview)
-        await _tell(results, quiet=choices.quiet)
+        await _print_results(results, quiet=choices.quiet)
         return next((code for outcome, code in _CODES.items() if outcome in {r.outcome for r in results}), 0)
 
     return run(export(), lambda: _hint(config.path for config in configs), _WORDS)
@@ -90,18 +91,18 @@ def run_workspaces(
 def _checked(
     many: WorkspacesArguments, choices: ExportArguments, connection: Connection
 ) -> tuple[Path, Path]:
-    """The file and the directory, of options that do not contradict each other."""
+    """Return the workspaces file and the output directory, once the options are consistent."""
     if many.workspaces is None:
-        raise ConfigError("--dask shares out many workspaces: it needs --workspaces")
+        raise ConfigError("--dask distributes workspaces: it needs --workspaces")
     for option in fields(connection):
         if getattr(connection, option.name) != option.default:
             name = option.name.replace("_", "-")
-            raise ConfigError(f"--workspaces names endpoints and keys in its file: leave --{name} out")
+            raise ConfigError(f"the --workspaces file names endpoints and keys: leave --{name} out")
     if choices.output is None or choices.output == Path("-"):
-        raise ConfigError("--workspaces writes a file for each: name the directory of them with --output")
+        raise ConfigError("--workspaces writes a file for each workspace: name their directory with --output")
     if choices.output.exists() and not choices.output.is_dir():
         shown = escape_control(str(choices.output))
-        raise ConfigError(f"{shown} is a file; with --workspaces, --output is the directory of the files")
+        raise ConfigError(f"{shown} is a file; with --workspaces, --output is a directory")
     return many.workspaces, choices.output
 
 
@@ -110,7 +111,7 @@ async def _results(
 ) -> tuple[WorkspaceResult, ...]:
     if dask is None:
         return await export_workspaces(configs, on_progress=overview.update, on_result=overview.finish)
-    from braze_segments_async.dask import export_on_cluster  # noqa: PLC0415 - of an extra
+    from braze_segments_async.dask import export_on_cluster  # noqa: PLC0415 - needs an extra
 
     address = None if dask == _IN_PROCESS else dask
     return await export_on_cluster(configs, address=address, on_result=overview.finish)
@@ -177,17 +178,17 @@ def _status(result: WorkspaceResult) -> str:
 
 
 def _problem(result: WorkspaceResult) -> str:
-    """What is wrong, and what to do about it; nothing if all is well."""
+    """Return the problem and its remedy; an empty text if there is none."""
     if result.error is not None:
         return to_cli_names(str(result.error), _WORDS)
     if result.failures:
         listed = escape_control(str(sibling(result.path, ".failures.ndjson")))
-        return f"{pluralize(result.failures, 'segment')} could not be had: see {listed}"
+        return f"{pluralize(result.failures, 'segment')} could not be fetched: see {listed}"
     return ""
 
 
-async def _tell(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
-    """Say what went wrong, and show what came of all."""
+async def _print_results(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
+    """Print the problems on standard error, and all results on standard output."""
     for result in results:
         if problem := _problem(result):
             print_err(f"braze-segments: {result.name}: {problem}")
@@ -198,11 +199,21 @@ async def _tell(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
         print_err(f"braze-segments: {hint}")
     if quiet or sys.stdout is None:
         return
-    with suppress(BrokenPipeError):  # whoever reads it has read enough: that changes nothing about the files
+    with suppress(BrokenPipeError):  # the reader of a pipe may leave early; the files are complete
         if in_terminal():
             await to_stdout(results_table(results))
         else:
-            await to_stdout(b"".join(result_json(result, _problem(result)) for result in results))
+            await to_stdout(b"".join(_result_json(result) for result in results))
+
+
+def _result_json(result: WorkspaceResult) -> bytes:
+    """Return a result as a line of NDJSON."""
+    value: dict[str, object] = {"name": result.name, "outcome": result.outcome, "path": str(result.path)}
+    for name in ("rows", "failures", "archived", "recovered", "resumed", "elapsed"):
+        value[name] = getattr(result, name)
+    value["error"] = None if result.error is None else type(result.error).__name__
+    value["message"] = _problem(result) or None
+    return f"{to_json(value)}\n".encode()
 
 
 def _hint(paths: Iterable[Path]) -> str:
