@@ -40,13 +40,14 @@ def export(
 ) -> int:
     """Export every segment with its details to a file or to standard output.
 
-    The output file appears only after the export is complete. If the export is interrupted, run the same
-    command with --resume to continue.
+    The output file appears only after the export is complete. If the export is
+    interrupted, run the same command with --resume to continue.
 
     The API key needs the permissions segments.list and segments.details.
 
-    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was sent to Braze), 3 some segments could not be
-    fetched, 4 rate-limited for longer than --max-wait, 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was sent to Braze), 3 some
+    segments could not be fetched, 4 rate-limited for longer than --max-wait, 130
+    Ctrl-C, 143 SIGTERM.
 
     Args:
         choices: The output.

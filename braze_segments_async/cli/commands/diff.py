@@ -34,8 +34,9 @@ _SUMMARY: dict[Kind, str] = {
 def diff(old: _File, new: _File, /, *, json: bool = False) -> int:
     """Compare two exports. Sends no request to Braze.
 
-    Exit codes, like those of diff(1): 0 no differences, 1 differences, 2 error. A segment that failed in one
-    of the exports is unknown, which counts as a difference.
+    Exit codes, like those of diff(1): 0 no differences, 1 differences, 2 error. A
+    segment that failed in one of the exports is unknown, which counts as a
+    difference.
 
     Args:
         old: An export in NDJSON or CSV; - reads NDJSON from standard input.
