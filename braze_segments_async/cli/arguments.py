@@ -30,7 +30,7 @@ MaxWait = Annotated[float, Parameter(validator=Number(gte=0))]
 Format = Literal["ndjson", "csv", "parquet", "sqlite"]
 
 _SANDBOX_SEGMENTS = 250
-_NAMES_OURS = re.compile(r"\s*(?:export\s+)?BRAZE_")
+_BRAZE_LINE = re.compile(r"\s*(?:export\s+)?BRAZE_")
 _ENV_LINE = re.compile(
     r"""\s*(?:export\s+)?(BRAZE_\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'\#]\S*)?)\s*(?:\#.*)?"""
 )
@@ -39,15 +39,16 @@ _ENV_LINE = re.compile(
 @Parameter(name="*", group="Workspace")
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """The workspace and the key. A key is never an option: others could read it in the process list.
+    """The workspace and the key. There is no option for the key: others could read it in the process list.
 
     Attributes:
-        instance: The cluster the workspace is on.
-        base_url: Its REST endpoint, for a cluster that has no name here; by default BRAZE_BASE_URL.
-        api_key_file: A file with the API key; by default the key is BRAZE_API_KEY.
-        env_file: Lines NAME=VALUE that give BRAZE_API_KEY and BRAZE_BASE_URL where the environment does not.
-        sandbox: Ask an invented workspace on this machine; needs no key.
-        segments: Size of the invented workspace; 250 unless given.
+        instance: Cluster of the workspace.
+        base_url: REST endpoint, for a cluster that is not in this list; BRAZE_BASE_URL by default.
+        api_key_file: File with the API key; BRAZE_API_KEY by default.
+        env_file: File with lines NAME=VALUE that set BRAZE_API_KEY and BRAZE_BASE_URL where the environment
+            does not.
+        sandbox: Use an invented workspace on this machine; needs no key.
+        segments: Number of segments in the invented workspace; 250 by default.
     """
 
     instance: Instance | None = None
@@ -59,15 +60,19 @@ class Connection:
 
     @asynccontextmanager
     async def client(self, **options: Unpack[ClientOptions]) -> AsyncGenerator[BrazeSegments, None]:
-        """An open client of that workspace, sandbox included; closed with the block.
+        """Open a client of the workspace, and start its sandbox if it has one.
 
         Args:
-            options: the other arguments of the client.
+            options: The other arguments of the client.
+
+        Yields:
+            The client, which is closed with the block.
 
         Raises:
-            ConfigError: options that contradict each other, no key, no endpoint, or a file without them.
+            ConfigError: Options contradict each other, the key or the endpoint is missing, or a file cannot
+                be used.
         """
-        from braze_segments_async._client import BrazeSegments  # noqa: PLC0415 - --help needs neither
+        from braze_segments_async._client import BrazeSegments  # noqa: PLC0415 - --help does without
 
         self._check()
         async with AsyncExitStack() as stack:
@@ -83,10 +88,10 @@ class Connection:
 
     def _check(self) -> None:
         if self.instance is not None and self.base_url is not None:
-            raise ConfigError("--instance and --base-url say the same: leave one out")
+            raise ConfigError("--instance and --base-url both name the endpoint: leave one out")
         if not self.sandbox:
             if self.segments is not None:
-                raise ConfigError("--segments is the size of the sandbox: it needs --sandbox")
+                raise ConfigError("--segments needs --sandbox")
             return
         for name in ("instance", "base_url", "api_key_file", "env_file"):
             if getattr(self, name) is not None:
@@ -94,20 +99,18 @@ class Connection:
                 raise ConfigError(f"--sandbox has its own key and endpoint: leave {option} out")
 
     def _key_and_url(self) -> tuple[str, str]:
-        """What options say wins over the environment, and that over the file."""
-        filed = (
-            {}
-            if self.env_file is None
-            else parse_env(read_secret(self.env_file), escape_control(str(self.env_file)))
-        )
+        """Return the key and the endpoint: of the options, else the environment, else the env file."""
+        in_file: dict[str, Secret] = {}
+        if self.env_file is not None:
+            in_file = parse_env(read_secret(self.env_file), escape_control(str(self.env_file)))
 
-        def named(variable: str) -> Secret:
-            return Secret(os.environ.get(variable) or filed.get(variable, ""))
+        def value(variable: str) -> Secret:
+            return Secret(os.environ.get(variable) or in_file.get(variable, ""))
 
-        key = named("BRAZE_API_KEY")
+        key = value("BRAZE_API_KEY")
         if self.api_key_file is not None:
             key = read_key(self.api_key_file)
-        url = self.base_url if self.base_url is not None else named("BRAZE_BASE_URL")
+        url = self.base_url if self.base_url is not None else value("BRAZE_BASE_URL")
         if self.instance is not None:
             url = self.instance
         if not key:
@@ -117,22 +120,27 @@ class Connection:
         return key, url
 
 
-def parse_env(text: str, shown: str) -> dict[str, Secret]:
-    """The lines `BRAZE_NAME=VALUE` of a text; `export`, quotes and comments are allowed, other lines ignored.
+# Not python-dotenv, which skips a line that it cannot parse, such as one with an unfinished quote; takes
+# `KEY comment` of the line `BRAZE_API_KEY=KEY comment` for the key; and parses lines with other names, one of
+# which can hide the next line if it is malformed.
+def parse_env(text: str, file: str) -> dict[str, Secret]:
+    """Return the values of the lines `BRAZE_NAME=VALUE`; lines with other names are ignored.
+
+    `export` in front, quotes around the value, and comments are allowed.
 
     Args:
-        text: of the whole file.
-        shown: what to call the file in a message.
+        text: Content of the file.
+        file: Name of the file in messages.
 
     Raises:
-        ConfigError: such a line is not whole. The message shows nothing of it.
+        ConfigError: Such a line is malformed. The message does not show it, as it may hold a key.
     """
     found = {}
     for number, line in enumerate(text.splitlines(), 1):
-        if _NAMES_OURS.match(line):
+        if _BRAZE_LINE.match(line):
             parts = _ENV_LINE.fullmatch(line)
             if parts is None:
-                raise ConfigError(f"{shown}, line {number}: write it as NAME=VALUE or NAME='VALUE'")
+                raise ConfigError(f"{file}, line {number}: write it as NAME=VALUE or NAME='VALUE'")
             name, *values = parts.groups()
             found[name] = Secret(next((value for value in values if value is not None), ""))
     return found

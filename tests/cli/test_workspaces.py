@@ -20,7 +20,7 @@ from workspaces_helpers import keys_in, table, write_file
 
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.commands.workspaces import Overview
-from braze_segments_async.cli.progress import watching
+from braze_segments_async.cli.progress import show_progress
 from braze_segments_async.sandbox import Answer, Sandbox
 from braze_segments_async.workspaces import WorkspaceConfig, WorkspaceResult
 
@@ -130,7 +130,7 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
     assert (code, results["b"]["outcome"]) == (3, "partial")
     shown = workspaces.output / "b.ndjson"
     assert err == [
-        f"braze-segments: b: 1 segment could not be had: see {shown}.failures.ndjson",
+        f"braze-segments: b: 1 segment could not be fetched: see {shown}.failures.ndjson",
     ]
     shown.unlink()
     c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "9000"}), endpoint="details", ordinals=10)
@@ -158,7 +158,7 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
         (("--env-file", ".env"), "leave --env-file out"),
         (("--sandbox",), "leave --sandbox out"),
         (("--segments", "5"), "leave --segments out"),
-        (("--output", "-"), "name the directory of them with --output"),
+        (("--output", "-"), "name their directory with --output"),
         (("--output", "workspaces.toml"), "workspaces.toml is a file; "),
         (("--csv-safe",), "--csv-safe is for CSV, and this export is ndjson"),
         (("--dask", "here"), "cannot reach a dask scheduler at here: missing port number"),
@@ -299,9 +299,9 @@ async def test_in_a_pipe_progress_is_lines(
         for name in ("a", "b")
     ]
     overview = Overview(configs)
-    async with watching(overview, bar=True):
+    async with show_progress(overview, bar=True):
         await asyncio.sleep(0.02)
-        overview.ended(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
+        overview.finish(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
         await asyncio.sleep(0.02)
     assert capsys.readouterr().err.splitlines() == ["a: under way", "b: under way", "b: done · 3 segments"]
 

@@ -107,7 +107,7 @@ def test_help_imports_no_command_and_no_extra() -> None:
         "for command in ('users', 'cancel'):\n"
         "    try: app([command, '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"
-        "late = {'duckdb', 'fastapi', 'distributed', 'braze_segments_async.cli.commands.fetch'}\n"
+        "late = {'duckdb', 'fastapi', 'distributed', 'braze_segments_async.cli.rendering'}\n"
         "print(late & set(sys.modules))"
     )
     done = subprocess.run(  # noqa: S603

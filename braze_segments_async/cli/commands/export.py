@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
 from braze_segments_async._text import escape_control
-from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, watching
+from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, show_progress
 from braze_segments_async.cli.stdio import csv_to_stdout, in_terminal, json_to_stdout
 from braze_segments_async.export import (
     IncompleteExportError,
@@ -38,7 +38,7 @@ async def to_file(segments: BrazeSegments, output: Path, choices: ExportArgument
     shown = escape_control(str(output))
     watch = ProgressTracker(segments, resumable=True)
     try:
-        async with watching(watch, bar=True, quiet=choices.quiet, verbose=choices.verbose):
+        async with show_progress(watch, bar=True, quiet=choices.quiet, verbose=choices.verbose):
             result = await export_segments(
                 segments,
                 output,
@@ -50,7 +50,7 @@ async def to_file(segments: BrazeSegments, output: Path, choices: ExportArgument
                 allow_partial=choices.allow_partial,
                 csv_safe=choices.csv_safe,
                 sizes=choices.sizes,
-                on_progress=watch.exported,
+                on_progress=watch.update,
             )
     except IncompleteExportError as error:
         _tell_failures(error.result.failures)
@@ -85,8 +85,10 @@ async def to_lines(segments: BrazeSegments, choices: ExportArguments) -> int:
     async with AsyncExitStack() as stack:
         # Lines of output on the same terminal would tear the bar apart.
         bar, quiet, verbose = not in_terminal(), choices.quiet, choices.verbose
-        await stack.enter_async_context(watching(watch, bar=bar, quiet=quiet, verbose=verbose))
-        walk = ListingTracker(segments.list(consistency=choices.consistency), (), lambda: watch.walked(walk))
+        await stack.enter_async_context(show_progress(watch, bar=bar, quiet=quiet, verbose=verbose))
+        walk = ListingTracker(
+            segments.list(consistency=choices.consistency), (), lambda: watch.update_listing(walk)
+        )
         found = await stack.enter_async_context(aclosing(walk.pending_segments()))
         stream = segments.all_details(found, ordered=True, on_error="collect")
         await stack.enter_async_context(stream)
