@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from yarl import URL
 
@@ -37,12 +37,14 @@ __all__ = [
 _LONGEST = 1e9  # seconds; finite, and some thirty years
 _UNICAST = ipaddress.ip_network("2000::/3")  # all that is assigned of the global addresses (RFC 4291)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # stands for an IPv4 address (RFC 6052)
-SORT_DIRECTIONS = ("asc", "desc")
-CONSISTENCIES = ("fast", "safe", "strict")
-ON_ERROR = ("raise", "collect")
 SortDirection = Literal["asc", "desc"]
 Consistency = Literal["fast", "safe", "strict"]
 OnError = Literal["raise", "collect"]
+Format = Literal["ndjson", "csv", "parquet", "sqlite"]
+SORT_DIRECTIONS: tuple[SortDirection, ...] = get_args(SortDirection)
+CONSISTENCIES: tuple[Consistency, ...] = get_args(Consistency)
+ON_ERROR: tuple[OnError, ...] = get_args(OnError)
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def check_integer(name: str, value: object, *, at_least: int) -> None:

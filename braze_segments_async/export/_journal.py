@@ -15,7 +15,6 @@ from braze_segments_async._support import create_private, open_regular
 from braze_segments_async._text import escape_control, logger
 from braze_segments_async.errors import ExportError
 
-from ._durations import show_duration
 from ._results import ResumeError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._journal_header import Header
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "show_duration"]
 
 _LONGEST_HEADER = 4_096  # bytes: a foreign file need not have lines
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -256,6 +255,14 @@ def _too_old(paused: float, resume_within: float) -> str:
     if paused > resume_within:
         return f"it was interrupted for {age}, longer than resume_within ({limit}), and its details are old"
     return ""
+
+
+def show_duration(seconds: float) -> str:
+    """Return a duration in the largest unit that gives at least two of it."""
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}".replace(".0 ", " ")
+    return f"{seconds:,.1f} seconds".replace(".0 ", " ")
 
 
 def _parse(line: bytes) -> tuple[str, datetime | None]:

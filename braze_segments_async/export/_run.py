@@ -16,6 +16,7 @@ from braze_segments_async._models import SegmentFailure
 from braze_segments_async._support import file_errors, run_in_thread
 from braze_segments_async.errors import BadRequestError, ReplyError
 
+from ._formats import write_rows
 from ._formats.ndjson import to_json_line
 from ._journal import Journal
 from ._journal_header import Header
@@ -23,15 +24,15 @@ from ._listing import ListingTracker, split_archived
 from ._results import ExportProgress, ExportResult, IncompleteExportError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from pathlib import Path
 
-    from braze_segments_async._arguments import Consistency
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._models import Segment, SegmentDetails, SizePoint
     from braze_segments_async._support import CancelToken
 
     from ._destination import Target
-    from ._options import FileFormat
+    from ._options import ExportOptions
 
 __all__ = ["ExportRun"]
 
@@ -46,39 +47,35 @@ class ExportRun:
         self,
         client: BrazeSegments,
         target: Target,
-        layout: FileFormat,
+        options: ExportOptions,
         on_progress: Callable[[ExportProgress], object] | None,
-        *,
-        consistency: Consistency,
-        concurrency: int | None,
     ) -> None:
         """Nothing is opened or sent yet; for the arguments see `export_segments`."""
         self._client = client
         self._target = target
-        self._layout = layout
+        self._options = options
         self._on_progress = on_progress
-        self._consistency = consistency
-        self._concurrency = concurrency
-        self._at_once = concurrency or client.concurrency
         self._began = self._told = self._synced = time.monotonic()
         self._failures: list[SegmentFailure] = []
         self._archived: set[str] = set()
         self._histories: dict[str, list[SizePoint]] = {}  # of segments about to be journaled
 
-    async def run(
-        self, *, resume: bool, resume_within: float, overwrite: bool, allow_partial: bool
-    ) -> ExportResult:
+    async def run(self) -> ExportResult:
         """Do it; see `export_segments`."""
+        options = self._options
         self._journal = self._new_journal()
         try:
             with file_errors(self._journal.path):
                 begin = partial(
-                    self._journal.open, resume=resume, resume_within=resume_within, overwrite=overwrite
+                    self._journal.open,
+                    resume=options.resume,
+                    resume_within=options.resume_within,
+                    overwrite=options.overwrite,
                 )
                 await run_in_thread(begin)
             await self._fetch()
             await self._find_archived()
-            if self._failures and not allow_partial:
+            if self._failures and not options.allow_partial:
                 raise self._incomplete()
             self._journal.close()  # to be read, and removed, by the thread
             await run_in_thread(self._write)
@@ -90,17 +87,17 @@ class ExportRun:
     def _new_journal(self) -> Journal:
         header = Header(
             workspace=urlsplit(self._client.base_url).hostname or "",
-            format=self._layout.format,
-            csv_safe=self._layout.csv_safe,
-            sizes=self._layout.sizes,
+            format=self._options.format,
+            csv_safe=self._options.csv_safe,
+            sizes=self._options.sizes,
             sizes_until=datetime.now(UTC).replace(microsecond=0),
         )
         return Journal(self._target.journal, header)
 
     async def _fetch(self) -> None:
         """Walk the list, and put into the journal what is not there yet."""
-        prefetch = prefetch_depth(self._at_once)
-        listing = self._client.list(consistency=self._consistency, prefetch=prefetch)
+        prefetch = prefetch_depth(self._options.concurrency)
+        listing = self._client.list(consistency=self._options.consistency, prefetch=prefetch)
         self._walk = ListingTracker(listing, self._journal.ids, self._tell)
         # A stream leaves an iterator of the caller's open, so it is closed here, after the stream.
         async with aclosing(self._walk.pending_segments()) as missing, self._stream(missing) as self._details:
@@ -115,14 +112,18 @@ class ExportRun:
         self._walk.check_complete(self._done() + len(self._failures))
 
     def _stream(self, missing: AsyncGenerator[Segment, None]) -> DetailsStream:
-        if self._layout.sizes is None:
-            return self._client.all_details(missing, concurrency=self._concurrency, on_error="collect")
+        if self._options.sizes is None:
+            return self._client.all_details(
+                missing, concurrency=self._options.concurrency, on_error="collect"
+            )
         # One after the other for each segment, so that no more requests than that are ever in flight.
-        return DetailsStream(missing, self._with_history, concurrency=self._at_once, on_error="collect")
+        return DetailsStream(
+            missing, self._with_history, concurrency=self._options.concurrency, on_error="collect"
+        )
 
     async def _with_history(self, segment: str | Segment) -> SegmentDetails:
         details = await self._client.details(segment)
-        days, until = self._layout.sizes, self._journal.sizes_until
+        days, until = self._options.sizes, self._journal.sizes_until
         assert days is not None  # noqa: S101 - as the caller saw
         try:
             history = await self._client.data_series(details.id, length=days, ending_at=until)
@@ -146,13 +147,20 @@ class ExportRun:
 
     async def _find_archived(self) -> None:
         """List again if details were refused: a segment that is not listed any more is no failure."""
-        self._failures, refused = await split_archived(self._client, self._failures, self._consistency)
+        self._failures, refused = await split_archived(
+            self._client, self._failures, self._options.consistency
+        )
         self._archived = refused | self._walk.not_listed
         self._tell(last=True)
 
     def _write(self, stop: CancelToken) -> None:
         rows = stop.iter_until_cancelled(self._journal.rows(without=self._walk.not_listed))
-        self._target.put(partial(self._layout.write, lines=rows), map(_failure_line, self._failures))
+        self._target.put(partial(self._write_rows, lines=rows), map(_failure_line, self._failures))
+
+    def _write_rows(self, path: Path, lines: Iterable[bytes]) -> None:
+        options = self._options
+        sizes = options.sizes is not None
+        write_rows(path, lines, options.format, sizes=sizes, csv_safe=options.csv_safe)
 
     def _incomplete(self) -> IncompleteExportError:
         first, count = self._failures[0], len(self._failures)

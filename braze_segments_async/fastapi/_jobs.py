@@ -13,8 +13,7 @@ from braze_segments_async._client import BrazeSegments
 from braze_segments_async._support import create_task
 from braze_segments_async._text import logger
 from braze_segments_async.errors import BrazeError, ClosedError, ExportError
-from braze_segments_async.export import ExportProgress, ExportResult, export_segments
-from braze_segments_async.export import _options as formats
+from braze_segments_async.export import ExportOptions, ExportProgress, ExportResult, export_segments
 from braze_segments_async.export._formats.ndjson import replace_surrogates
 
 from ._errors import public_text
@@ -58,7 +57,7 @@ class ExportJobs:
             ClosedError: the server is being stopped.
             ExportError: the directory cannot be written to.
         """
-        formats.FileFormat(format=order.format, csv_safe=order.csv_safe, sizes=order.sizes).check()
+        ExportOptions(format=order.format, csv_safe=order.csv_safe, sizes=order.sizes)  # checked
         gives_up = _now() + _PATIENCE
         while not self._stopping:
             with ExitStack() as held:

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from braze_segments_async._arguments import Consistency
 from braze_segments_async.export import Format
-from braze_segments_async.export._durations import RESUME_WITHIN
+from braze_segments_async.export._options import RESUME_WITHIN
 
 __all__ = [
     "Days",

@@ -21,8 +21,9 @@ from braze_segments_async import AuthenticationError, BrazeSegments, ConfigError
 from braze_segments_async import dask as on_dask
 from braze_segments_async.dask import export_on_cluster
 from braze_segments_async.export import ExportProgress, IncompleteExportError, ResumeError, export_segments
-from braze_segments_async.export._durations import parse_duration, show_duration
+from braze_segments_async.export._journal import show_duration
 from braze_segments_async.export._listing import ListingTracker
+from braze_segments_async.export._options import parse_duration
 from braze_segments_async.sandbox import Answer, Sandbox
 from braze_segments_async.workspaces import ExportOptions, export_workspaces, read_workspaces
 

@@ -11,11 +11,11 @@ from braze_segments_async.cli.stdio import csv_to_stdout, in_terminal, json_to_s
 from braze_segments_async.export import (
     IncompleteExportError,
     csv_header,
-    export_segments,
     to_csv_line,
     to_json_line,
 )
 from braze_segments_async.export._destination import count_failures, failures_of
+from braze_segments_async.export._export import export_to_file
 from braze_segments_async.export._listing import REFUSALS, ListingTracker, split_archived
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._models import SegmentFailure
-    from braze_segments_async.cli.arguments import ExportArguments
-    from braze_segments_async.export import ExportResult
+    from braze_segments_async.export import ExportOptions, ExportResult
 
 __all__ = ["PARTIAL", "already_finished", "to_file", "to_lines"]
 
@@ -33,25 +32,15 @@ PARTIAL = 3  # exit code: some segments could not be had
 _FAILURES_SHOWN = 5
 
 
-async def to_file(segments: BrazeSegments, output: Path, choices: ExportArguments) -> int:
+async def to_file(
+    segments: BrazeSegments, output: Path, options: ExportOptions, *, quiet: bool, verbose: bool
+) -> int:
     """Export into a file, watched; the exit code."""
     shown = escape_control(str(output))
     watch = ProgressTracker(segments, resumable=True)
     try:
-        async with watching(watch, bar=True, quiet=choices.quiet, verbose=choices.verbose):
-            result = await export_segments(
-                segments,
-                output,
-                format=choices.format,
-                consistency=choices.consistency,
-                resume=choices.resume,
-                resume_within=choices.resume_seconds(),
-                overwrite=choices.overwrite,
-                allow_partial=choices.allow_partial,
-                csv_safe=choices.csv_safe,
-                sizes=choices.sizes,
-                on_progress=watch.exported,
-            )
+        async with watching(watch, bar=True, quiet=quiet, verbose=verbose):
+            result = await export_to_file(segments, output, options, watch.exported)
     except IncompleteExportError as error:
         _tell_failures(error.result.failures)
         missing = pluralize(len(error.result.failures), "segment")
@@ -59,7 +48,7 @@ async def to_file(segments: BrazeSegments, output: Path, choices: ExportArgument
         print_err("--resume tries them again; --resume --allow-partial writes the file without them.")
         return PARTIAL
     _tell_failures(result.failures)
-    if not choices.quiet:
+    if not quiet:
         print_err(f"{watch.summary()}{_notes(result)} → {shown}")
     return PARTIAL if result.failures else 0
 
@@ -77,16 +66,14 @@ def already_finished(output: Path, *, quiet: bool) -> int:
     return 0
 
 
-async def to_lines(segments: BrazeSegments, choices: ExportArguments) -> int:
+async def to_lines(segments: BrazeSegments, options: ExportOptions, *, quiet: bool, verbose: bool) -> int:
     """Export to standard output, watched, oldest first; the exit code."""
-    choices.check_lines()
-    csv = choices.format == "csv"
+    csv = options.format == "csv"
     watch = ProgressTracker(segments)
     async with AsyncExitStack() as stack:
         # Lines of output on the same terminal would tear the bar apart.
-        bar, quiet, verbose = not in_terminal(), choices.quiet, choices.verbose
-        await stack.enter_async_context(watching(watch, bar=bar, quiet=quiet, verbose=verbose))
-        walk = ListingTracker(segments.list(consistency=choices.consistency), (), lambda: watch.walked(walk))
+        await stack.enter_async_context(watching(watch, bar=not in_terminal(), quiet=quiet, verbose=verbose))
+        walk = ListingTracker(segments.list(consistency=options.consistency), (), lambda: watch.walked(walk))
         found = await stack.enter_async_context(aclosing(walk.pending_segments()))
         stream = segments.all_details(found, ordered=True, on_error="collect")
         await stack.enter_async_context(stream)
@@ -95,20 +82,20 @@ async def to_lines(segments: BrazeSegments, choices: ExportArguments) -> int:
         async for details in stream:
             line = to_json_line(details)
             if csv:
-                await csv_to_stdout(to_csv_line(line, safe=choices.csv_safe))
+                await csv_to_stdout(to_csv_line(line, safe=options.csv_safe))
             else:
                 await json_to_stdout(line)
             watch.done += 1
-            if not choices.allow_partial:
+            if not options.allow_partial:
                 _raise_first(
                     failure for failure in stream.failures if not isinstance(failure.error, REFUSALS)
                 )
         walk.check_complete(watch.done + len(stream.failures))
-        failures, archived = await split_archived(segments, stream.failures, choices.consistency)
-    if not choices.allow_partial:
+        failures, archived = await split_archived(segments, stream.failures, options.consistency)
+    if not options.allow_partial:
         _raise_first(failures)
     _tell_failures(failures)
-    if not choices.quiet:
+    if not quiet:
         print_err(watch.summary() + (f"; {len(archived):,} archived meanwhile" if archived else ""))
     return PARTIAL if failures else 0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braze_segments_async._settings import RetryPolicy
 from braze_segments_async._support import sibling
 from braze_segments_async.cli.runner import run
 from braze_segments_async.export import ResumeError
 from braze_segments_async.export._destination import finished
+from braze_segments_async.export._export import destination_path
+from braze_segments_async.export._options import format_of
 from braze_segments_async.sandbox import Sandbox
 
 from .export import already_finished, to_file, to_lines
@@ -26,20 +26,23 @@ RESUME = "Progress saved. Run the same command with --resume to continue."
 
 def run_export(choices: ExportArguments, connection: Connection, *, concurrency: int, max_wait: float) -> int:
     """Do `braze-segments export`; see there for the options, and for the exit code this returns."""
-    output = None if choices.output == Path("-") else choices.output
-
+    output = choices.file
     refused = False
 
     async def export() -> int:
         nonlocal refused
         if output is not None and choices.resume and not choices.overwrite and finished(output):
             return already_finished(output, quiet=choices.quiet)
-        retry = RetryPolicy(max_rate_limit_wait=max_wait)
-        async with connection.client(concurrency=concurrency, retry=retry) as segments:
+        if output is None:
+            choices.check_lines()
+        format_ = "ndjson" if output is None else format_of(destination_path(output), choices.format)
+        options = choices.to_options(format_, concurrency=concurrency, max_wait=max_wait)
+        how = {"quiet": choices.quiet, "verbose": choices.verbose}
+        async with connection.client(concurrency=concurrency, retry=options.retry) as segments:
             if output is None:
-                return await to_lines(segments, choices)
+                return await to_lines(segments, options, **how)
             try:
-                return await to_file(segments, output, choices)
+                return await to_file(segments, output, options, **how)
             except ResumeError:
                 refused = True
                 raise

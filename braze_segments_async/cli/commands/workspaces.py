@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from braze_segments_async._settings import RetryPolicy
 from braze_segments_async._support import file_errors, sibling
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.progress import ProgressTracker, log_prefix, pluralize, print_err, watching
@@ -21,13 +19,14 @@ from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.export import ResumeError
 from braze_segments_async.export._destination import journal_of
-from braze_segments_async.workspaces import ExportOptions, export_workspaces, read_workspaces
+from braze_segments_async.workspaces import export_workspaces, read_workspaces
 
 from .export import PARTIAL
 from .export_one import RESUME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from pathlib import Path
 
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async.cli.arguments import Connection, ExportArguments, WorkspacesArguments
@@ -57,18 +56,7 @@ def run_workspaces(
     async def export() -> int:
         nonlocal configs
         file, output = _checked(many, choices, connection)
-        options = ExportOptions(
-            format=choices.format or "ndjson",
-            consistency=choices.consistency,
-            concurrency=concurrency,
-            resume=choices.resume,
-            resume_within=choices.resume_seconds(),
-            overwrite=choices.overwrite,
-            allow_partial=choices.allow_partial,
-            csv_safe=choices.csv_safe,
-            sizes=choices.sizes,
-            retry=RetryPolicy(max_rate_limit_wait=max_wait),
-        )
+        options = choices.to_options("ndjson", concurrency=concurrency, max_wait=max_wait)
         configs = read_workspaces(file, output=output, options=options)
         with file_errors(output):
             output.mkdir(exist_ok=True)
@@ -91,12 +79,12 @@ def _checked(
         if getattr(connection, option.name) != option.default:
             name = option.name.replace("_", "-")
             raise ConfigError(f"--workspaces names endpoints and keys in its file: leave --{name} out")
-    if choices.output is None or choices.output == Path("-"):
+    if choices.file is None:
         raise ConfigError("--workspaces writes a file for each: name the directory of them with --output")
-    if choices.output.exists() and not choices.output.is_dir():
-        shown = escape_control(str(choices.output))
+    if choices.file.exists() and not choices.file.is_dir():
+        shown = escape_control(str(choices.file))
         raise ConfigError(f"{shown} is a file; with --workspaces, --output is the directory of the files")
-    return many.workspaces, choices.output
+    return many.workspaces, choices.file
 
 
 async def _results(
