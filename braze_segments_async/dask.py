@@ -23,7 +23,7 @@ from ._arguments import check_base_url, check_callback
 from ._support import cancel_and_wait, create_task, file_errors
 from ._text import escape_control
 from .errors import BrazeError, ConfigError, ExportError
-from .export._destination import locked_destination, resolved
+from .export import destination_path, locked_destination
 from .workspaces import WorkspaceResult, export_workspace
 from .workspaces._config import load_api_keys
 from .workspaces._run import gather_or_cancel
@@ -182,7 +182,7 @@ def _admit(config: WorkspaceConfig) -> None:
     if options.resume and not options.overwrite and config.finished:
         return
     with file_errors(path):
-        path = resolved(path)  # a journal is beside what a link leads to
+        path = destination_path(path)  # a journal is beside what a link leads to
         with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:
             if not options.resume:
                 target.journal.unlink(missing_ok=True)

@@ -206,7 +206,7 @@ class ExportArguments:
         """
         # Imported here: --help needs none of them.
         from braze_segments_async._settings import RetryPolicy  # noqa: PLC0415
-        from braze_segments_async.export._options import RESUME_WITHIN, ExportOptions, parse_duration  # noqa: PLC0415
+        from braze_segments_async.export import RESUME_WITHIN, ExportOptions, parse_duration  # noqa: PLC0415
 
         within = self.resume_within
         return ExportOptions(

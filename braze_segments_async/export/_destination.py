@@ -25,7 +25,7 @@ __all__ = [
     "Target",
     "count_failures",
     "failures_of",
-    "finished",
+    "is_finished",
     "journal_of",
     "locked_destination",
     "resolved",
@@ -145,7 +145,7 @@ def failures_of(path: Path) -> Path:
     return sibling(path, ".failures.ndjson")
 
 
-def finished(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
     """Return whether the file is there, and no later export to it was interrupted.
 
     Raises:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from contextlib import aclosing
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from braze_segments_async._arguments import check_callback
+from braze_segments_async._support import file_errors, run_in_thread
 from braze_segments_async.errors import ConfigError
 
 from ._destination import locked_destination, resolved
-from ._formats import check_path
+from ._formats import check_path, write_rows
+from ._journal import Journal
+from ._journal_header import Header
 from ._options import RESUME_WITHIN, ExportOptions, format_of
+from ._results import ExportResult, IncompleteExportError
 from ._run import ExportRun
 
 if TYPE_CHECKING:
@@ -19,10 +29,15 @@ if TYPE_CHECKING:
 
     from braze_segments_async._arguments import Consistency, Format
     from braze_segments_async._client import BrazeSegments
+    from braze_segments_async._models import SegmentFailure
+    from braze_segments_async._support import CancelToken
 
-    from ._results import ExportProgress, ExportResult
+    from ._destination import Target
+    from ._results import ExportProgress
 
 __all__ = ["destination_path", "export_segments", "export_to_file"]
+
+_SYNC_EVERY = 10.0  # seconds
 
 
 async def export_segments(
@@ -90,7 +105,94 @@ async def export_to_file(
     check_path(options.format, path)
     check_callback("on_progress", on_progress)
     with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:
-        return await ExportRun(client, target, options, on_progress).run()
+        journal = Journal(
+            target.journal,
+            Header(
+                workspace=urlsplit(client.base_url).hostname or "",
+                format=options.format,
+                csv_safe=options.csv_safe,
+                sizes=options.sizes,
+                sizes_until=datetime.now(UTC).replace(microsecond=0),
+            ),
+        )
+        try:
+            return await _export(client, target, options, journal, on_progress)
+        finally:
+            journal.close()
+
+
+async def _export(
+    client: BrazeSegments,
+    target: Target,
+    options: ExportOptions,
+    journal: Journal,
+    on_progress: Callable[[ExportProgress], object] | None,
+) -> ExportResult:
+    """Fetch into the journal what it lacks, then write the file from it."""
+    began = time.monotonic()
+    with file_errors(journal.path):
+        await run_in_thread(
+            partial(
+                journal.open,
+                resume=options.resume,
+                resume_within=options.resume_within,
+                overwrite=options.overwrite,
+            )
+        )
+    run = ExportRun(
+        client, options, journaled=journal.ids, sizes_until=journal.sizes_until, on_progress=on_progress
+    )
+    async with aclosing(run.rows()) as rows:
+        synced = time.monotonic()
+        async for details, line in rows:
+            with file_errors(journal.path):
+                journal.add(line, details.id, details.created_at)
+                if time.monotonic() - synced >= _SYNC_EVERY:
+                    await run_in_thread(lambda _: journal.sync())
+                    synced = time.monotonic()
+
+    def result() -> ExportResult:
+        return ExportResult(
+            path=target.path,
+            rows=run.done,
+            failures=tuple(run.failures),
+            archived=run.archived,
+            recovered=run.listing.recovered,
+            resumed=run.listing.resumed,
+            pages=run.listing.pages,
+            elapsed=time.monotonic() - began,
+        )
+
+    def write(stop: CancelToken) -> None:
+        lines = stop.iter_until_cancelled(journal.rows(without=run.listing.not_listed))
+        how = {"sizes": options.sizes is not None, "csv_safe": options.csv_safe}
+        target.put(lambda path: write_rows(path, lines, options.format, **how), map(_to_line, run.failures))
+
+    if run.failures and not options.allow_partial:
+        raise _incomplete(result(), run.listing.listed)
+    journal.close()  # the thread opens the file again to read it, and removes it at the end
+    await run_in_thread(write)
+    run.report(final=True)
+    return result()
+
+
+def _incomplete(result: ExportResult, listed: int) -> IncompleteExportError:
+    error = IncompleteExportError(
+        f"{len(result.failures):,} of {listed:,} segments could not be fetched, the first one: "
+        f"{result.failures[0].error}; resume=True tries them again, and with allow_partial=True the file is "
+        "written without them"
+    )
+    error.result = result
+    return error
+
+
+def _to_line(failure: SegmentFailure) -> bytes:
+    value = {
+        "segment_id": failure.segment_id,
+        "error": type(failure.error).__name__,
+        "message": str(failure.error),
+    }
+    return (json.dumps(value) + "\n").encode()
 
 
 def destination_path(destination: object) -> Path:

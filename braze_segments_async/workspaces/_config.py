@@ -15,8 +15,7 @@ from braze_segments_async._api_keys import read_key
 from braze_segments_async._arguments import check_base_url
 from braze_segments_async._text import Secret
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import ExportOptions
-from braze_segments_async.export._destination import finished
+from braze_segments_async.export import ExportOptions, is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +76,7 @@ class WorkspaceConfig:
     @property
     def finished(self) -> bool:
         """Whether the file is there, and no later export to it was interrupted."""
-        return finished(self.path)
+        return is_finished(self.path)
 
     def read_key(self) -> Secret:
         """The key, from the environment or the disk of the process that asks for it.

@@ -15,8 +15,7 @@ from braze_segments_async._arguments import check_base_url
 from braze_segments_async._instances import Instance
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import ExportOptions
-from braze_segments_async.export._options import parse_duration
+from braze_segments_async.export import ExportOptions, parse_duration
 
 from ._config import WorkspaceConfig, check_distinct
 

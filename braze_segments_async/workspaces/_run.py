@@ -10,9 +10,7 @@ from braze_segments_async._arguments import check_callback
 from braze_segments_async._client import BrazeSegments
 from braze_segments_async._support import cancel_and_wait, create_task
 from braze_segments_async.errors import BrazeError
-from braze_segments_async.export import ExportProgress
-from braze_segments_async.export._destination import count_failures
-from braze_segments_async.export._export import export_to_file
+from braze_segments_async.export import ExportProgress, count_failures, export_to_file
 
 from ._config import load_api_keys
 from ._results import WorkspaceResult

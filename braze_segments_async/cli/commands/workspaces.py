@@ -17,12 +17,10 @@ from braze_segments_async.cli.rendering import result_json, results_table
 from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run, to_cli_names
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import ResumeError
-from braze_segments_async.export._destination import journal_of
+from braze_segments_async.export import ResumeError, journal_of
 from braze_segments_async.workspaces import export_workspaces, read_workspaces
 
-from .export import PARTIAL
-from .export_one import RESUME
+from .export import PARTIAL, RESUME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
