@@ -38,6 +38,7 @@ __all__ = ["export_on_cluster"]
 
 _CONNECT = 10.0  # seconds
 _LOOK_EVERY = 0.5
+_RESUME = {"resume=True": "continues from there"}
 
 
 async def export_on_cluster(
@@ -134,9 +135,9 @@ async def _submitted(client: Any, config: WorkspaceConfig) -> WorkspaceResult:
 def _explained(error: Exception) -> ExportError:
     if isinstance(error, _distributed().KilledWorker):
         died = error.allowed_failures + 1
-        return ExportError(f"{died} workers died while they exported it; resume=True goes on from there")
+        return ExportError(f"{died} workers died while they exported it", remedy=_RESUME)
     if isinstance(error, CancelledError):
-        return ExportError("the dask scheduler is gone, or has dropped it; resume=True goes on from there")
+        return ExportError("the dask scheduler has stopped, or has dropped the export", remedy=_RESUME)
     problem = escape_control(f"{type(error).__name__}: {error}")
     return ExportError(f"no worker could run it, does each have the same version of this package? {problem}")
 

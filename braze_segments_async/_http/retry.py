@@ -220,7 +220,8 @@ class Retrier:
         if told is not None:
             self._rate_limiter.pause(told, "429", error.resets_at)
             if told > self._policy.max_rate_limit_wait:
-                error.reason = too_long(told, error.resets_at, self._policy.max_rate_limit_wait)
+                max_wait = self._policy.max_rate_limit_wait
+                error.reason, error.remedy = too_long(told, error.resets_at, max_wait)
         if wait is None or not self._spend_budget(retries, error, cost):
             return False
         self._notify(retries, error, wait)

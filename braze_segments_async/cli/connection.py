@@ -24,7 +24,7 @@ from .commands.export import PARTIAL
 from .ids import ids_from
 from .progress import local_time, pluralize, print_err
 from .rendering import SegmentTable, chart, details_text, report_json, report_text, segment_json
-from .runner import run, usage_error
+from .runner import OPTIONS, run, usage_error
 from .stdio import in_terminal, json_to_stdout, to_stdout
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run_for(arguments: tuple[str, ...], work: Callable[[list[str]], Coroutine[An
         # Before the event loop starts, which would keep Ctrl-C from a read that waits.
         ids = ids_from(arguments)
     except ConfigError as error:
-        return usage_error(str(error))
+        return usage_error(error.message(OPTIONS))
     return run(work(ids))
 
 

@@ -93,13 +93,13 @@ def locked_destination(path: Path, *, resume: bool, overwrite: bool) -> Iterator
             begun = check_regular(journal_of(path))
         if begun and not (resume or overwrite):
             raise ConfigError(
-                f"an earlier export to {shown} was interrupted: resume=True continues it, "
-                "overwrite=True starts afresh"
+                f"an earlier export to {shown} was interrupted",
+                remedy={"resume=True": "continues it", "overwrite=True": "starts afresh"},
             )
         # A journal was begun with leave to write here: what has appeared is what that run finished.
         replace = overwrite or begun
         if os.path.lexists(path) and not replace:
-            raise ConfigError(f"{shown} exists; name a new file, or overwrite=True replaces it")
+            raise ConfigError(f"{shown} exists: name a new file", remedy={"overwrite=True": "replaces it"})
         _tidy(path)
         yield Target(path, replace)
 

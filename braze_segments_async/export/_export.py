@@ -179,8 +179,8 @@ async def _export(
 def _incomplete(result: ExportResult, listed: int) -> IncompleteExportError:
     error = IncompleteExportError(
         f"{len(result.failures):,} of {listed:,} segments could not be fetched, the first one: "
-        f"{result.failures[0].error}; resume=True tries them again, and with allow_partial=True the file is "
-        "written without them"
+        f"{result.failures[0].error}",
+        remedy={"resume=True": "tries them again", "allow_partial=True": "writes the file without them"},
     )
     error.result = result
     return error
@@ -202,8 +202,8 @@ def destination_path(destination: object) -> Path:
         ConfigError: The argument is no path, or names no file.
     """
     if not isinstance(destination, str | os.PathLike):
-        raise ConfigError(f"destination must be a path, got a {type(destination).__name__}")
+        raise ConfigError(f"must be a path, got a {type(destination).__name__}", argument="destination")
     path = Path(destination)
     if not path.name or "\0" in str(path):
-        raise ConfigError("destination must name a file")
+        raise ConfigError("must name a file", argument="destination")
     return resolved(path)

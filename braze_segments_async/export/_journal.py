@@ -115,13 +115,19 @@ class Journal:
             written = status.st_mtime if problem else self._written
             if status.st_ctime - status.st_mtime > _CLOCK_TOLERANCE:
                 written = min(written, status.st_mtime)
-            if too_old := _too_old(now - written, resume_within):
-                if overwrite:
-                    logger.info("%s is not resumed: %s", escape_control(str(self.path)), too_old)
-                    return False
-                problem = problem or f"{too_old}; overwrite=True starts afresh"
-            if problem:
-                raise ResumeError(f"cannot resume from {escape_control(str(self.path))}: {problem}")
+            too_old = _too_old(now - written, resume_within)
+            if too_old and overwrite:
+                logger.info("%s is not resumed: %s", escape_control(str(self.path)), too_old)
+                return False
+            if problem or too_old:
+                remedy = {}
+                if now - written > resume_within and not problem:
+                    remedy["resume_within"] = f"({show_duration(resume_within)}) can be longer"
+                # With `resume` too, `overwrite` discards only what is too old.
+                remedy["overwrite=True"] = "starts afresh" if too_old else "without resume starts afresh"
+                problem = problem or too_old
+                reason = f"cannot resume from {escape_control(str(self.path))}: {problem}"
+                raise ResumeError(reason, remedy=remedy)
             # The pauses add up: rows of different nights must not meet, however many runs are in between.
             self._paused = max(0.0, now - self._written)
             os.ftruncate(descriptor, self._end)
@@ -151,10 +157,7 @@ class Journal:
                 problem = str(error)
             else:
                 return ""
-        return (
-            f"{problem}; resume with what it was begun with, or start anew with overwrite=True, and without "
-            "resume=True"
-        )
+        return f"{problem}; resume with the options it was begun with"
 
     def add(self, line: bytes, segment_id: str, created_at: datetime | None) -> None:
         """Put a finished row in.
@@ -249,11 +252,11 @@ def _verify(line: bytes, before: int) -> int:
 
 def _too_old(paused: float, resume_within: float) -> str:
     """Return why a journal must not be resumed after a pause of so many seconds; nothing if it may."""
-    age, limit = show_duration(abs(paused)), show_duration(resume_within)
+    age = show_duration(abs(paused))
     if paused < -_CLOCK_TOLERANCE:
         return f"a clock was wrong: its last row was written {age} in the future, so its age is not known"
     if paused > resume_within:
-        return f"it was interrupted for {age}, longer than resume_within ({limit}), and its details are old"
+        return f"it was interrupted for {age}, and its details are old"
     return ""
 
 

@@ -65,7 +65,7 @@ class ListingTracker:
         """
         walking = create_task(self._walk())
         # A callback, not a `finally` in the task: a task that is cancelled before its first step runs none,
-        # and the loop below would wait for ever. `None` is the last item: the task puts no page after its end.
+        # and the loop below would wait for ever. `None` is the last item: a finished task puts no page.
         walking.add_done_callback(lambda _: self._queue.put_nowait(None))
         try:
             while (found := await self._queue.get()) is not None:
@@ -91,7 +91,8 @@ class ListingTracker:
         if not self.ended or accounted != self.listed:
             raise ExportError(
                 f"the export ended early: {accounted:,} of at least {self.listed:,} segments were fetched or "
-                "have failed; resume=True fetches the others"
+                "have failed",
+                remedy={"resume=True": "fetches the others"},
             )
 
     async def _walk(self) -> None:

@@ -86,7 +86,7 @@ class ExportOptions:
             check_integer("sizes", self.sizes, at_least=1)
         check_retry(self.retry)
         if self.csv_safe and self.format != "csv":
-            raise ConfigError(f"csv_safe is for CSV, and this export is {self.format}")
+            raise ConfigError(f"is for CSV, and this export is {self.format}", argument="csv_safe")
         check_library(self.format)
 
 
@@ -102,7 +102,8 @@ def format_of(path: Path, chosen: Format | None = None) -> Format:
     if suffix not in _SUFFIXES:
         known = ", ".join(_SUFFIXES)
         raise ConfigError(
-            f"{escape_control(path.name)!r}: the suffix names no format; use one of {known}, or format="
+            f"{escape_control(path.name)!r}: the suffix names no format; use one of {known}",
+            remedy={"format=": "chooses a format for any suffix"},
         )
     return _SUFFIXES[suffix]
 
@@ -119,5 +120,6 @@ def parse_duration(name: str, text: str) -> float:
     """
     parts = _DURATION.fullmatch(text)
     if parts is None:
-        raise ConfigError(f"{name} must be a number of seconds, or a number with s, m, h or d, such as 12h")
+        problem = "must be a number of seconds, or a number with s, m, h or d, such as 12h"
+        raise ConfigError(problem, argument=name)
     return float(parts[1]) * _UNITS[parts[2]]

@@ -64,7 +64,7 @@ def _about(place: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error.reason}") from None
+        raise ConfigError(f"{place}: {error}") from None
 
 
 def _tables(path: Path, shown: str) -> list[dict[str, Any]]:

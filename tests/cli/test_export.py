@@ -59,7 +59,7 @@ async def test_output_is_a_whole_new_file(tmp_path: Path) -> None:
         asked = len(sandbox.requests)
         code, _, err = await ran(sandbox, "export", "--output", str(target))
         assert code == 2
-        assert err == f"braze-segments: {target} exists; name a new file, or --overwrite replaces it\n"
+        assert err == f"braze-segments: {target} exists: name a new file; --overwrite replaces it\n"
         assert len(sandbox.requests) == asked
         assert target.read_bytes() == whole
 
@@ -154,7 +154,7 @@ async def test_rate_limited_beyond_the_wait_exits_4(tmp_path: Path) -> None:
         )
         code, _, err = await ran(sandbox, "export", "-o", str(tmp_path / "x.ndjson"), "--max-wait", "60")
     assert code == 4
-    assert "longer than --max-wait (60 s)" in err
+    assert "; --max-wait (60 s) can be longer" in err
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ async def test_an_existing_file_is_refused(
     else:
         target.write_text("precious")
     for options in ({}, {"resume": True}):
-        await refused(sandbox, client, target, ConfigError, "exists; .* overwrite=True", **options)
+        await refused(sandbox, client, target, ConfigError, "exists: .* overwrite=True", **options)
 
     def precious(_: LoggedRequest) -> None:
         assert dangling or target.read_text() == "precious"
@@ -135,7 +135,9 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced(
         target.write_text("precious")
 
     sandbox.inject(appear, endpoint="details", ordinals=9)
-    with pytest.raises(ExportError, match=r"has appeared meanwhile; .* resume=True replaces"):
+    with pytest.raises(
+        ExportError, match=r"created by somebody else during the export; resume=True replaces"
+    ):
         await export_segments(client, target)
     assert target.read_text() == "precious"
     assert names_in(target) == {target.name, f"{target.name}.journal"}
@@ -150,7 +152,7 @@ async def test_a_leftover_journal_is_refused(sandbox: Sandbox, client: BrazeSegm
         client,
         target,
         ConfigError,
-        "was interrupted: resume=True continues it, overwrite=True starts afresh",
+        "was interrupted; resume=True continues it, overwrite=True starts afresh",
     )
     result = await export_segments(client, target, overwrite=True)
     assert (result.rows, result.resumed) == (250, 0)
@@ -229,7 +231,7 @@ async def test_a_foreign_journal_is_refused(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"format": "csv"}, "format was ndjson, is now csv; resume with what it was begun with"),
+        ({"format": "csv"}, "format was ndjson, is now csv; resume with the options it was begun with"),
         ({"format": "csv", "csv_safe": True}, "format was .*; csv_safe was False, is now True"),
         ({"sizes": 7}, "sizes was None, is now 7"),
     ],

@@ -119,7 +119,7 @@ def test_the_suffix_names_the_format(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a.json", "a.csv.gz", ".csv"])
 def test_an_unknown_suffix_is_refused(name: str) -> None:
     """The message lists those there are."""
-    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.db, or format="):
+    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.db; format= chooses"):
         format_of(Path(name))
     assert format_of(Path(name), "sqlite") == "sqlite"
 

@@ -11,7 +11,7 @@ from attrs import asdict
 
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.ids import standard_input
-from braze_segments_async.cli.runner import run, usage_error
+from braze_segments_async.cli.runner import OPTIONS, run, usage_error
 from braze_segments_async.cli.stdio import json_to_stdout, to_stdout
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.export._diff import compare, failed_segments, read_export, read_lines
@@ -38,7 +38,7 @@ def differences(old: Path, new: Path, *, json: bool) -> int:
             compare(_read(old), _read(new), failed_old=_failed(old), failed_new=_failed(new)),
         )
     except ConfigError as error:
-        return usage_error(str(error))
+        return usage_error(error.message(OPTIONS))
     return run(_show(changes, json=json))
 
 

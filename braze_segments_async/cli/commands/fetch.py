@@ -135,7 +135,7 @@ def run_users(connection: Connection, wanted: UsersArguments, *, max_wait: float
     try:
         wanted.check()
     except (ConfigError, ExportError) as error:
-        return usage_error(str(error), words)
+        return usage_error(error.message(words))
 
     async def work() -> None:
         retry = RetryPolicy(attempts=_ATTEMPTS, max_rate_limit_wait=max_wait)

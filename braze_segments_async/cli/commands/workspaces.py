@@ -14,7 +14,7 @@ from braze_segments_async._support import file_errors, sibling
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.progress import ProgressTracker, log_prefix, pluralize, print_err, watching
 from braze_segments_async.cli.rendering import result_json, results_table
-from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run, to_cli_names
+from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.export import ResumeError, journal_of
@@ -145,7 +145,7 @@ class Overview:
 def _problem(result: WorkspaceResult) -> str:
     """What is wrong, and what to do about it; nothing if all is well."""
     if result.error is not None:
-        return to_cli_names(str(result.error), _WORDS)
+        return result.error.message(_WORDS)
     if result.failures:
         listed = escape_control(str(sibling(result.path, ".failures.ndjson")))
         return f"{pluralize(result.failures, 'segment')} could not be had: see {listed}"
