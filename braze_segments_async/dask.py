@@ -23,7 +23,7 @@ from ._arguments import check_base_url, check_callback
 from ._support import cancel_and_wait, create_task, file_errors
 from ._text import escape_control
 from .errors import BrazeError, ConfigError, ExportError
-from .export._destination import locked_destination, resolved
+from .export import destination_path, locked_destination
 from .workspaces import WorkspaceResult, export_workspace
 from .workspaces._config import load_api_keys
 from .workspaces._run import gather_or_cancel
@@ -38,6 +38,7 @@ __all__ = ["export_on_cluster"]
 
 _CONNECT = 10.0  # seconds
 _LOOK_EVERY = 0.5
+_RESUME = {"resume=True": "continues from there"}
 
 
 async def export_on_cluster(
@@ -134,9 +135,9 @@ async def _submitted(client: Any, config: WorkspaceConfig) -> WorkspaceResult:
 def _explained(error: Exception) -> ExportError:
     if isinstance(error, _distributed().KilledWorker):
         died = error.allowed_failures + 1
-        return ExportError(f"{died} workers died while they exported it; resume=True goes on from there")
+        return ExportError(f"{died} workers died while they exported it", remedy=_RESUME)
     if isinstance(error, CancelledError):
-        return ExportError("the dask scheduler is gone, or has dropped it; resume=True goes on from there")
+        return ExportError("the dask scheduler has stopped, or has dropped the export", remedy=_RESUME)
     problem = escape_control(f"{type(error).__name__}: {error}")
     return ExportError(f"no worker could run it, does each have the same version of this package? {problem}")
 
@@ -182,7 +183,7 @@ def _admit(config: WorkspaceConfig) -> None:
     if options.resume and not options.overwrite and config.finished:
         return
     with file_errors(path):
-        path = resolved(path)  # a journal is beside what a link leads to
+        path = destination_path(path)  # a journal is beside what a link leads to
         with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:
             if not options.resume:
                 target.journal.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from ._text import escape_control
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from ._rate_limit import RateLimit
@@ -62,7 +63,10 @@ class BrazeError(Exception):
     """The root: catch this to catch everything the library raises.
 
     Attributes:
-        reason: what went wrong and what to do about it; `str(error)` puts the request in front.
+        reason: what went wrong; `str(error)` puts the request or the argument in front, and the remedy at
+            the end.
+        argument: the wrong argument, with which the message begins; `None` if there is none.
+        remedy: arguments and calls that help, such as `resume=True`, each with what it does.
         endpoint: method and path, such as `"GET /segments/details"`; `None` if no request was concerned.
         segment_id: the segment the request was about, if any.
         page: the list page the request was about, if any.
@@ -73,9 +77,18 @@ class BrazeError(Exception):
 
     label: ClassVar[str] = ""
 
-    def __init__(self, reason: str = "", *, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        retryable: bool = False,
+        argument: str | None = None,
+        remedy: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.argument = argument
+        self.remedy = dict(remedy or {})
         self.retryable = retryable
         self.endpoint: str | None = None
         self.segment_id: str | None = None
@@ -90,6 +103,14 @@ class BrazeError(Exception):
 
     def __str__(self) -> str:
         """`GET /segments/details (segment_id=…): 403 after 1 attempt: the API key needs …`."""
+        return self.message({})
+
+    def message(self, names: Mapping[str, str]) -> str:
+        """Return the text of the error with other names for arguments, such as the options of a command.
+
+        Args:
+            names: the names by those of the library: of `argument`, and of the keys of `remedy`.
+        """
         place = ""
         if self.segment_id is not None:
             place = f" (segment_id={escape_control(self.segment_id)})"
@@ -99,7 +120,12 @@ class BrazeError(Exception):
         if self.attempts:
             what += f" after {self.attempts} attempt{'s' if self.attempts > 1 else ''}"
         request = f"{self.endpoint}{place}" if self.endpoint else ""
-        return ": ".join(part for part in (request, what.strip(), self.reason) if part)
+        reason = self.reason
+        if self.argument is not None:
+            reason = f"{names.get(self.argument, self.argument)} {reason}"
+        if self.remedy:
+            reason += "; " + ", ".join(f"{names.get(key, key)} {does}" for key, does in self.remedy.items())
+        return ": ".join(part for part in (request, what.strip(), reason) if part)
 
     def _what(self) -> str:
         return self.label
@@ -139,8 +165,15 @@ class StatusError(BrazeError):
         status: the HTTP status.
     """
 
-    def __init__(self, reason: str = "", *, status: int = 0, retryable: bool = False) -> None:
-        super().__init__(reason, retryable=retryable)
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        status: int = 0,
+        retryable: bool = False,
+        remedy: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason, retryable=retryable, remedy=remedy)
         self.status = status
 
     def _what(self) -> str:

@@ -129,8 +129,8 @@ def atomic_write(
             os.close(file)
         if not replace and os.path.lexists(path):
             raise ExportError(
-                f"{escape_control(str(path))} has appeared meanwhile; what is finished is in the journal, "
-                "and resume=True replaces the file"
+                f"{escape_control(str(path))} was created by somebody else during the export",
+                remedy={"resume=True": "replaces it"},
             )
         part.replace(path)
     finally:

@@ -258,8 +258,8 @@ class UsersExport:
             )
         return self._about(
             TimedOutError(
-                f"not ready within {timeout:g} s; the export goes on: wait again, or end it with "
-                "cancel_exports()"
+                f"not ready within {timeout:g} s; the export continues: wait again",
+                remedy={"cancel_exports()": "ends it"},
             )
         )
 

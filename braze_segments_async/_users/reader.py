@@ -128,7 +128,7 @@ def save_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
         if target.is_dir():
             raise ExportError(f"{shown} is a directory; name a file in it")
         if os.path.lexists(target) and not overwrite:
-            raise ConfigError(f"{shown} exists; name a new file, or overwrite=True replaces it")
+            raise ConfigError(f"{shown} exists: name a new file", remedy={"overwrite=True": "replaces it"})
         if not target.parent.is_dir():
             raise ExportError(f"cannot write {shown}: its directory is not there; make that first")
         if not os.access(target.parent, os.W_OK):
@@ -187,7 +187,8 @@ def write_users(file: IO[bytes], target: Path, longest: int, stop: CancelToken, 
                     out.write(chunk)
         if not replace and os.path.lexists(target):
             raise ExportError(
-                f"{escape_control(str(target))} has appeared meanwhile; overwrite=True replaces it"
+                f"{escape_control(str(target))} has appeared meanwhile",
+                remedy={"overwrite=True": "replaces it"},
             )
 
     # A name of its own: another process that saves to the same path must not get hold of half a file.

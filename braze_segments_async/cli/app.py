@@ -60,7 +60,7 @@ def export(
         from .commands.workspaces import run_workspaces  # noqa: PLC0415 - see above
 
         return run_workspaces(many, choices, connection, concurrency=concurrency, max_wait=max_wait)
-    from .commands.export_one import run_export  # noqa: PLC0415
+    from .commands.export import run_export  # noqa: PLC0415
 
     return run_export(choices, connection, concurrency=concurrency, max_wait=max_wait)
 
@@ -81,7 +81,7 @@ def serve(
         seed: Number that decides names, sizes and dates.
         latency: Seconds before each response.
     """
-    from .commands.export_one import run_sandbox  # noqa: PLC0415 - see above
+    from .commands.sandbox import run_sandbox  # noqa: PLC0415 - see above
 
     return run_sandbox(port=port, segments=segments, seed=seed, latency=latency)
 

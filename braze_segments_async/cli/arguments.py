@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator  # noqa: TC003 - cyclopts reads the a
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003
-from typing import TYPE_CHECKING, Annotated, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from braze_segments_async._api_keys import read_key, read_secret
+from braze_segments_async._arguments import Consistency, Format  # noqa: TC001
 from braze_segments_async._instances import Instance  # noqa: TC001 - cyclopts reads the annotations at run time
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
@@ -21,13 +22,12 @@ from braze_segments_async.errors import ConfigError
 if TYPE_CHECKING:
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._settings import ClientOptions
+    from braze_segments_async.export import ExportOptions
 
 __all__ = ["MAX_WAIT", "Connection", "ExportArguments", "MaxWait", "WorkspacesArguments", "parse_env"]
 
 MAX_WAIT = 3_900.0  # a window of an hour, and a little
 MaxWait = Annotated[float, Parameter(validator=Number(gte=0))]
-
-Format = Literal["ndjson", "csv", "parquet", "sqlite"]
 
 _SANDBOX_SEGMENTS = 250
 _BRAZE_LINE = re.compile(r"\s*(?:export\s+)?BRAZE_")
@@ -164,24 +164,24 @@ class WorkspacesArguments:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ExportArguments:
-    """What an export writes, and how.
+    """The options of an export; see `ExportOptions`, which checks them.
 
     Attributes:
         output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite or .db. Without it, or with -, lines go to
             standard output.
-        format: Whatever the suffix.
+        format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.
         resume_within: How old an interrupted export may be, such as 90s, 30m, 12h or 1d; 12h unless given. An
             older one is refused, or discarded with --overwrite.
         overwrite: Replace an existing file, in one step when the export is complete.
-        allow_partial: Write although some segments could not be had; a file beside it says which.
-        consistency: What to do about edits while the list is read. safe, unless given, reads each page twice;
-            strict walks both ways until both agree; fast reads once.
+        allow_partial: Write although some segments could not be fetched; a file beside it lists them.
+        consistency: How to handle edits while the list is read. safe, unless given, reads each page twice;
+            strict reads the list in both directions until both agree; fast reads it once.
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
-        csv_safe: Put an apostrophe before what a spreadsheet would take for a formula.
-        quiet: No progress and no summary; errors are still told.
-        verbose: Tell of each retry and pause, too.
+        csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        quiet: Print no progress and no summary, only errors.
+        verbose: Print each retry and each pause, too.
     """
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None
@@ -190,29 +190,51 @@ class ExportArguments:
     resume_within: str | None = None
     overwrite: bool = False
     allow_partial: bool = False
-    consistency: Literal["safe", "strict", "fast"] = "safe"
-    sizes: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    consistency: Consistency = "safe"
+    sizes: int | None = None
     csv_safe: bool = False
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 
-    def resume_seconds(self) -> float:
-        """Return `resume_within` in seconds.
+    @property
+    def file(self) -> Path | None:
+        """The file; `None` for standard output."""
+        return None if self.output is None or str(self.output) == "-" else self.output
+
+    def to_options(self, default_format: Format, *, concurrency: int, max_wait: float) -> ExportOptions:
+        """Return the options for the library.
+
+        Args:
+            default_format: The format if `--format` is not given.
+            concurrency: Maximum number of requests in flight.
+            max_wait: Maximum number of seconds to wait for the rate limit.
 
         Raises:
-            ConfigError: it is not a duration.
+            ConfigError: An option is wrong, or a package is missing that the format needs.
         """
-        from braze_segments_async.export._durations import RESUME_WITHIN, parse_duration  # noqa: PLC0415 - see above
+        # Imported here: --help needs none of them.
+        from braze_segments_async._settings import RetryPolicy  # noqa: PLC0415
+        from braze_segments_async.export import RESUME_WITHIN, ExportOptions, parse_duration  # noqa: PLC0415
 
-        if self.resume_within is None:
-            return RESUME_WITHIN
-        return parse_duration("--resume-within", self.resume_within)
+        within = self.resume_within
+        return ExportOptions(
+            format=self.format or default_format,
+            consistency=self.consistency,
+            concurrency=concurrency,
+            resume=self.resume,
+            resume_within=RESUME_WITHIN if within is None else parse_duration("--resume-within", within),
+            overwrite=self.overwrite,
+            allow_partial=self.allow_partial,
+            csv_safe=self.csv_safe,
+            sizes=self.sizes,
+            retry=RetryPolicy(max_rate_limit_wait=max_wait),
+        )
 
     def check_lines(self) -> None:
-        """Refuse what standard output cannot be.
+        """Refuse options that need a file.
 
         Raises:
-            ConfigError: an option that needs a file.
+            ConfigError: Standard output cannot be written so.
         """
         if self.format in {"parquet", "sqlite"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
@@ -220,5 +242,3 @@ class ExportArguments:
             if getattr(self, option):
                 name = option.replace("_", "-")
                 raise ConfigError(f"--{name} needs a file: name it with --output")
-        if self.csv_safe and self.format != "csv":
-            raise ConfigError("--csv-safe is for --format csv")

@@ -21,7 +21,7 @@ from braze_segments_async.errors import (
 )
 
 from .progress import print_err
-from .runner import run, usage_error
+from .runner import OPTIONS, run, usage_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -44,7 +44,7 @@ def run_for_ids(arguments: tuple[str, ...], work: Callable[[list[str]], Coroutin
         # Before the event loop starts, which would keep Ctrl-C from a read that waits.
         ids = _ids_from(arguments)
     except ConfigError as error:
-        return usage_error(str(error))
+        return usage_error(error.message(OPTIONS))
     return run(work(ids))
 
 

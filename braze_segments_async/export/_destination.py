@@ -25,7 +25,7 @@ __all__ = [
     "Target",
     "count_failures",
     "failures_of",
-    "finished",
+    "is_finished",
     "journal_of",
     "locked_destination",
     "resolved",
@@ -93,13 +93,13 @@ def locked_destination(path: Path, *, resume: bool, overwrite: bool) -> Iterator
             begun = check_regular(journal_of(path))
         if begun and not (resume or overwrite):
             raise ConfigError(
-                f"an earlier export to {shown} was interrupted: resume=True continues it, "
-                "overwrite=True starts afresh"
+                f"an earlier export to {shown} was interrupted",
+                remedy={"resume=True": "continues it", "overwrite=True": "starts afresh"},
             )
         # A journal was begun with leave to write here: what has appeared is what that run finished.
         replace = overwrite or begun
         if os.path.lexists(path) and not replace:
-            raise ConfigError(f"{shown} exists; name a new file, or overwrite=True replaces it")
+            raise ConfigError(f"{shown} exists: name a new file", remedy={"overwrite=True": "replaces it"})
         _tidy(path)
         yield Target(path, replace)
 
@@ -145,7 +145,7 @@ def failures_of(path: Path) -> Path:
     return sibling(path, ".failures.ndjson")
 
 
-def finished(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
     """Return whether the file is there, and no later export to it was interrupted.
 
     Raises:

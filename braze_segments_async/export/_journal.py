@@ -15,7 +15,6 @@ from braze_segments_async._support import create_private, open_regular
 from braze_segments_async._text import escape_control, logger
 from braze_segments_async.errors import ExportError
 
-from ._durations import show_duration
 from ._results import ResumeError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._journal_header import Header
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "show_duration"]
 
 _LONGEST_HEADER = 4_096  # bytes: a foreign file need not have lines
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -116,13 +115,19 @@ class Journal:
             written = status.st_mtime if problem else self._written
             if status.st_ctime - status.st_mtime > _CLOCK_TOLERANCE:
                 written = min(written, status.st_mtime)
-            if too_old := _too_old(now - written, resume_within):
-                if overwrite:
-                    logger.info("%s is not resumed: %s", escape_control(str(self.path)), too_old)
-                    return False
-                problem = problem or f"{too_old}; overwrite=True starts afresh"
-            if problem:
-                raise ResumeError(f"cannot resume from {escape_control(str(self.path))}: {problem}")
+            too_old = _too_old(now - written, resume_within)
+            if too_old and overwrite:
+                logger.info("%s is not resumed: %s", escape_control(str(self.path)), too_old)
+                return False
+            if problem or too_old:
+                remedy = {}
+                if now - written > resume_within and not problem:
+                    remedy["resume_within"] = f"({show_duration(resume_within)}) can be longer"
+                # With `resume` too, `overwrite` discards only what is too old.
+                remedy["overwrite=True"] = "starts afresh" if too_old else "without resume starts afresh"
+                problem = problem or too_old
+                reason = f"cannot resume from {escape_control(str(self.path))}: {problem}"
+                raise ResumeError(reason, remedy=remedy)
             # The pauses add up: rows of different nights must not meet, however many runs are in between.
             self._paused = max(0.0, now - self._written)
             os.ftruncate(descriptor, self._end)
@@ -152,10 +157,7 @@ class Journal:
                 problem = str(error)
             else:
                 return ""
-        return (
-            f"{problem}; resume with what it was begun with, or start anew with overwrite=True, and without "
-            "resume=True"
-        )
+        return f"{problem}; resume with the options it was begun with"
 
     def add(self, line: bytes, segment_id: str, created_at: datetime | None) -> None:
         """Put a finished row in.
@@ -250,12 +252,20 @@ def _verify(line: bytes, before: int) -> int:
 
 def _too_old(paused: float, resume_within: float) -> str:
     """Return why a journal must not be resumed after a pause of so many seconds; nothing if it may."""
-    age, limit = show_duration(abs(paused)), show_duration(resume_within)
+    age = show_duration(abs(paused))
     if paused < -_CLOCK_TOLERANCE:
         return f"a clock was wrong: its last row was written {age} in the future, so its age is not known"
     if paused > resume_within:
-        return f"it was interrupted for {age}, longer than resume_within ({limit}), and its details are old"
+        return f"it was interrupted for {age}, and its details are old"
     return ""
+
+
+def show_duration(seconds: float) -> str:
+    """Return a duration in the largest unit that gives at least two of it."""
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}".replace(".0 ", " ")
+    return f"{seconds:,.1f} seconds".replace(".0 ", " ")
 
 
 def _parse(line: bytes) -> tuple[str, datetime | None]:

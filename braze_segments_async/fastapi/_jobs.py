@@ -13,9 +13,8 @@ from braze_segments_async._client import BrazeSegments
 from braze_segments_async._support import create_task
 from braze_segments_async._text import logger
 from braze_segments_async.errors import BrazeError, ClosedError, ExportError
-from braze_segments_async.export import ExportProgress, export_segments
+from braze_segments_async.export import ExportOptions, ExportProgress, export_segments
 from braze_segments_async.export._formats.ndjson import replace_surrogates
-from braze_segments_async.export._options import FileFormat
 
 from ._errors import public_text
 from ._schemas import Export, ExportRequest
@@ -62,7 +61,7 @@ class ExportJobs:
             ClosedError: The server is being stopped.
             ExportError: The directory or the database cannot be written to.
         """
-        FileFormat(**request.model_dump(include={"format", "csv_safe", "sizes"})).check()
+        ExportOptions(format=request.format, csv_safe=request.csv_safe, sizes=request.sizes)  # checked here
         lock = await self._lock()
         if isinstance(lock, Export):
             return lock, False

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 from braze_segments_async import _models as models
 from braze_segments_async._arguments import Consistency
 from braze_segments_async.export import Format
-from braze_segments_async.export._durations import RESUME_WITHIN
+from braze_segments_async.export._options import RESUME_WITHIN
 
 __all__ = [
     "Days",

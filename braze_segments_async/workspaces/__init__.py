@@ -9,7 +9,9 @@ What stands for a workspace here says where its key is, and never holds it: it m
 to another machine, as `braze_segments_async.dask` does.
 """
 
-from ._config import ExportOptions, WorkspaceConfig
+from braze_segments_async.export import ExportOptions
+
+from ._config import WorkspaceConfig
 from ._file import read_workspaces
 from ._results import Outcome, WorkspaceResult
 from ._run import export_workspace, export_workspaces

@@ -12,72 +12,20 @@ from attrs import field, frozen
 from attrs.converters import optional
 
 from braze_segments_async._api_keys import read_key
-from braze_segments_async._arguments import (
-    CONSISTENCIES,
-    check_base_url,
-    check_choice,
-    check_integer,
-    check_seconds,
-)
-from braze_segments_async._settings import RetryPolicy, check_retry
+from braze_segments_async._arguments import check_base_url
 from braze_segments_async._text import Secret
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import FORMATS
-from braze_segments_async.export._destination import finished
-from braze_segments_async.export._durations import RESUME_WITHIN
-from braze_segments_async.export._options import FileFormat
+from braze_segments_async.export import ExportOptions, is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from braze_segments_async._arguments import Consistency
-    from braze_segments_async.export import Format
-
-__all__ = ["ExportOptions", "WorkspaceConfig", "check_distinct", "load_api_keys"]
+__all__ = ["WorkspaceConfig", "check_distinct", "load_api_keys"]
 
 # A file name on every system, and nothing to a shell. Without dots, no file is beside the file of another.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])", re.IGNORECASE)  # with any suffix, too
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # and never a key: Braze writes those in small letters
-
-
-@frozen(kw_only=True)
-class ExportOptions:
-    """What the export of a workspace writes, and how.
-
-    Attributes:
-        format: see `export_segments`, as for all that is not named here.
-        concurrency: requests in flight at once, at most, to each workspace.
-        resume: continue from the journal of an interrupted export, if there is one. A file that has none is
-            finished, and left alone unless `overwrite` is given too.
-        resume_within: seconds within which a journal may be resumed; with `overwrite` too, an older one is
-            discarded, so that `resume` and `overwrite` together are right for a job that runs every night.
-        retry: when and how often a failed request is repeated, and how long to wait for the rate limit.
-
-    Raises:
-        ConfigError: an argument is wrong, or a package is missing that the format needs.
-    """
-
-    format: Format = "ndjson"
-    consistency: Consistency = "safe"
-    concurrency: int = 16
-    resume: bool = False
-    resume_within: float = RESUME_WITHIN
-    overwrite: bool = False
-    allow_partial: bool = False
-    csv_safe: bool = False
-    sizes: int | None = None
-    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 - frozen
-
-    def __attrs_post_init__(self) -> None:
-        check_choice("format", self.format, FORMATS)
-        check_choice("consistency", self.consistency, CONSISTENCIES)
-        check_integer("concurrency", self.concurrency, at_least=1)
-        check_seconds("resume_within", self.resume_within)
-        if self.sizes is not None:
-            check_integer("sizes", self.sizes, at_least=1)
-        check_retry(self.retry)
-        FileFormat(format=self.format, csv_safe=self.csv_safe, sizes=self.sizes).check()
 
 
 def _variable(name: str | None) -> str | None:
@@ -106,7 +54,7 @@ class WorkspaceConfig:
     path: Path = field(converter=Path)
     api_key_env: str | None = field(default=None, converter=_variable)
     api_key_file: Path | None = field(default=None, converter=optional(Path))
-    options: ExportOptions = ExportOptions()
+    options: ExportOptions = ExportOptions()  # noqa: RUF009 - frozen
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -128,7 +76,7 @@ class WorkspaceConfig:
     @property
     def finished(self) -> bool:
         """Whether the file is there, and no later export to it was interrupted."""
-        return finished(self.path)
+        return is_finished(self.path)
 
     def read_key(self) -> Secret:
         """The key, from the environment or the disk of the process that asks for it.

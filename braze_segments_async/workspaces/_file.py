@@ -15,9 +15,9 @@ from braze_segments_async._arguments import check_base_url
 from braze_segments_async._instances import Instance
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export._durations import parse_duration
+from braze_segments_async.export import ExportOptions, parse_duration
 
-from ._config import ExportOptions, WorkspaceConfig, check_distinct
+from ._config import WorkspaceConfig, check_distinct
 
 if TYPE_CHECKING:
     import os
@@ -64,7 +64,7 @@ def _about(place: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error.reason}") from None
+        raise ConfigError(f"{place}: {error}") from None
 
 
 def _tables(path: Path, shown: str) -> list[dict[str, Any]]:

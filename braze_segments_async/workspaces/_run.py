@@ -10,8 +10,7 @@ from braze_segments_async._arguments import check_callback
 from braze_segments_async._client import BrazeSegments
 from braze_segments_async._support import cancel_and_wait, create_task
 from braze_segments_async.errors import BrazeError
-from braze_segments_async.export import ExportProgress, export_segments
-from braze_segments_async.export._destination import count_failures
+from braze_segments_async.export import ExportProgress, count_failures, export_to_file
 
 from ._config import load_api_keys
 from ._results import WorkspaceResult
@@ -106,19 +105,7 @@ async def _export(
                     on_progress(config, client, progress)
 
             tell(_NOTHING_YET)
-            result = await export_segments(
-                client,
-                config.path,
-                format=options.format,
-                consistency=options.consistency,
-                resume=options.resume,
-                resume_within=options.resume_within,
-                overwrite=options.overwrite,
-                allow_partial=options.allow_partial,
-                csv_safe=options.csv_safe,
-                sizes=options.sizes,
-                on_progress=tell,
-            )
+            result = await export_to_file(client, config.path, options, tell)
             return WorkspaceResult.of_export(config, result)
     except BrazeError as error:
         return WorkspaceResult.of_error(config, error, time.monotonic() - began)

@@ -113,7 +113,7 @@ def test_overwrite(run: Run, braze: Sandbox, tmp_path: Path) -> None:
     target.write_text("old")
     code, _, err = run(braze, "users", ID, "--fields", "email", "-o", str(target))
     assert code == 2
-    assert err == f"braze-segments: {target} exists; name a new file, or --overwrite replaces it\n"
+    assert err == f"braze-segments: {target} exists: name a new file; --overwrite replaces it\n"
     assert not braze.requests
     assert target.read_text() == "old"
     code, _, _ = run(braze, "users", ID, "--fields", "email", "-o", str(target), "--overwrite")
@@ -217,7 +217,7 @@ def test_running_already(run: Run, never: Sandbox) -> None:
     assert (code, out) == (1, "")
     assert err == (
         f"braze-segments: POST /users/export/segment (segment_id={ID}): 429 after 1 attempt: an export of "
-        f"this segment's users is running already: wait for it, or end it with braze-segments cancel {ID}\n"
+        f"this segment's users is running already: wait for it; braze-segments cancel {ID} ends it\n"
     )
 
 

@@ -96,10 +96,10 @@ async def test_one_is_done_whatever_becomes_of_the_others(workspaces: Workspaces
     assert code == 1
     outcomes = {name: result["outcome"] for name, result in results.items()}
     assert outcomes == {"a": "partial", "b": "rate-limited", "c": "done", "d": "failed", "e": "failed"}
-    assert err[0].startswith("braze-segments: a: 1 of 30 segments could not be had, ")
-    assert "; --resume tries them again, and with --allow-partial " in err[0]
+    assert err[0].startswith("braze-segments: a: 1 of 30 segments could not be fetched, ")
+    assert "; --resume tries them again, --allow-partial writes " in err[0]
     assert err[1].startswith("braze-segments: b: GET /segments/details (segment_id=")
-    assert "longer than --max-wait (3900 s)" in err[1]
+    assert "; --max-wait (3900 s) can be longer" in err[1]
     assert err[2].startswith("braze-segments: d: GET /segments/list (page=0): 401 after 1 attempt: ")
     assert "check the key, that base_url is " in err[2]
     assert err[3:] == [

@@ -117,7 +117,7 @@ async def test_an_existing_file_is_refused(
     else:
         target.write_text("precious")
     for options in ({}, {"resume": True}):
-        await assert_refused(sandbox, client, target, ConfigError, "exists; .* overwrite=True", **options)
+        await assert_refused(sandbox, client, target, ConfigError, "exists: .* overwrite=True", **options)
 
     def precious(_: LoggedRequest) -> None:
         assert dangling or target.read_text() == "precious"

@@ -251,7 +251,7 @@ def test_a_url_that_would_not_do_is_refused(url: Any, text: str) -> None:
 def test_another_service_of_brazes_is_a_common_mistake(host: str) -> None:
     """It is named, with what the right one looks like."""
     text = problem(check_base_url, host)
-    assert text.startswith(f"base_url: {host.lower()} is not the REST endpoint;")
+    assert text.startswith(f"base_url must be the REST endpoint, not {host.lower()}: ")
     assert "rest.iad-01.braze.com or rest.fra-01.braze.eu" in text
 
 

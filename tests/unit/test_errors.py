@@ -72,6 +72,7 @@ def test_some_are_builtins_too(kind: type[BrazeError], builtin: type[Exception])
 def complete(kind: type[BrazeError]) -> BrazeError:
     """An error of that kind with everything set that it can have."""
     error = kind("because", retryable=True)
+    error.argument, error.remedy = "sizes", {"resume=True": "helps"}
     error.about("GET /segments/details", segment_id="a")
     error.attempts, error.elapsed = 3, 1.5
     rest: dict[str, Any] = {"status": 429, "path": "$.segments[3].name", "retry_after": 7.0}
@@ -103,6 +104,8 @@ def test_what_each_kind_carries() -> None:
     plain_one = BrazeError()
     assert vars(plain_one) == {
         "reason": "",
+        "argument": None,
+        "remedy": {},
         "retryable": False,
         "endpoint": None,
         "segment_id": None,
@@ -156,6 +159,16 @@ def test_how_an_error_reads(error: BrazeError, about: dict[str, Any], attempts: 
     twin.attempts = attempts
     assert twin.about("GET /x", **about) is twin if about else twin.endpoint is None
     assert str(twin) == text
+
+
+def test_names_of_another_interface() -> None:
+    """A command puts its options in the place of the argument and the remedy, and changes no text."""
+    error = ConfigError(
+        "must be 1, not resume=True", argument="sizes", remedy={"resume=True": "helps", "x()": "ends it"}
+    )
+    assert str(error) == "sizes must be 1, not resume=True; resume=True helps, x() ends it"
+    names = {"sizes": "--sizes", "resume=True": "--resume"}
+    assert error.message(names) == "--sizes must be 1, not resume=True; --resume helps, x() ends it"
 
 
 @given(st.text(st.characters()))

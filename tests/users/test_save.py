@@ -164,7 +164,7 @@ async def test_an_existing_file(host: Faulty, export: UsersExport, tmp_path: Pat
     """What is there is left alone, unless it may be replaced."""
     target = tmp_path / "a.ndjson"
     target.write_text("old") if kind == "file" else target.symlink_to(tmp_path / "nowhere.ndjson")
-    with pytest.raises(ConfigError, match=r"a\.ndjson exists; name a new file, or overwrite=True replaces"):
+    with pytest.raises(ConfigError, match=r"a\.ndjson exists: name a new file; overwrite=True replaces"):
         await export.save(target)
     assert not host.requests
     assert await export.save(target, overwrite=True) == 5

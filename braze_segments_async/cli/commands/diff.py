@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.ids import standard_input
-from braze_segments_async.cli.runner import run, usage_error
+from braze_segments_async.cli.runner import OPTIONS, run, usage_error
 from braze_segments_async.cli.stdio import json_to_stdout, to_stdout
 from braze_segments_async.errors import ConfigError
 
@@ -61,7 +61,7 @@ def diff(old: _File, new: _File, /, *, json: bool = False) -> int:
         failed = [set[str]() if path == _STDIN else failed_segments(path) for path in (old, new)]
         changes = list(compare(*rows, failed_old=failed[0], failed_new=failed[1]))
     except ConfigError as error:
-        return usage_error(str(error))
+        return usage_error(error.message(OPTIONS))
     return run(_show(changes, json=json))
 
 

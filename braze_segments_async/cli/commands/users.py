@@ -94,7 +94,7 @@ def users(
         if output is not None:
             save_path(output, overwrite=overwrite)
     except (ConfigError, ExportError) as error:
-        return usage_error(str(error), words)
+        return usage_error(error.message(words))
 
     async def work() -> None:
         retry = RetryPolicy(attempts=_ATTEMPTS, max_rate_limit_wait=max_wait)

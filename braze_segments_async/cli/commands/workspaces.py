@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braze_segments_async._settings import RetryPolicy
 from braze_segments_async._support import file_errors, sibling
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.bars import progress_rows
@@ -20,19 +18,18 @@ from braze_segments_async.cli.progress import (
     show_progress,
 )
 from braze_segments_async.cli.rendering import results_table
-from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run, to_cli_names
+from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import ResumeError
-from braze_segments_async.export._destination import journal_of
+from braze_segments_async.export import ResumeError, journal_of
 from braze_segments_async.export._formats.ndjson import to_json
-from braze_segments_async.workspaces import ExportOptions, export_workspaces, read_workspaces
+from braze_segments_async.workspaces import export_workspaces, read_workspaces
 
-from .export import PARTIAL
-from .export_one import RESUME
+from .export import PARTIAL, RESUME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -64,18 +61,7 @@ def run_workspaces(
     async def export() -> int:
         nonlocal configs
         file, output = _checked(many, choices, connection)
-        options = ExportOptions(
-            format=choices.format or "ndjson",
-            consistency=choices.consistency,
-            concurrency=concurrency,
-            resume=choices.resume,
-            resume_within=choices.resume_seconds(),
-            overwrite=choices.overwrite,
-            allow_partial=choices.allow_partial,
-            csv_safe=choices.csv_safe,
-            sizes=choices.sizes,
-            retry=RetryPolicy(max_rate_limit_wait=max_wait),
-        )
+        options = choices.to_options("ndjson", concurrency=concurrency, max_wait=max_wait)
         configs = read_workspaces(file, output=output, options=options)
         with file_errors(output):
             output.mkdir(exist_ok=True)
@@ -98,12 +84,12 @@ def _checked(
         if getattr(connection, option.name) != option.default:
             name = option.name.replace("_", "-")
             raise ConfigError(f"the --workspaces file names endpoints and keys: leave --{name} out")
-    if choices.output is None or choices.output == Path("-"):
+    if choices.file is None:
         raise ConfigError("--workspaces writes a file for each workspace: name their directory with --output")
-    if choices.output.exists() and not choices.output.is_dir():
-        shown = escape_control(str(choices.output))
+    if choices.file.exists() and not choices.file.is_dir():
+        shown = escape_control(str(choices.file))
         raise ConfigError(f"{shown} is a file; with --workspaces, --output is a directory")
-    return many.workspaces, choices.output
+    return many.workspaces, choices.file
 
 
 async def _results(
@@ -180,7 +166,7 @@ def _status(result: WorkspaceResult) -> str:
 def _problem(result: WorkspaceResult) -> str:
     """Return the problem and its remedy; an empty text if there is none."""
     if result.error is not None:
-        return to_cli_names(str(result.error), _WORDS)
+        return result.error.message(_WORDS)
     if result.failures:
         listed = escape_control(str(sibling(result.path, ".failures.ndjson")))
         return f"{pluralize(result.failures, 'segment')} could not be fetched: see {listed}"
