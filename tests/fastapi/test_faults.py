@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class Terminated(BaseException):
-    """As Prefect and Dagster have: no `Exception`."""
+    """An error that is no `Exception`, as in Prefect and Dagster."""
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small one: it is exported again and again."""
+    """A small sandbox, since it is exported many times."""
     async with Sandbox(5) as sandbox:
         yield sandbox
 
@@ -62,7 +62,7 @@ async def _unlocked(directory: Path) -> None:
 
 
 async def test_failed_exports_never_remove_the_last_good_file(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Exports that fail do not count as kept ones; they have a limit of their own."""
+    """Failed exports do not count as finished ones; they have their own limit."""
     async with serving(sandbox, tmp_path, keep=2) as api:
         good = await _export(api, tmp_path)
         assert good["state"] == "done"
@@ -76,7 +76,7 @@ async def test_failed_exports_never_remove_the_last_good_file(sandbox: Sandbox, 
 
 
 async def test_killed_exports_do_not_accumulate(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Processes that die never come to the end of an export: the next start removes what they left."""
+    """The next start removes old exports of processes that died."""
     async with serving(sandbox, tmp_path, keep=2) as api:
         good = await _export(api, tmp_path)
         store = ExportStore(tmp_path)
@@ -89,7 +89,7 @@ async def test_killed_exports_do_not_accumulate(sandbox: Sandbox, tmp_path: Path
 
 
 async def test_the_last_file_stays_until_the_next_one_is_finished(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Also with keep=1: while the next export runs, and after it has failed."""
+    """With keep=1, the file stays while the next export runs, and after that export was cancelled."""
     async with serving(sandbox, tmp_path, keep=1) as api:
         first = await _export(api, tmp_path)
         brake = Brake(sandbox, after=2)
@@ -108,7 +108,7 @@ async def test_the_last_file_stays_until_the_next_one_is_finished(sandbox: Sandb
 
 
 async def test_partial_files_never_remove_the_last_complete_one(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An export that left out failed segments is finished; the newest complete one is kept beside it."""
+    """The newest export without failed segments is kept in addition to partial ones."""
     async with serving(sandbox, tmp_path, keep=1) as api:
         complete = await _export(api, tmp_path)
         sandbox.inject(Answer(status=422), segment_id=sandbox.segment_ids[0])
@@ -121,7 +121,7 @@ async def test_partial_files_never_remove_the_last_complete_one(sandbox: Sandbox
 async def test_an_old_export_that_cannot_be_removed(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Is logged; new exports work all the same, and a link in its place is removed, not followed."""
+    """It is logged, and new exports work; a link among its files is removed, not followed."""
     (outside := tmp_path / "outside").mkdir()
     (outside / "mine").write_text("")
     async with serving(sandbox, exports := tmp_path / "exports", keep=1) as api:
@@ -173,7 +173,7 @@ def _plant_row(directory: Path, kind: str) -> None:
 async def test_an_odd_row_does_no_harm(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """It is skipped and logged once; exports are started, listed and fetched beside it."""
+    """The row is skipped and logged once; other exports are started, listed and fetched."""
     _plant_row(tmp_path, kind)
     async with serving(sandbox, tmp_path) as api:
         exports = [await _export(api, tmp_path) for _ in range(2)]
@@ -190,7 +190,7 @@ async def test_an_odd_row_does_no_harm(
 
 @pytest.mark.parametrize("kind", [kind for kind, (export_id, _) in _ODD_ROWS.items() if export_id == _ID])
 async def test_a_damaged_record_is_called_damaged(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
-    """A request for that export is told that it is damaged, and no path of the server."""
+    """The response names the damage, and no path of the server."""
     _plant_row(tmp_path, kind)
     async with serving(sandbox, tmp_path) as api:
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/file"), ("GET", "/events")):
@@ -241,7 +241,7 @@ _ODD_FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
 async def test_an_odd_database_is_reported_and_not_touched(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """The app starts; the routes of exports name the file, no path, and work once it is moved away."""
+    """The app starts; responses name the file without its path; exports work once it is moved away."""
     name, make = _ODD_FILES[kind]
     (directory := tmp_path / "exports").mkdir()
     make(path := directory / name)
@@ -262,7 +262,7 @@ async def test_an_odd_database_is_reported_and_not_touched(
 
 
 async def test_a_database_with_changed_bytes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Any change leaves the database readable or reported as such: no answer is an unexpected error."""
+    """After any change the database is read or reported as damaged, without an unexpected error."""
     chance = random.Random(20_261_124)
     async with serving(sandbox, tmp_path) as api:
         export = await _export(api, tmp_path)
@@ -278,7 +278,7 @@ async def test_a_database_with_changed_bytes(sandbox: Sandbox, tmp_path: Path) -
 
 
 async def test_a_locked_database(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Requests are answered soon with what to do; the export goes on, and can be cancelled later."""
+    """Responses say what to do; the running export continues, and can be cancelled later."""
     brake = Brake(sandbox, after=2)
     async with serving(sandbox, tmp_path) as api:
         export = (await api.post("/exports")).json()
@@ -293,7 +293,7 @@ async def test_a_locked_database(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Nothing is started, and the answer says so; with space, exports work again."""
+    """The response says so, and nothing is started; with space, exports work again."""
     async with serving(sandbox, tmp_path) as api:
         done = await _export(api, tmp_path)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -308,7 +308,7 @@ async def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_workers_share_the_database(tmp_path: Path) -> None:
-    """One saves progress while others read, or create the database: no error, and no request is lost."""
+    """While one worker saves progress, others read and cancel: no error, and no request is lost."""
     export = Export(**_RECORD | {"state": "running"})
 
     def save() -> None:
@@ -342,7 +342,7 @@ async def test_only_the_owner_can_read_the_database(sandbox: Sandbox, tmp_path: 
 
 
 async def test_a_link_is_not_served_as_the_file(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Who can write to the directory cannot have other files of the server sent."""
+    """A link in the directory does not expose other files of the server."""
     (secret := tmp_path / "secret").write_text("secret")
     async with serving(sandbox, exports := tmp_path / "exports") as api:
         export = await _export(api, exports)
@@ -358,7 +358,7 @@ async def test_a_link_is_not_served_as_the_file(sandbox: Sandbox, tmp_path: Path
 async def test_no_answer_names_a_path(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the file system says is in the log of the server; the client learns that it is there."""
+    """Messages of the file system are logged; the response refers to the log."""
     monkeypatch.setattr(jobs, "_LOCK_TIMEOUT", 0.0)
     async with serving(sandbox, exports := tmp_path / "exports") as api:
         with monkeypatch.context() as patched:
@@ -381,7 +381,7 @@ async def test_no_answer_names_a_path(
 
 
 def test_routes_of_the_app_name_no_path_either() -> None:
-    """`braze_errors` leaves the paths of an export out of any answer."""
+    """`braze_errors` sends no path of an export."""
     assert "/srv" not in http_error(ExportError("cannot write /srv/x.csv: No space left on device")).detail
 
 
@@ -392,7 +392,7 @@ def test_routes_of_the_app_name_no_path_either() -> None:
 async def test_any_exception_ends_a_job(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    """It fails; a cancellation that nobody asked for is an interruption. It never counts as finished."""
+    """The export failed, or was interrupted by a cancellation without a request. It is never done."""
 
     async def broken(*args: Any, **options: Any) -> None:
         await export_segments(*args, **options)
@@ -415,7 +415,7 @@ async def test_any_exception_ends_a_job(
 def test_what_ends_the_process_ends_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    """These two leave the event loop at once, and end the server; the record says that the export failed."""
+    """An error that ends the event loop is saved as a failure of the export."""
 
     async def broken(*_: object, **__: object) -> None:
         raise error
@@ -470,7 +470,7 @@ async def test_a_job_that_is_not_followed_any_more_is_ended(
 
 
 async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Somebody cancels the tasks of an export before their first step: it is interrupted, and not running."""
+    """An export whose task is cancelled before its first step is interrupted."""
     Brake(sandbox, after=2)
     async with serving(sandbox, tmp_path) as api:
         before = asyncio.all_tasks()
@@ -485,7 +485,7 @@ async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_pa
 async def test_a_job_that_does_not_end_is_not_running_for_ever(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where cancellation does not end a task, the server stops in time, and the export is interrupted."""
+    """If cancellation does not end a task, the server stops in time, and the export is interrupted."""
     started, never = asyncio.Event(), asyncio.Event()
 
     async def deaf(*_: object, **__: object) -> None:
