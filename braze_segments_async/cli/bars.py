@@ -13,10 +13,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["live_display", "progress_bar", "progress_rows", "with_status"]
+__all__ = ["live_display", "progress_table", "with_status"]
 
 _SPEED_OVER = 10.0  # seconds
-_COUNTS = TextColumn("{task.fields[counts]}", markup=False)
 
 
 def live_display(render: Callable[[], RenderableType]) -> Live | None:
@@ -34,24 +33,22 @@ def live_display(render: Callable[[], RenderableType]) -> Live | None:
     )
 
 
-def progress_bar() -> Progress:
-    """Return the table for one task: a bar, counts and the time left; see `with_status`."""
-    return Progress(
-        BarColumn(None), _COUNTS, TimeRemainingColumn(), speed_estimate_period=_SPEED_OVER, expand=True
-    )
+def progress_table(*, rows: bool) -> Progress:
+    """Return a table with a bar, counts and the time left of each task.
 
-
-def progress_rows() -> Progress:
-    """Return the table for several tasks: for each its name, a bar, counts, the time left and its status."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(20),
-        _COUNTS,
+    Args:
+        rows: Whether there are several tasks, each with its name and its status; for one, see `with_status`.
+    """
+    columns: list[ProgressColumn] = [
+        BarColumn(20 if rows else None),
+        TextColumn("{task.fields[counts]}", markup=False),
         TimeRemainingColumn(),
-        _StatusColumn(table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
-        speed_estimate_period=_SPEED_OVER,
-        expand=True,
-    )
+    ]
+    if rows:
+        name = TextColumn("{task.description}", markup=False)
+        status = _StatusColumn(table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        columns = [name, *columns, status]
+    return Progress(*columns, speed_estimate_period=_SPEED_OVER, expand=True)
 
 
 def with_status(progress: Progress, hint: str) -> Group:

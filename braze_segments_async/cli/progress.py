@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress, TaskID
 
-    from braze_segments_async._models import Stats
-    from braze_segments_async._rate_limit import RateLimit
+    from braze_segments_async._client import BrazeSegments
     from braze_segments_async.export import ExportProgress
     from braze_segments_async.export._listing import ListingTracker
 
@@ -39,15 +38,6 @@ def print_err(text: str) -> None:
     with suppress(OSError, ValueError, AttributeError):  # a full disk or gone reader; closed; None
         sys.stderr.write(escape_control(" ".join(text.splitlines()), longest=None) + "\n")
         sys.stderr.flush()
-
-
-class ClientStats(Protocol):
-    """The attributes of a client that progress shows."""
-
-    @property
-    def stats(self) -> Stats: ...
-    @property
-    def rate_limit(self) -> RateLimit | None: ...
 
 
 class ProgressSource(Protocol):
@@ -73,7 +63,7 @@ class ProgressTracker:
     """
 
     def __init__(
-        self, client: ClientStats, *, resumable: bool = False, clock: Callable[[], float] = time.monotonic
+        self, client: BrazeSegments, *, resumable: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Start the clock.
 
@@ -136,9 +126,9 @@ class ProgressTracker:
 
     def display(self) -> Callable[[], RenderableType]:
         """Return a function that returns the bar at the moment, with the status below it."""
-        from .bars import progress_bar, with_status  # noqa: PLC0415 - rich takes time to import
+        from .bars import progress_table, with_status  # noqa: PLC0415 - rich takes time to import
 
-        bar = progress_bar()
+        bar = progress_table(rows=False)
         task_id = bar.add_task("", total=None)
 
         def render() -> RenderableType:

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cli_helpers import KEY, environment
@@ -67,18 +68,15 @@ def test_line_with_a_lone_surrogate_is_escaped() -> None:
     assert json.loads(line)["name"] == "ü \ud83d"
 
 
-class _Client:
-    """The attributes of a client that progress shows."""
-
-    def __init__(self, stats: Stats | None = None, rate_limit: RateLimit | None = None) -> None:
-        self.stats = stats or Stats()
-        self.rate_limit = rate_limit
+def _client(stats: Stats | None = None, rate_limit: RateLimit | None = None) -> Any:
+    """Return the attributes of a client that progress shows."""
+    return SimpleNamespace(stats=stats or Stats(), rate_limit=rate_limit)
 
 
 def test_a_line_has_the_time_left_once_the_total_is_known() -> None:
     """The number found is "so far", and there is no time left, until the whole list was read."""
     now = 0.0
-    tracker = ProgressTracker(_Client(rate_limit=RateLimit(250_000, 249_979, DAY)), clock=lambda: now)
+    tracker = ProgressTracker(_client(rate_limit=RateLimit(250_000, 249_979, DAY)), clock=lambda: now)
     tracker.pages, tracker.found = 1, 100
     now = 2.0
     tracker.done = 20
@@ -94,7 +92,7 @@ def test_a_line_has_the_time_left_once_the_total_is_known() -> None:
 def test_a_line_says_until_when_the_client_is_paused() -> None:
     """A pause is shown with its end and reason; neither it nor resumed segments count for the speed."""
     now = 0.0
-    client = _Client(Stats(paused_until=DAY, pause_reason="429"))
+    client = _client(Stats(paused_until=DAY, pause_reason="429"))
     tracker = ProgressTracker(client, clock=lambda: now)
     tracker.pages, tracker.found, tracker.listed = 1, 100, True
     now = 3_000.0
@@ -108,7 +106,7 @@ def test_a_line_says_until_when_the_client_is_paused() -> None:
 
 def test_a_bar_measures_neither_a_pause_nor_resumed_segments() -> None:
     """The speed and the time left that a terminal shows are those of the segments fetched lately."""
-    client = _Client()
+    client = _client()
     tracker = ProgressTracker(client, resumable=True)
     render = tracker.display()
 
@@ -135,7 +133,7 @@ def test_a_bar_measures_neither_a_pause_nor_resumed_segments() -> None:
 def test_summary(found: int, stats: Stats, summary: str) -> None:
     """The summary says how much, how long, and with how many requests."""
     now = 0.0
-    tracker = ProgressTracker(_Client(stats), clock=lambda: now)
+    tracker = ProgressTracker(_client(stats), clock=lambda: now)
     tracker.done = found
     now = 1.2
     assert tracker.summary() == summary
@@ -146,7 +144,7 @@ async def test_lines_are_not_repeated(
 ) -> None:
     """Where there is no terminal, progress is plain lines; a pause is said once, however long it is."""
     monkeypatch.setattr(progress, "_LINE_EVERY", 0.001)
-    tracker = ProgressTracker(_Client(Stats(paused_until=DAY, pause_reason="429")))
+    tracker = ProgressTracker(_client(Stats(paused_until=DAY, pause_reason="429")))
     async with show_progress(tracker, bar=True):
         await asyncio.sleep(0.05)
     assert capsys.readouterr().err.splitlines() == [f"0 of 0 so far · paused until {SHOWN}: 429"]

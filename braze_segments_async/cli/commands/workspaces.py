@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from braze_segments_async._support import file_errors, sibling
 from braze_segments_async._text import escape_control
-from braze_segments_async.cli.bars import progress_rows
+from braze_segments_async.cli.bars import progress_table
 from braze_segments_async.cli.progress import (
     ProgressTracker,
     log_prefix,
@@ -135,7 +135,7 @@ class Overview:
 
     def display(self) -> Callable[[], RenderableType]:
         """Return a function that returns a row for each workspace at the moment."""
-        table = progress_rows()
+        table = progress_table(rows=True)
         ids = {
             name: table.add_task(name, total=None, counts="under way", status="", paused=False)
             for name in self._names
