@@ -65,7 +65,7 @@ async def test_what_is_not_a_plain_file_is_refused(
 ) -> None:
     """A device, a pipe: one rename would put a file in its place."""
     os.mkfifo(target)
-    await refused(sandbox, client, target, ExportError, "is not a plain file", overwrite=True)
+    await refused(sandbox, client, target, ExportError, "is not a regular file", overwrite=True)
 
 
 async def test_a_missing_folder_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
@@ -208,9 +208,9 @@ def _foreign(header: bytes, rows: bytes) -> dict[str, tuple[bytes, str]]:
             "workspace was rest.iad-01.braze.com, is now 127",
         ),
         "another version": (but(journal=1), "journal was 1, is now 2"),
-        "garbage": (header + rows + b"?\n", "a line of it is not a segment"),
-        "another row": (header + rows + b'{"id":7,"created_at":null}\n', "a line of it is not a segment"),
-        "twice": (header + rows + rows, "a segment is in it twice"),
+        "garbage": (header + rows + b"?\n", "one of its lines is not a segment"),
+        "another row": (header + rows + b'{"id":7,"created_at":null}\n', "one of its lines is not a segment"),
+        "twice": (header + rows + rows, "it holds a segment twice"),
     }
 
 
