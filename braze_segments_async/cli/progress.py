@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async.export import ExportProgress
-    from braze_segments_async.export._listing import ListingTracker
 
 __all__ = ["ProgressTracker", "local_time", "log_prefix", "pluralize", "print_err", "show_progress"]
 
@@ -84,10 +83,6 @@ class ProgressTracker:
         """Take the counts of an export to a file; for its `on_progress`."""
         self.pages, self.found, self.listed = progress.pages, progress.listed, progress.total is not None
         self.done, self.resumed = progress.done, progress.resumed
-
-    def update_listing(self, listing: ListingTracker) -> None:
-        """Take the counts of a listing."""
-        self.pages, self.found, self.listed = listing.pages, listing.listed, listing.ended
 
     def counts(self) -> str:
         """Return the segments that are done and found."""

@@ -1,4 +1,4 @@
-"""Work, run to its end, and the exit code of each way it can end."""
+"""Run the work of a command, and return its exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "RATE_LIMITED", "run", "usage_error"]
 
-RATE_LIMITED = 4  # exit code: the next request would be allowed after --max-wait only
+RATE_LIMITED = 4  # exit code: the wait for the rate limit is longer than --max-wait
 # The options of the command, by the arguments of the library; see `BrazeError.message`.
 OPTIONS = {
     "allow_partial=True": "--allow-partial",
@@ -41,12 +41,12 @@ def run(
     interrupted: Callable[[], str] = str,
     names: Mapping[str, str] = OPTIONS,
 ) -> int:
-    """Work to the end, or until Ctrl-C or SIGTERM; say what went wrong, and return the exit code.
+    """Run until the end, Ctrl-C or SIGTERM; print an error in one line, and return the exit code.
 
     Args:
-        work: returns the exit code; nothing means 0.
-        interrupted: what to say besides if it did not come to its end.
-        names: for messages; see `OPTIONS`.
+        work: Returns the exit code; `None` means 0.
+        interrupted: Returns a hint to print if the work did not finish.
+        names: Names for the arguments in messages; see `OPTIONS`.
     """
 
     async def stoppable() -> int:
@@ -61,7 +61,7 @@ def run(
             return runner.run(stoppable())
     except ConfigError as error:
         return usage_error(error.message(names))
-    except BrokenPipeError:  # only standard output has a reader: it has read enough
+    except BrokenPipeError:  # only standard output has a reader, and it has stopped reading
         return 0
     except (BrazeError, OSError) as error:
         code = RATE_LIMITED if isinstance(error, RateLimitedError) else 1
@@ -77,7 +77,7 @@ def run(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where the extra `speed` has installed it: a fifth less CPU for each request."""
+    """Return the factory of uvloop, if the extra `speed` is installed: 20 % less CPU for each request."""
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:

@@ -6,8 +6,6 @@ import json
 import os
 import time
 from contextlib import aclosing
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,7 +17,6 @@ from braze_segments_async.errors import ConfigError
 from ._destination import locked_destination, resolved
 from ._formats import check_path, write_rows
 from ._journal import Journal
-from ._journal_header import Header
 from ._options import RESUME_WITHIN, ExportOptions, format_of
 from ._results import ExportResult, IncompleteExportError
 from ._run import ExportRun
@@ -105,16 +102,7 @@ async def export_to_file(
     check_path(options.format, path)
     check_callback("on_progress", on_progress)
     with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:
-        journal = Journal(
-            target.journal,
-            Header(
-                workspace=urlsplit(client.base_url).hostname or "",
-                format=options.format,
-                csv_safe=options.csv_safe,
-                sizes=options.sizes,
-                sizes_until=datetime.now(UTC).replace(microsecond=0),
-            ),
-        )
+        journal = Journal(target.journal, urlsplit(client.base_url).hostname or "", options)
         try:
             return await _export(client, target, options, journal, on_progress)
         finally:
@@ -131,14 +119,7 @@ async def _export(
     """Fetch into the journal what it lacks, then write the file from it."""
     began = time.monotonic()
     with file_errors(journal.path):
-        await run_in_thread(
-            partial(
-                journal.open,
-                resume=options.resume,
-                resume_within=options.resume_within,
-                overwrite=options.overwrite,
-            )
-        )
+        await run_in_thread(journal.open)
     run = ExportRun(
         client, options, journaled=journal.ids, sizes_until=journal.sizes_until, on_progress=on_progress
     )

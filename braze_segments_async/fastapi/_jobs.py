@@ -61,7 +61,7 @@ class ExportJobs:
             ClosedError: The server is being stopped.
             ExportError: The directory or the database cannot be written to.
         """
-        ExportOptions(format=request.format, csv_safe=request.csv_safe, sizes=request.sizes)  # checked here
+        ExportOptions(**request.options())  # raises if they do not go together
         lock = await self._lock()
         if isinstance(lock, Export):
             return lock, False

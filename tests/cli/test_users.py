@@ -248,7 +248,7 @@ def test_a_timeout(run: Run, never: Sandbox, tmp_path: Path) -> None:
 
 def test_never_ready(run: Run, never: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """After hours in vain there is nothing at Braze that would have to be ended."""
-    monkeypatch.setattr("braze_segments_async._users.export._LIFE", 0.0)
+    monkeypatch.setattr("braze_segments_async._users.export._URL_LIFETIME", 0.0)
     code, _, err = run(never, "users", ID, "--fields", "email")
     assert code == 1
     assert "no file within the four hours" in err

@@ -67,7 +67,7 @@ async def test_what_is_not_a_plain_file_is_refused(
 ) -> None:
     """A device, a pipe: one rename would put a file in its place."""
     os.mkfifo(target)
-    await assert_refused(sandbox, client, target, ExportError, "is not a plain file", overwrite=True)
+    await assert_refused(sandbox, client, target, ExportError, "is not a regular file", overwrite=True)
 
 
 async def test_a_missing_folder_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
@@ -137,7 +137,7 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced(
         target.write_text("precious")
 
     sandbox.inject(appear, endpoint="details", ordinals=9)
-    with pytest.raises(ExportError, match=r"has appeared meanwhile; .* resume=True replaces"):
+    with pytest.raises(ExportError, match=r"was created by somebody else during the export; .*resume=True replaces"):
         await export_segments(client, target)
     assert target.read_text() == "precious"
     assert names_in(target) == {target.name, f"{target.name}.journal"}
@@ -152,7 +152,7 @@ async def test_a_leftover_journal_is_refused(sandbox: Sandbox, client: BrazeSegm
         client,
         target,
         ConfigError,
-        "was interrupted: resume=True continues it, overwrite=True starts afresh",
+        "was interrupted; resume=True continues it, overwrite=True starts afresh",
     )
     result = await export_segments(client, target, overwrite=True)
     assert (result.rows, result.resumed) == (250, 0)
@@ -208,9 +208,9 @@ def _foreign(header: bytes, rows: bytes) -> dict[str, tuple[bytes, str]]:
             "workspace was rest.iad-01.braze.com, is now 127",
         ),
         "another version": (but(journal=1), "journal was 1, is now 2"),
-        "garbage": (header + rows + b"?\n", "a line of it is not a segment"),
-        "another row": (header + rows + b'{"id":7,"created_at":null}\n', "a line of it is not a segment"),
-        "twice": (header + rows + rows, "a segment is in it twice"),
+        "garbage": (header + rows + b"?\n", "one of its lines is not a segment"),
+        "another row": (header + rows + b'{"id":7,"created_at":null}\n', "one of its lines is not a segment"),
+        "twice": (header + rows + rows, "it holds a segment twice"),
     }
 
 
@@ -231,7 +231,7 @@ async def test_a_foreign_journal_is_refused(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"format": "csv"}, "format was ndjson, is now csv; resume with what it was begun with"),
+        ({"format": "csv"}, "format was ndjson, is now csv; resume with the options it was begun with"),
         ({"format": "csv", "csv_safe": True}, "format was .*; csv_safe was False, is now True"),
         ({"sizes": 7}, "sizes was None, is now 7"),
     ],

@@ -128,7 +128,7 @@ async def test_failed_and_resumed(api: httpx2.AsyncClient, sandbox: Sandbox) -> 
     started = (await api.post("/exports")).json()
     last = await _end(api, started)
     assert (last["state"], last["failed"], last["done"]) == ("failed", 1, 119)
-    assert "1 of 120 segments could not be had" in last["error"]
+    assert "1 of 120 segments could not be fetched" in last["error"]
     file = await api.get(f"/exports/{started['id']}/file")
     assert (file.status_code, last["error"] in file.json()["detail"]) == (409, True)
     await api.post("/exports", json={"resume": True, "allow_partial": True})

@@ -265,7 +265,7 @@ async def test_a_worker_that_died_with_its_work_done(
 )
 def test_what_a_cluster_may_raise(error: Exception, told: str) -> None:
     """It becomes an error of ours, which says what to do."""
-    assert told in str(on_dask._explained(error))
+    assert told in str(on_dask._to_export_error(error))
 
 
 @pytest.mark.usefixtures("here")
