@@ -1,11 +1,11 @@
-"""The code on the pages of README and docs: found, and run as it stands there, one page after the other.
+"""Find and run the code on the pages of README and docs.
 
 - The Python blocks of a page are run in order and share their names; `await` works at the top level.
 - A block that begins with `# some/name.py` is that file: tests are run by pytest, scripts by Python.
-- A block that is not to be run says why, in a comment before it: `<!-- not run: reason -->`.
-- A `text` block right after a Python block is what that prints; `…` stands for anything.
-- `"KEY"` and Braze's endpoints are those of a sandbox of 250 segments, and so is the environment.
-- The `console` blocks of some pages are run, too: a command after each `$`, and what it says.
+- A block that must not run gives the reason in a comment before it: `<!-- not run: reason -->`.
+- A `text` block right after a Python block is its expected output; `…` matches anything.
+- `"KEY"` and Braze's endpoints are replaced by those of a sandbox of 250 segments, as is the environment.
+- The `console` blocks of some pages are run, too: a command after each `$`, and its expected output.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Block:
     """A fenced block.
 
     Attributes:
-        page: the path from the root of the checkout.
-        line: of its fence, from 1.
-        language: as the fence says.
-        text: without what it is indented by.
-        not_run: why it is not to be run; empty if it is.
-        at_once: whether nothing stands between it and the block before.
+        page: Path from the root of the checkout.
+        line: Line of the fence, from 1.
+        language: Language of the fence.
+        text: Content without its indentation.
+        not_run: Reason not to run it; empty if it is run.
+        at_once: Whether it directly follows the previous block.
     """
 
     page: str
@@ -60,18 +60,18 @@ class Block:
 
     @property
     def place(self) -> str:
-        """For messages."""
+        """Page and line, for messages."""
         return f"{self.page}:{self.line}"
 
     @property
     def file(self) -> str:
-        """The file it is, if it is one."""
+        """The name of the file that the block is, or an empty string."""
         found = _FILE.match(self.text)
         return found[1] if found else ""
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """The fenced blocks of a page, in order."""
+    """Yield the fenced blocks of a page, in order."""
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
     before: list[str] = ["the top"]  # what stands between this block and the one before
     at = 0
@@ -92,12 +92,12 @@ def blocks(page: str) -> Iterator[Block]:
 
 @frozen
 class Page:
-    """A page that is being run.
+    """A page to run.
 
     Attributes:
-        folder: where its files go.
-        names: what its blocks know.
-        instead: what to put in the place of some texts.
+        folder: Directory of the page's files.
+        names: Namespace of the blocks.
+        instead: Replacements of texts.
     """
 
     folder: Path
@@ -109,7 +109,7 @@ class Page:
         printed = None
         for block in blocks(page):
             if block.language == "text" and block.at_once and printed is not None:
-                assert_says(block, block.text, printed)
+                assert_output(block, block.text, printed)
             printed = None
             if block.file and not block.not_run:
                 self._write(block)
@@ -119,7 +119,7 @@ class Page:
             await succeed(*command, cwd=self.folder)
 
     def as_run(self, text: str) -> str:
-        """The text, with the sandbox for a Braze."""
+        """Return the text with the address and key of the sandbox."""
         url, key = f'"{os.environ["BRAZE_BASE_URL"]}"', f'"{os.environ["BRAZE_API_KEY"]}"'
         text = _INSTANCE.sub(f"base_url = {url}", _ENDPOINT.sub(url, text))
         for this, that in {'"KEY"': key, **self.instead}.items():
@@ -133,7 +133,7 @@ class Page:
         with redirect_stdout(out):
             if code.co_flags & inspect.CO_COROUTINE:
                 await eval(code, self.names)  # noqa: S307 - our own page
-            else:  # beside the loop, which serves the sandbox meanwhile
+            else:  # in a thread, because the loop serves the sandbox
                 await asyncio.to_thread(exec, code, self.names)
         return out.getvalue()
 
@@ -153,8 +153,8 @@ class Page:
                 yield (sys.executable, "-W", "error", file)
 
 
-def assert_says(block: Block, expected: str, said: str) -> None:
-    """Compare what was said with what a page shows."""
+def assert_output(block: Block, expected: str, said: str) -> None:
+    """Assert that an output is the one that a page shows."""
     pattern = ".*?".join(map(re.escape, expected.rstrip().split("…")))
     assert re.fullmatch(pattern, said.rstrip(), re.DOTALL), f"{block.place} says otherwise:\n{said}"
 
@@ -171,11 +171,11 @@ async def assert_console(page: str, folder: Path) -> None:
             for line in block.text.split("$ ")[1:]:
                 asked, _, expected = line.partition("\n")
                 said = await succeed("/bin/sh", "-c", asked, cwd=folder, env={**os.environ, **paths})
-                assert_says(block, expected, said)
+                assert_output(block, expected, said)
 
 
 async def succeed(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command beside the loop; returns all it said."""
+    """Run a command without blocking the loop, assert that it succeeds, and return its output."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=-1, stderr=asyncio.subprocess.STDOUT, cwd=cwd, env=env
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["problems"]
 
-_LOADS = {("link", "href"), ("object", "data"), ("use", "href")}  # and whatever has a src, or a srcset
+_LOADS = {("link", "href"), ("object", "data"), ("use", "href")}  # and every element with a src or srcset
 
 
 class _Document(HTMLParser):
