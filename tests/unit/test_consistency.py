@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from bisect import insort
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
 WALKS = 50
 Edit = Literal["archive", "create", "restore"]
+
+
+@cache
+def _segment(number: int) -> Segment:
+    return Segment(str(number), "")  # hundreds of listings have the same ones
 
 
 class _Workspace:
@@ -46,7 +53,7 @@ class _Workspace:
         page = rows[number * 100 : number * 100 + 100]
         await asyncio.sleep(0)
         self.in_flight -= 1
-        return tuple(Segment(str(n), "") for n in page)
+        return tuple(map(_segment, page))
 
     def _edit(self, edit: Edit) -> None:
         if edit == "create":
@@ -58,7 +65,7 @@ class _Workspace:
             self.archived.append(gone)
         elif edit == "restore" and self.archived:
             back = self.archived.pop(self.random.randrange(len(self.archived)))
-            self.live = sorted([*self.live, back])
+            insort(self.live, back)
 
 
 async def _losses(consistency: str, edits: dict[Edit, float], prefetch: int = 1) -> tuple[int, int, int]:
@@ -129,7 +136,7 @@ class _Rounds:
         answered = asyncio.get_running_loop().create_future()
         self.waiting.append(answered)
         await answered
-        return tuple(Segment(str(n), "") for n in range(number * 100, min(number * 100 + 100, self.size)))
+        return tuple(map(_segment, range(number * 100, min(number * 100 + 100, self.size))))
 
     async def of(self, consistency: str) -> int:
         """How many rounds a walk takes."""
