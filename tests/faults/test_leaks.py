@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import pickle
@@ -330,12 +331,13 @@ async def test_a_blank_id_in_the_list() -> None:
 async def test_a_blank_id_for_the_command() -> None:
     """A blank id, as an argument or from standard input, exits 2; nothing is sent."""
     async with Sandbox(1) as sandbox:
-        for command in ("details", "sizes"):
-            code, out, err = await ran(sandbox, command, sandbox.segment_ids[0], " ")
-            assert (code, out) == (2, "")
-            assert err.startswith("braze-segments: segment_id is empty; ")
-        code, out, err = await ran(sandbox, "users", " ", "--fields", "email")
-        assert (code, out, err.partition(";")[0]) == (2, "", "braze-segments: segment_id is empty")
+        commands = (
+            ("details", sandbox.segment_ids[0], " "),
+            ("sizes", sandbox.segment_ids[0], " "),
+            ("users", " ", "--fields", "email"),
+        )
+        for code, out, err in await asyncio.gather(*(ran(sandbox, *command) for command in commands)):
+            assert (code, out, err.partition(";")[0]) == (2, "", "braze-segments: segment_id is empty")
         assert not sandbox.requests
 
 
