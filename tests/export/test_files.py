@@ -137,9 +137,7 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced(
         target.write_text("precious")
 
     sandbox.inject(appear, endpoint="details", ordinals=9)
-    with pytest.raises(
-        ExportError, match=r"was created by somebody else during the export; .*resume=True replaces"
-    ):
+    with pytest.raises(ExportError, match=r"was created by somebody else .*; .*resume=True replaces"):
         await export_segments(client, target)
     assert target.read_text() == "precious"
     assert names_in(target) == {target.name, f"{target.name}.journal"}
