@@ -192,7 +192,7 @@ async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> Non
         "dagster_asset.py", tmp_path, sandbox, SEGMENTS_FILE=str(file), RETRY_DELAY="0"
     )
     assert (code, out) == (1, "")
-    assert "1 of 250 segments could not be had" in err
+    assert "1 of 250 segments could not be fetched" in err
     assert not file.exists()
 
 
