@@ -50,7 +50,7 @@ nitpick_ignore_regex = [
         "Async(Generator|Iterable|Iterator)|Awaitable|Callable|Collection|Iterable|Mapping|Path|Sequence",
     ),
     ("py:.*", "APIRouter|AbstractAsyncContextManager|Dependency|FastAPI|HTTPConnection|TracebackType"),
-    ("py:.*", r"'.*'|(.*\.)?(Hook|OnProgress|OnResult|ResultT|Secret|date|datetime)"),
+    ("py:.*", r"'.*'|(.*\.)?(Consistency|Format|Hook|OnProgress|OnResult|ResultT|Secret|date|datetime)"),
 ]
 
 # The modules whose `__all__` is the public API.
