@@ -1,6 +1,6 @@
-"""What an export costs beside the same fan-out thrown away: wall time, and the peak of memory.
+"""Measure the wall time and peak memory of `export_segments`, compared with `all_details()` alone.
 
-Every run is a process of its own, against a server in another. Prints a Markdown table.
+Every run is a new process; the server is another one. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from contenders import new_client
+from clients.aiohttp_loops import new_client
 from measure import peak
-from serving import server
+from servers.process import server
 
 from braze_segments_async.export import export_segments
 from braze_segments_async.export._listing import ListingTracker
@@ -30,29 +30,29 @@ _ALLOWED_TIME = 0.10
 
 
 class Cost(NamedTuple):
-    """What one run took."""
+    """Cost of one run."""
 
     seconds: float
     peak: float  # MiB
 
 
 async def fan_out(url: str) -> None:
-    """The same requests in the same order, and nothing kept."""
+    """Send the same requests in the same order, and discard the results."""
     async with new_client(url) as client:
-        walk = ListingTracker(client.list(consistency="safe"), (), lambda: None)
-        async with aclosing(walk.pending_segments()) as missing, client.all_details(missing) as stream:
+        tracker = ListingTracker(client.list(consistency="safe"), (), lambda: None)
+        async with aclosing(tracker.pending_segments()) as pending, client.all_details(pending) as stream:
             async for _ in stream:
                 pass
 
 
 async def export(url: str, target: Path) -> None:
-    """The requests, and the file."""
+    """Export to a file."""
     async with new_client(url) as client:
         await export_segments(client, target)
 
 
 def child(url: str, suffix: str) -> None:
-    """Run once, and say what it took."""
+    """Run once and print the cost."""
     began = time.perf_counter()
     with TemporaryDirectory() as folder:
         asyncio.run(export(url, Path(folder, f"a.{suffix}")) if suffix in _SUFFIXES else fan_out(url))
@@ -60,15 +60,15 @@ def child(url: str, suffix: str) -> None:
 
 
 def measure(url: str, suffix: str) -> Cost:
-    """Run a child."""
+    """Return the cost of one run in a child process."""
     command = [sys.executable, __file__, "--child", url, suffix]
     return Cost(*json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
 
 
 def overhead(url: str, suffix: str, rounds: int) -> tuple[float, float]:
-    """Seconds of the export, and how much longer it takes than the fan-out: the fastest of runs in turn.
+    """Return the seconds of the fastest export, and how much longer it takes than the fastest fan-out.
 
-    Whatever else the machine does only ever adds to a run, so the fastest is the nearest to the truth.
+    Other load on the machine only makes runs slower, so the fastest run is the most accurate.
     """
     exports, fan_outs = [], []
     for _ in range(rounds):
@@ -78,13 +78,15 @@ def overhead(url: str, suffix: str, rounds: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure every format, and print the table."""
+    """Measure every format and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--segments", type=int, default=100_000, help="for the memory")
-    parser.add_argument("--timed", type=int, default=5_000, help="segments for the time")
-    parser.add_argument("--latency", type=float, default=0.02, help="seconds before each answer, when timed")
+    parser.add_argument("--segments", type=int, default=100_000, help="segments of the memory measurement")
+    parser.add_argument("--timed", type=int, default=5_000, help="segments of the time measurement")
+    parser.add_argument(
+        "--latency", type=float, default=0.02, help="latency of the time measurement in seconds"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--fast", action="store_true", help="a server of pre-rendered bytes, not the sandbox")
+    parser.add_argument("--fast", action="store_true", help="use the fast server instead of the sandbox")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -100,7 +102,7 @@ def main() -> None:
     with server("--segments", str(options.segments), *kind) as url:
         many = {suffix: measure(url, suffix).peak for suffix in _SUFFIXES}
     print(
-        f"| format | {options.timed:,} segments | longer than the fan-out alone (< {_ALLOWED_TIME:.0%}) "
+        f"| format | {options.timed:,} segments | longer than `all_details()` alone (< {_ALLOWED_TIME:.0%}) "
         f"| peak at {_FEW:,} | peak at {options.segments:,} | difference (< {_ALLOWED_MEMORY} MiB) |\n"
         "|---|---|---|---|---|---|"
     )

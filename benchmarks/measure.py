@@ -1,7 +1,7 @@
-"""What a run costs, and runs of several contenders side by side.
+"""Measure the time and memory of runs, and compare contenders.
 
-Absolute times move with the machine and with what else runs on it. So each figure is a ratio of runs side by
-side: every round runs every contender once, each round in another order, and ratios are taken within a round.
+Absolute times depend on the machine and its load. So every figure is a ratio: each round runs every contender
+once, in a different order from round to round, and ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Contenders = dict[str, Run]
 
 
 class Cost(NamedTuple):
-    """What one run took of this process and of the day, in seconds."""
+    """CPU time and wall time of one run, in seconds."""
 
     cpu: float
     wall: float
@@ -39,19 +39,19 @@ Costs = dict[str, list[Cost]]
 
 
 def has(module: str) -> bool:
-    """Whether an optional package is installed."""
+    """Return whether an optional package is installed."""
     return find_spec(module) is not None
 
 
 def run_loop(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
-    """`asyncio.run`, in asyncio's own kind of loop or in uvloop's."""
+    """Run a coroutine in an event loop of asyncio or uvloop."""
     factory = import_module("uvloop").new_event_loop if loop == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
 
 
 async def measure(run: Run, expected: int) -> Cost:
-    """Run once; what earlier runs left behind is collected first."""
+    """Return the cost of one run, after collecting the garbage of earlier runs."""
     gc.collect()
     cpu, wall = time.process_time(), time.perf_counter()
     results = await run()
@@ -62,13 +62,13 @@ async def measure(run: Run, expected: int) -> Cost:
 
 
 async def rounds(contenders: Mapping[str, Run], number: int, expected: int, *, warm: bool = True) -> Costs:
-    """Run every contender once a round, each round in another order.
+    """Run every contender once per round, each round in a different order.
 
     Args:
-        contenders: by name.
-        number: of rounds.
-        expected: results that each run must have.
-        warm: begin with a round that does not count, and opens the connections.
+        contenders: The runs by name.
+        number: The number of rounds.
+        expected: The number of results that each run must return.
+        warm: Begin with an uncounted round, which opens the connections.
     """
     names = list(contenders)
     costs: Costs = {name: [] for name in names}
@@ -83,19 +83,19 @@ async def rounds(contenders: Mapping[str, Run], number: int, expected: int, *, w
 
 
 def row(
-    label: str, ours: list[Cost], theirs: list[Cost], what: str, per: int, *, at_most: float | None = None
+    label: str, first: list[Cost], second: list[Cost], what: str, per: int, *, at_most: float | None = None
 ) -> Row:
-    """One line of a table: two contenders, beside each other.
+    """Return one row of a table, which compares two contenders.
 
     Args:
-        label: what is compared.
-        ours: costs of one, a round each.
-        theirs: costs of the other.
+        label: What is compared.
+        first: Costs of the first contender, one per round.
+        second: Costs of the second contender, one per round.
         what: "cpu" or "wall".
-        per: requests in a run.
-        at_most: the ratio that the design allows.
+        per: The number of requests in a run.
+        at_most: The largest ratio that meets the target.
     """
-    pairs = [(getattr(one, what), getattr(other, what)) for one, other in zip(ours, theirs, strict=True)]
+    pairs = [(getattr(one, what), getattr(other, what)) for one, other in zip(first, second, strict=True)]
     return Row(
         label,
         1e6 * median(one for one, _ in pairs) / per,
@@ -107,9 +107,9 @@ def row(
 
 
 def peak() -> float:
-    """The most memory this process had, in MiB.
+    """Return the peak memory of this process, in MiB.
 
-    Not `ru_maxrss` where there is better: a child's begins with what its parent had.
+    Prefer `VmHWM` to `ru_maxrss`, which a child process inherits from its parent.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,4 +1,4 @@
-"""The tables: rows of ratios, the median over repetitions, the saved baseline, and `RESULTS.md`."""
+"""Render tables of ratios, combine repetitions, compare with the baseline, and update `RESULTS.md`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from braze_segments_async._version import __version__
 
-__all__ = ["Row", "Scale", "Section", "combine", "keep", "render", "save_baseline", "slower"]
+__all__ = ["Row", "Scale", "Section", "combine", "regressions", "render", "save_baseline", "save_results"]
 
 Scale = Literal["smoke", "quick", "full"]
 
@@ -24,30 +24,31 @@ _RESULTS = _HERE / "RESULTS.md"
 _BASELINE = _HERE / "baseline.json"
 _PACKAGES = ("aiohttp", "attrs", "cattrs", "tenacity")
 _DECIMALS = {"s": 2, "ms": 0, "µs": 0, "MiB": 1, "": 2}
-_NOTABLE = 1.1  # a ratio that grew by more than a tenth since the baseline is pointed out
+_REGRESSION = 1.1  # report a ratio that is more than 10 % above the baseline
 _HEAD = """# Results
 
-`make bench` measures in two or three minutes, `make bench-full` in about forty minutes, three times over;
-either replaces the sections it ran. Trust the ratios: each is of runs side by side, and the times are of one
-machine on one day. "Spread" is the middle half of the rounds, or after three repetitions, from the lowest to
-the highest of their medians. "Yardstick" is what the design allows the ratio to be. "Baseline" is the ratio
-that [baseline.json](baseline.json) has, and how far this one is from it. [README.md](README.md) says more.
+`make bench` measures in two or three minutes, `make bench-full` in about forty minutes with three
+repetitions. Both replace the sections that they run. Compare ratios, not times: each ratio comes from runs
+side by side, and the times are those of one machine on one day. "Spread" is the range of the middle half of
+the rounds, or, with three repetitions, the range of their medians. "Target" is the largest ratio that the
+design allows. "Baseline" is the ratio in [baseline.json](baseline.json), followed by the difference. See
+also [README.md](README.md).
 """
-_TABLE = "| | first | second | ratio | spread | yardstick | baseline | |\n|---|---|---|---|---|---|---|---|"
+_TABLE = "| | first | second | ratio | spread | target | baseline | |\n|---|---|---|---|---|---|---|---|"
 
 
 class Row(NamedTuple):
-    """Two things of the same unit, and the ratio of the first to the second in every round.
+    """Two measured values, and the ratio of the first to the second in every round.
 
     Attributes:
-        label: what is compared with what; the same whenever it is measured in the same way.
-        first: the median.
-        second: the median of the other.
-        unit: of both.
-        ratios: one a round, or one a repetition.
-        at_most: what the design allows the ratio to be.
-        note: what a ratio does not say.
-        reference: it tells of something other than the package's speed, so that the baseline leaves it out.
+        label: What is compared; identifies the row in the baseline.
+        first: Median of the first value.
+        second: Median of the second value.
+        unit: Unit of both values.
+        ratios: One ratio per round, or one per repetition.
+        at_most: The largest ratio that meets the target.
+        note: Text for the last column.
+        reference: Whether the row measures something other than the package; the baseline leaves it out.
     """
 
     label: str
@@ -64,11 +65,11 @@ class Section(NamedTuple):
     """One table, with the text above it.
 
     Attributes:
-        title: names it in `RESULTS.md` and in the baseline.
-        text: what was run.
-        rows: of the table.
-        packages: whose versions matter here, besides the usual ones.
-        load: of the machine, before it was run.
+        title: Heading in `RESULTS.md` and key in the baseline.
+        text: Description of the runs.
+        rows: Rows of the table.
+        packages: Packages whose versions are listed in addition to the usual ones.
+        load: Load average of the machine before the run.
     """
 
     title: str
@@ -79,7 +80,7 @@ class Section(NamedTuple):
 
 
 def combine(repetitions: list[Section]) -> Section:
-    """One section of several repetitions: the medians, and as its ratios the repetitions' medians."""
+    """Merge repetitions of a section: median values, and the median ratio of each repetition."""
     if len(repetitions) == 1:
         return repetitions[0]
     rows = []
@@ -97,7 +98,7 @@ def combine(repetitions: list[Section]) -> Section:
 
 
 def render(section: Section, scale: Scale, repetitions: int) -> str:
-    """The section, as Markdown."""
+    """Return the section as Markdown."""
     packages = ", ".join(f"{name} {_version(name)}" for name in (*_PACKAGES, *section.packages))
     how = f"{scale}, {repetitions} repetitions" if repetitions > 1 else scale
     where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
@@ -137,16 +138,15 @@ def _version(package: str) -> str:
         return "(not installed)"
 
 
-def keep(sections: dict[str, str], order: list[str]) -> None:
-    """Put rendered sections into `RESULTS.md`, in the place of those of the same title.
+def save_results(sections: dict[str, str]) -> None:
+    """Replace the sections of these titles in `RESULTS.md`; append new ones.
 
     Args:
         sections: Markdown by title.
-        order: all titles there can be; what the file has besides is dropped.
     """
     parts = _RESULTS.read_text().split("\n## ")[1:] if _RESULTS.exists() else []
-    kept = {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts} | sections
-    _RESULTS.write_text("\n".join([_HEAD, *(kept[title] for title in order if title in kept)]))
+    merged = {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts} | sections
+    _RESULTS.write_text("\n".join([_HEAD, *merged.values()]))
 
 
 def _baseline() -> dict[str, dict[str, float]]:
@@ -157,21 +157,21 @@ def _baseline() -> dict[str, dict[str, float]]:
 
 
 def save_baseline(sections: list[Section]) -> None:
-    """Keep the ratios of these sections, for later runs to be held against."""
+    """Save the ratios of these sections as the baseline of later runs."""
     ratios = _baseline()
     for section in sections:
-        ours = [row for row in section.rows if not row.reference]
-        measured = {row.label: round(median(row.ratios), 3) for row in ours}
+        measured_rows = [row for row in section.rows if not row.reference]
+        measured = {row.label: round(median(row.ratios), 3) for row in measured_rows}
         ratios[section.title] = ratios.get(section.title, {}) | measured
     whose = f"braze-segments-async {__version__}, {datetime.now(UTC):%Y-%m-%d}"
     _BASELINE.write_text(json.dumps({"of": whose, "ratios": ratios}, indent=1, ensure_ascii=False) + "\n")
 
 
-def slower(section: Section) -> list[str]:
-    """The rows whose ratio grew by more than a tenth since the baseline."""
+def regressions(section: Section) -> list[str]:
+    """Return the rows whose ratio is more than 10 % above the baseline."""
     saved = _baseline().get(section.title, {})
     return [
         f"{section.title}: {row.label}: {median(row.ratios):.2f} after {saved[row.label]:.2f}"
         for row in section.rows
-        if not row.reference and median(row.ratios) > _NOTABLE * saved.get(row.label, math.inf)
+        if not row.reference and median(row.ratios) > _REGRESSION * saved.get(row.label, math.inf)
     ]

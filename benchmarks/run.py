@@ -1,4 +1,4 @@
-"""Measure the package beside what people use otherwise; print the tables and keep them in RESULTS.md."""
+"""Compare the package with other clients; print the tables and save them in RESULTS.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from report import combine, keep, render, save_baseline, slower
+from report import combine, regressions, render, save_baseline, save_results
 
 if TYPE_CHECKING:
     from report import Scale, Section
@@ -18,25 +18,24 @@ _REPETITIONS = {"smoke": 1, "quick": 1, "full": 3}
 
 
 def run(name: str, scale: Scale) -> Section:
-    """Run one section, once."""
+    """Run one section once."""
     load = os.getloadavg()[0]
     section: Section = import_module(f"sections.{name}").run(scale)
     return section._replace(load=load)
 
 
-def title(name: str) -> str:
-    """What `RESULTS.md` calls a section."""
-    return str(import_module(f"sections.{name}").TITLE)
-
-
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="everything three times, about forty minutes")
-    parser.add_argument("--smoke", action="store_true", help="see whether it runs; nothing is kept")
+    parser.add_argument(
+        "--full", action="store_true", help="full size, three repetitions: about forty minutes"
+    )
+    parser.add_argument("--smoke", action="store_true", help="check that it runs; save nothing")
     parser.add_argument("--only", default=",".join(_SECTIONS), metavar="NAME,…", help="default: %(default)s")
-    parser.add_argument("--repetitions", type=int, help="how often, other than once or three times")
-    parser.add_argument("--save-baseline", action="store_true", help="for later runs; not a result")
+    parser.add_argument("--repetitions", type=int, help="number of repetitions; default: 1, or 3 with --full")
+    parser.add_argument(
+        "--save-baseline", action="store_true", help="save the ratios as the baseline instead of a result"
+    )
     options = parser.parse_args()
     options.only = options.only.split(",")
     if unknown := set(options.only) - set(_SECTIONS):
@@ -45,7 +44,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the sections, all of them before any is repeated, so that a repetition is at another time."""
+    """Run all sections once before the next repetition, so that repetitions are spread over time."""
     options = parse()
     scale: Scale = "smoke" if options.smoke else "full" if options.full else "quick"
     repetitions = options.repetitions or _REPETITIONS[scale]
@@ -57,12 +56,12 @@ def main() -> None:
     combined = [combine(sections) for sections in measured.values()]
     rendered = {section.title: render(section, scale, repetitions) for section in combined}
     print(*rendered.values(), sep="\n")
-    for line in (line for section in combined for line in slower(section)):
+    for line in (line for section in combined for line in regressions(section)):
         print(f"Slower than the baseline: {line}")
     if options.save_baseline:
         save_baseline(combined)
     elif scale != "smoke":
-        keep(rendered, [title(name) for name in _SECTIONS])
+        save_results(rendered)
 
 
 if __name__ == "__main__":

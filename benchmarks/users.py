@@ -1,7 +1,7 @@
-"""What the users of a segment cost in memory: the peak over a small ZIP, and over a large one.
+"""Measure the peak memory of a users export, with a small and with a large ZIP file.
 
-Every run is a process of its own, against a server in another. Prints a Markdown table, and writes it to
-RESULTS-users.md unless the run was a small one.
+Every run is a new process; the server is another one. Prints a Markdown table, and saves it in RESULTS.md
+unless `--small` is given.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import sys
 import time
 import zipfile
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import web
 from measure import peak
+from report import save_results
 
 from braze_segments_async import BrazeSegments, __version__
 
@@ -31,13 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ALLOWED = 60  # MiB
-_PER_FILE = 5_000  # users, as Braze has it
+_PER_FILE = 5_000  # users per file in the ZIP, as in Braze's exports
 _LARGE, _SMALL = 1_000, 10  # MB
-_RESULTS = Path(__file__).with_name("RESULTS-users.md")
+_TITLE = "The users of a segment"
 
 
 class Cost(NamedTuple):
-    """What one run took."""
+    """Cost of one run."""
 
     users: int
     seconds: float
@@ -45,16 +48,16 @@ class Cost(NamedTuple):
 
 
 def write(path: Path, size: int) -> None:
-    """A ZIP of about so many bytes: users of 1.5 KB, whose values are half random."""
-    dice = random.Random(0)  # noqa: S311 - not a secret
-    noise = dice.randbytes(2**20).hex()
+    """Write a ZIP of about `size` bytes: users of 1.5 KB each, half of it random."""
+    rng = random.Random(0)  # noqa: S311 - not a secret
+    noise = rng.randbytes(2**20).hex()
     number = 0
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         while path.stat().st_size < size:
             with archive.open(f"users-{number // _PER_FILE:05}.json", "w") as file:
                 for _ in range(_PER_FILE):
                     number += 1
-                    at = dice.randrange(len(noise) - 1_200)
+                    at = rng.randrange(len(noise) - 1_200)
                     user = {
                         "external_id": f"user-{number}",
                         "email": f"user.{number}@example.com",
@@ -69,7 +72,7 @@ def write(path: Path, size: int) -> None:
 
 
 async def serve(path: Path) -> None:
-    """Answer as Braze does when an export is started, and as the host of its file."""
+    """Serve the start of an export and its file."""
     app = web.Application()
 
     async def start(request: web.Request) -> web.Response:
@@ -89,10 +92,10 @@ async def serve(path: Path) -> None:
 
 @contextmanager
 def server(path: Path) -> Iterator[str]:
-    """The url of a server in a process of its own."""
+    """Yield the URL of a server in a separate process."""
     command = [sys.executable, __file__, "--serve", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        assert process.stdout is not None  # noqa: S101 - stdout=PIPE
         try:
             yield process.stdout.readline().strip()
         finally:
@@ -100,7 +103,7 @@ def server(path: Path) -> Iterator[str]:
 
 
 async def read(url: str, verb: str) -> int:
-    """Go through all users in one of the ways there are."""
+    """Read or save all users, and return their number."""
     async with BrazeSegments("key", base_url=url) as client:
         export = await client.export_users("a-segment", fields=["external_id"])
         if verb == "save":
@@ -113,23 +116,23 @@ async def read(url: str, verb: str) -> int:
 
 
 def child(url: str, verb: str) -> None:
-    """Run once, and say what it took."""
+    """Run once and print the cost."""
     began = time.perf_counter()
     users = asyncio.run(read(url, verb))
     print(json.dumps(Cost(users, time.perf_counter() - began, peak())))
 
 
 def measure(path: Path, verb: str) -> Cost:
-    """Run a child."""
+    """Return the cost of one run in a child process."""
     with server(path) as url:
         command = [sys.executable, __file__, "--child", url, verb]
         return Cost(*json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a tenth of the size; nothing is written")
+    parser.add_argument("--small", action="store_true", help="a tenth of the size; save nothing")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -150,7 +153,7 @@ def main() -> None:
     )
     print(table)
     if not options.small:
-        _RESULTS.write_text(f"# What the users of a segment cost in memory\n\n{_setting()}\n\n{table}")
+        save_results({_TITLE: f"## {_TITLE}\n\n{_setting()}\n\n{table}"})
 
 
 def _rows(verb: str, sizes: tuple[int, ...], costs: list[Cost]) -> str:
@@ -164,12 +167,14 @@ def _rows(verb: str, sizes: tuple[int, ...], costs: list[Cost]) -> str:
 
 
 def _setting() -> str:
-    return (
-        f"`python benchmarks/users.py`, some minutes and 4 GB of disk: braze-segments-async {__version__}, "
-        f"Python {platform.python_version()}, aiohttp {aiohttp.__version__},\n{os.cpu_count()} cores, "
-        f"{platform.system()}, {platform.machine()}; the server in a process of its own, each run another.\n"
-        "A user is 1.5 KB of JSON, half of it random."
+    text = (
+        "Measured with `python benchmarks/users.py`, which takes some minutes and 4 GB of disk, on "
+        f"{datetime.now(UTC):%Y-%m-%d}; braze-segments-async {__version__}, Python "
+        f"{platform.python_version()}, aiohttp {aiohttp.__version__}; {os.cpu_count()} cores, "
+        f"{platform.system()}, {platform.machine()}. The server and every run are separate processes. A user "
+        "is 1.5 KB of JSON, half of it random."
     )
+    return fill(text, 120)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from yarl import URL
 
@@ -37,42 +37,46 @@ __all__ = [
 _MAX_SECONDS = 1e9  # about 30 years
 _UNICAST = ipaddress.ip_network("2000::/3")  # all global unicast addresses assigned so far (RFC 4291)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # addresses that contain an IPv4 address (RFC 6052)
-SORT_DIRECTIONS = ("asc", "desc")
-CONSISTENCIES = ("fast", "safe", "strict")
-ON_ERROR = ("raise", "collect")
 SortDirection = Literal["asc", "desc"]
 Consistency = Literal["fast", "safe", "strict"]
 OnError = Literal["raise", "collect"]
+Format = Literal["ndjson", "csv", "parquet", "sqlite"]
+SORT_DIRECTIONS: tuple[SortDirection, ...] = get_args(SortDirection)
+CONSISTENCIES: tuple[Consistency, ...] = get_args(Consistency)
+ON_ERROR: tuple[OnError, ...] = get_args(OnError)
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def check_integer(name: str, value: object, *, at_least: int) -> None:
     """Check that a value is an integer in range and not a boolean."""
     if type(value) is not int:
-        raise ConfigError(f"{name} must be an integer of at least {at_least}, got {describe(value)}")
+        raise ConfigError(f"must be an integer of at least {at_least}, got {describe(value)}", argument=name)
     if value < at_least:
-        raise ConfigError(f"{name} must be at least {at_least}, got {describe(value)}")
+        raise ConfigError(f"must be at least {at_least}, got {describe(value)}", argument=name)
 
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     """Check that a value is a finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name} must be a number of seconds, got {describe(value)}")
+        raise ConfigError(f"must be a number of seconds, got {describe(value)}", argument=name)
     if not 0 <= value <= _MAX_SECONDS or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
-        raise ConfigError(f"{name} must be {least} seconds and finite, got {describe(value)}")
+        raise ConfigError(f"must be {least} seconds and finite, got {describe(value)}", argument=name)
 
 
 def check_fraction(name: str, value: object) -> None:
     """Check that a value is a number from 0 (included) to 1 (excluded)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ConfigError(f"{name} must be a fraction of at least 0 and less than 1, got {describe(value)}")
+        raise ConfigError(
+            f"must be a fraction of at least 0 and less than 1, got {describe(value)}", argument=name
+        )
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Check that a value is one of the choices."""
     if value not in choices:
         words = " or ".join(f'"{choice}"' for choice in choices)
-        raise ConfigError(f"{name} must be {words}, got {describe(value)}")
+        raise ConfigError(f"must be {words}, got {describe(value)}", argument=name)
 
 
 def check_callback(name: str, value: object) -> None:
@@ -85,18 +89,19 @@ def check_callback(name: str, value: object) -> None:
     if value is None:
         return
     if not callable(value):
-        raise ConfigError(f"{name} must be callable, got {describe(value)}")
+        raise ConfigError(f"must be callable, got {describe(value)}", argument=name)
     function: object = value
     while isinstance(function, partial):
         function = function.func
     for each in (function, getattr(type(function), "__call__", None)):  # noqa: B004 - the class of an object
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
             raise ConfigError(
-                f"{name} is an async function, which would never run, since it is called but not awaited. "
-                "Make it a plain function; it may start a task"
+                "is an async function, which would never run, since it is called but not awaited. Make it a "
+                "plain function; it may start a task",
+                argument=name,
             )
         if inspect.isgeneratorfunction(each):
-            raise ConfigError(f"{name} is a generator function, which would never run. Remove `yield`")
+            raise ConfigError("is a generator function, which would never run. Remove `yield`", argument=name)
 
 
 def check_list(sort_direction: object, start_page: object, consistency: object, prefetch: object) -> None:
@@ -181,25 +186,27 @@ def check_base_url(base_url: object) -> URL:
     A missing scheme becomes https and a trailing slash is removed. A path, as of a gateway, is kept.
     """
     if not isinstance(base_url, str | URL):
-        raise ConfigError(f"base_url must be text, got {describe(base_url)}")
+        raise ConfigError(f"must be text, got {describe(base_url)}", argument="base_url")
     text = str(base_url).strip()
     url = _parse_url(text if "://" in text else f"https://{text}") if text.isprintable() else None
     if url is None or not url.host or " " in url.host:
         raise ConfigError(
-            f"base_url is not a URL: {_mask(text)}. A valid one is https://rest.iad-01.braze.com"
+            f"is not a URL: {_mask(text)}. A valid one is https://rest.iad-01.braze.com", argument="base_url"
         )
     if url.user is not None or url.password is not None:
-        raise ConfigError("base_url must not contain a user or password. Pass the key as api_key")
+        raise ConfigError("must not contain a user or password. Pass the key as api_key", argument="base_url")
     if url.query_string or url.fragment or text.endswith(("?", "#")):
-        raise ConfigError("base_url must not have a query or a fragment")
+        raise ConfigError("must not have a query or a fragment", argument="base_url")
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
         raise ConfigError(
-            "base_url must be https (http only for loopback), since http would send the key unencrypted"
+            "must be https (http only for loopback), since http would send the key unencrypted",
+            argument="base_url",
         )
     if url.host.startswith(("dashboard", "sdk.")):
         raise ConfigError(
-            f"base_url: {escape_control(url.host)} is not the REST endpoint, which is listed beside it"
-            ' on Braze\'s page "API endpoints", such as rest.iad-01.braze.com or rest.fra-01.braze.eu'
+            f"must be the REST endpoint, not {escape_control(url.host)}: the endpoint is listed beside it on"
+            ' Braze\'s page "API endpoints", such as rest.iad-01.braze.com or rest.fra-01.braze.eu',
+            argument="base_url",
         )
     return url.with_path(url.path.rstrip("/"))
 

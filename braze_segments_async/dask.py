@@ -5,7 +5,7 @@
     results = await export_on_cluster(configs, address="tcp://scheduler:8786")
 
 A worker needs this package, the key of each workspace in its environment or on its disk, and the directory of
-the files: all workers see the same one, so that any of them can go on with what another has begun.
+the files. All workers share that directory, so that any of them can continue the export of another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._arguments import check_base_url, check_callback
 from ._support import cancel_and_wait, create_task, file_errors
 from ._text import escape_control
 from .errors import BrazeError, ConfigError, ExportError
-from .export._destination import locked_destination, resolved
+from .export import destination_path, locked_destination
 from .workspaces import WorkspaceResult, export_workspace
 from .workspaces._config import load_api_keys
 from .workspaces._run import gather_or_cancel
@@ -38,6 +38,7 @@ __all__ = ["export_on_cluster"]
 
 _CONNECT = 10.0  # seconds
 _LOOK_EVERY = 0.5
+_RESUME = {"resume=True": "continues from there"}
 
 
 async def export_on_cluster(
@@ -45,19 +46,23 @@ async def export_on_cluster(
 ) -> tuple[WorkspaceResult, ...]:
     """Export workspaces on the workers of a cluster, each as a task of its own; see `export_workspaces`.
 
-    When a worker dies, another goes on with what it had begun, and asks for nothing that is in the journal;
-    how often, dask's `distributed.scheduler.allowed-failures` says. When the caller is cancelled or dies, the
-    exports end, and their journals are kept.
+    When a worker dies, another continues its export from the journal; how often is up to dask's
+    `distributed.scheduler.allowed-failures`. When the caller is cancelled or dies, the exports end, and their
+    journals remain.
 
     Args:
-        configs: the workspaces. Their keys are read by the workers; here only to compare those that are here.
-        address: of the scheduler; by default a cluster is made in this process, for this call.
-        on_result: called with each result when it is there; a plain function that must not block.
+        configs: The workspaces. The workers read their keys; this process reads only the keys that it has, to
+            compare them.
+        address: Address of the scheduler; by default a cluster is made in this process, for this call.
+        on_result: Called with each result when its export ends; a plain function that must not block.
+
+    Returns:
+        The results in the order of the workspaces.
 
     Raises:
-        ConfigError: `distributed` is not installed, the address is none, two workspaces have the same key,
+        ConfigError: `distributed` is not installed, the address is invalid, two workspaces have the same key,
             name or file, or `on_result` is an `async def`; nothing was sent.
-        ExportError: there is no scheduler at the address.
+        ExportError: There is no scheduler at the address.
     """
     check_callback("on_result", on_result)
     configs = tuple(configs)
@@ -67,7 +72,7 @@ async def export_on_cluster(
 
 
 def _distributed() -> Any:
-    """The package, imported late: it is large, and an extra. Most of it has no types."""
+    """Import the package late: it is large, and an extra. Most of it has no types."""
     try:
         import distributed  # noqa: PLC0415
     except ModuleNotFoundError:
@@ -79,10 +84,10 @@ def _distributed() -> Any:
 async def _connected(address: str | None, size: int) -> AsyncGenerator[Any, None]:
     distributed = _distributed()
     async with AsyncExitStack() as stack:
-        # What goes wrong is in the results; dask would print it besides, and its traceback.
+        # Errors are in the results; dask would print them too, with their tracebacks.
         stack.enter_context(distributed.utils.silence_logging_cmgr(logging.CRITICAL))
         if address is None:
-            # A LocalCluster would tell the whole network of its tasks, with a dashboard or without.
+            # The HTTP server of a LocalCluster listens on all interfaces, with a dashboard or without.
             private = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
             scheduler = await stack.enter_async_context(
                 distributed.Scheduler(protocol="inproc://", **private)
@@ -98,7 +103,9 @@ async def _connected(address: str | None, size: int) -> AsyncGenerator[Any, None
 
 async def _connect(client: Any, address: str) -> None:
     try:
-        async with asyncio.timeout(_CONNECT):  # something else may answer there, and never end
+        async with asyncio.timeout(
+            _CONNECT
+        ):  # another kind of server may accept the connection, and never answer
             await client
     except Exception as error:  # noqa: BLE001 - each kind of address has errors of its own
         kind = ConfigError if isinstance(error, ValueError) else ExportError
@@ -109,44 +116,44 @@ async def _connect(client: Any, address: str) -> None:
 
 
 async def _result(client: Any, config: WorkspaceConfig, on_result: OnResult | None) -> WorkspaceResult:
-    """Have a workspace exported, and tell what comes of it."""
+    """Export a workspace on the cluster, and report its result."""
     try:
-        result = await _submitted(client, config)
+        result = await _submit(client, config)
     except Exception as error:  # noqa: BLE001 - a cluster may raise anything, and this workspace fails alone
-        result = WorkspaceResult.of_error(config, _explained(error))
+        result = WorkspaceResult.of_error(config, _to_export_error(error))
     if on_result is not None:
         on_result(result)
     return result
 
 
-async def _submitted(client: Any, config: WorkspaceConfig) -> WorkspaceResult:
+async def _submit(client: Any, config: WorkspaceConfig) -> WorkspaceResult:
     key = f"{config.name}-{uuid4().hex}"
     future = client.submit(run_on_worker, config, key, key=key)
     try:
         result: WorkspaceResult = await future
     finally:
-        future.release()  # then nobody wants it any more, and dask does not do it again if its worker dies
-    with suppress(OSError):  # should the scheduler be gone, so is what it knew of this run
+        future.release()  # without an owner, dask does not run the task again when its worker dies
+    with suppress(OSError):  # a scheduler that has stopped has lost the event, too
         await _distributed().Event(key, client=client).clear()
     return result
 
 
-def _explained(error: Exception) -> ExportError:
+def _to_export_error(error: Exception) -> ExportError:
     if isinstance(error, _distributed().KilledWorker):
         died = error.allowed_failures + 1
-        return ExportError(f"{died} workers died while they exported it; resume=True goes on from there")
+        return ExportError(f"{died} workers died while they exported it", remedy=_RESUME)
     if isinstance(error, CancelledError):
-        return ExportError("the dask scheduler is gone, or has dropped it; resume=True goes on from there")
+        return ExportError("the dask scheduler has stopped, or has dropped the export", remedy=_RESUME)
     problem = escape_control(f"{type(error).__name__}: {error}")
     return ExportError(f"no worker could run it, does each have the same version of this package? {problem}")
 
 
 async def run_on_worker(config: WorkspaceConfig, key: str) -> WorkspaceResult:
-    """Export a workspace for as long as somebody wants it: dask itself never ends a task that runs.
+    """Export a workspace until the task is cancelled: dask itself never ends a task that runs.
 
     Args:
-        config: the workspace.
-        key: of the task.
+        config: The workspace.
+        key: Key of the task.
     """
     tasks = _distributed().get_worker().state.tasks
     export = create_task(_export(config, key))
@@ -160,7 +167,7 @@ async def run_on_worker(config: WorkspaceConfig, key: str) -> WorkspaceResult:
 
 
 async def _export(config: WorkspaceConfig, key: str) -> WorkspaceResult:
-    """Export a workspace, unless another worker does; go on if this run of it began on a worker that died."""
+    """Export a workspace while no other worker does; resume if this task began on a worker that died."""
     distributed = _distributed()
     lock = distributed.Lock(f"braze-segments {check_base_url(config.base_url)} {config.name}")
     # A dead worker's lock is held until its lease expires: dask's `distributed.scheduler.locks`.
@@ -168,7 +175,7 @@ async def _export(config: WorkspaceConfig, key: str) -> WorkspaceResult:
         begun = distributed.Event(key)
         try:
             if not await begun.is_set():
-                _admit(config)
+                _check_destination(config)
                 await begun.set()
             config = evolve(config, options=evolve(config.options, resume=True))
         except BrazeError as error:
@@ -176,13 +183,13 @@ async def _export(config: WorkspaceConfig, key: str) -> WorkspaceResult:
         return await export_workspace(config)
 
 
-def _admit(config: WorkspaceConfig) -> None:
-    """Find out whether the export may write there before it has; then a journal that is there is its own."""
+def _check_destination(config: WorkspaceConfig) -> None:
+    """Check that the export may write there, once: later a journal that exists is from this task."""
     options, path = config.options, config.path
     if options.resume and not options.overwrite and config.finished:
         return
     with file_errors(path):
-        path = resolved(path)  # a journal is beside what a link leads to
+        path = destination_path(path)  # a journal is beside what a link leads to
         with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:
             if not options.resume:
                 target.journal.unlink(missing_ok=True)

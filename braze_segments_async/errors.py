@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from ._text import escape_control
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from ._rate_limit import RateLimit
@@ -63,7 +64,10 @@ class BrazeError(Exception):
     """The base class of all exceptions of the library.
 
     Attributes:
-        reason: What happened and what to do about it; `str(error)` adds the request in front.
+        reason: What happened; `str(error)` adds the request or the argument in front, and the remedy at the
+            end.
+        argument: Name of the invalid argument, with which the message begins; `None` if there is none.
+        remedy: Arguments and calls that help, such as `resume=True`, each with its effect.
         endpoint: Method and path, such as `"GET /segments/details"`; `None` without a request.
         segment_id: Segment that the request was about, if any.
         page: Page of the list that the request was about, if any.
@@ -74,9 +78,18 @@ class BrazeError(Exception):
 
     label: ClassVar[str] = ""
 
-    def __init__(self, reason: str = "", *, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        retryable: bool = False,
+        argument: str | None = None,
+        remedy: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.argument = argument
+        self.remedy = dict(remedy or {})
         self.retryable = retryable
         self.endpoint: str | None = None
         self.segment_id: str | None = None
@@ -91,6 +104,17 @@ class BrazeError(Exception):
 
     def __str__(self) -> str:
         """Return the message, such as `GET /segments/list (page=0): 403 after 1 attempt: the API key …`."""
+        return self.message({})
+
+    def message(self, names: Mapping[str, str]) -> str:
+        """Return the message with other names for arguments, such as the options of a command.
+
+        Args:
+            names: Other names for `argument` and for the keys of `remedy`.
+
+        Returns:
+            The same text as `str(error)`, with those names.
+        """
         place = ""
         if self.segment_id is not None:
             place = f" (segment_id={escape_control(self.segment_id)})"
@@ -100,7 +124,12 @@ class BrazeError(Exception):
         if self.attempts:
             what += f" after {self.attempts} attempt{'s' if self.attempts > 1 else ''}"
         request = f"{self.endpoint}{place}" if self.endpoint else ""
-        return ": ".join(part for part in (request, what.strip(), self.reason) if part)
+        reason = self.reason
+        if self.argument is not None:
+            reason = f"{names.get(self.argument, self.argument)} {reason}"
+        if self.remedy:
+            reason += "; " + ", ".join(f"{names.get(key, key)} {does}" for key, does in self.remedy.items())
+        return ": ".join(part for part in (request, what.strip(), reason) if part)
 
     def _what(self) -> str:
         return self.label
@@ -140,8 +169,15 @@ class StatusError(BrazeError):
         status: HTTP status.
     """
 
-    def __init__(self, reason: str = "", *, status: int = 0, retryable: bool = False) -> None:
-        super().__init__(reason, retryable=retryable)
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        status: int = 0,
+        retryable: bool = False,
+        remedy: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason, retryable=retryable, remedy=remedy)
         self.status = status
 
     def _what(self) -> str:

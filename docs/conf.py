@@ -1,4 +1,4 @@
-"""How `make docs` builds the site: pages in MyST, and a reference from the docstrings."""
+"""Sphinx configuration for `make docs`: pages in MyST, and a reference from the docstrings."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ project_copyright = author
 version = release = braze_segments_async.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_heading_anchors = 4  # as code hosts make them, so that a link is good in both places
+myst_heading_anchors = 4  # the same anchors as on code hosts, so that links work in both places
 
-html_theme = "furo"  # with the fonts of the reader's system: no page loads anything from another host
+html_theme = "furo"  # system fonts only: no page loads anything from another host
 html_title = project
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -38,7 +38,7 @@ maximum_signature_line_length = 76
 python_display_short_literal_types = True
 toc_object_entries_show_parents = "hide"
 
-# Every reference leads somewhere, but for the types of others: to look those up would take a network.
+# All cross-references are checked, except types of other packages, whose lookup would need a network.
 nitpicky = True
 nitpick_ignore_regex = [
     (
@@ -50,15 +50,15 @@ nitpick_ignore_regex = [
         "Async(Generator|Iterable|Iterator)|Awaitable|Callable|Collection|Iterable|Mapping|Path|Sequence",
     ),
     ("py:.*", "APIRouter|AbstractAsyncContextManager|Dependency|FastAPI|HTTPConnection|TracebackType"),
-    ("py:.*", r"'.*'|(.*\.)?(Hook|OnProgress|OnResult|ResultT|Secret|date|datetime)"),
+    ("py:.*", r"'.*'|(.*\.)?(Consistency|Format|Hook|OnProgress|OnResult|ResultT|Secret|date|datetime)"),
 ]
 
 # The modules whose `__all__` is the public API.
 MODULES = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
-# What the library makes and hands out: how that is made is nobody's business.
-HANDED_OUT = ("Error", "Stream", "SegmentListing", "UsersExport", "Instance", "LoggedRequest")
-# What a signature says, and what is meant.
-MEANT = {
+# Classes that only the library creates: their signatures are not documented.
+NOT_FOR_CONSTRUCTION = ("Error", "Stream", "SegmentListing", "UsersExport", "Instance", "LoggedRequest")
+# Replacements that make signatures readable.
+READABLE = {
     r"\bSortDirection\b": "Literal['asc', 'desc']",
     r"\bConsistency\b": "Literal['fast', 'safe', 'strict']",
     r"\bOnError\b": "Literal['raise', 'collect']",
@@ -66,14 +66,15 @@ MEANT = {
     r"\bbuiltins\.list\b": "list",
     r"= NOTHING\b": "= {}",
     r"= <built-in function time>": "= time.time",
-    r"= <bound method SessionManager.from_env of <[^>]*>>": "= BrazeSegments.from_env",
+    r"=\s?<bound method BrazeSegments.from_env of <[^>]*>>": "= BrazeSegments.from_env",
+    r"~?braze_segments_async\._client\.": "",
     r"= (RetryPolicy|Limits|ExportOptions)\(.*?\)+(?=[,)])": r"= \1()",
     r": Unpack\[ClientOptions\]": "",
 }
 
 
 def _public() -> dict[str, str]:
-    """Where each public name is documented."""
+    """Return the full name under which each public name is documented."""
     names = {}
     for suffix in MODULES:
         module = f"{braze_segments_async.__name__}{suffix}"
@@ -86,7 +87,7 @@ PUBLIC = _public()
 
 
 def _rst(text: str, own: str) -> str:
-    """Docstrings write code as Markdown does. What is public becomes a link, unless it is `own` name."""
+    """Convert Markdown code in a docstring to reST, and link public names except `own`."""
 
     def code(found: re.Match[str]) -> str:
         name, followed = found.groups()
@@ -103,7 +104,7 @@ def _rst(text: str, own: str) -> str:
 
 
 def _before_napoleon(*event: Any) -> None:
-    """Code; and the colon before what is returned, which napoleon would else look for in its text."""
+    """Convert code, and add the colon that napoleon would otherwise search for in the text of `Returns`."""
     _, what, name, _, _, lines = event
     if what != "property":
         text = re.sub(r"^(Returns:\n +)", r"\1: ", "\n".join(lines), flags=re.MULTILINE)
@@ -111,7 +112,7 @@ def _before_napoleon(*event: Any) -> None:
 
 
 def _after_napoleon(*event: Any) -> None:
-    """Types without their modules; and properties, where napoleon takes `one: two` for a type and a text."""
+    """Shorten types; restore properties, where napoleon treats `one: two` as a type and a text."""
     _, what, name, thing, _, lines = event
     lines[:] = [re.sub(r"\b([a-z_]+\.)+(?=\w)", "", line) if ":vartype" in line else line for line in lines]
     if what == "property":
@@ -122,16 +123,16 @@ def _readable(*event: Any) -> tuple[str, str | None] | None:
     _, what, name, _, _, arguments, returned = event
     if arguments is None:
         return None
-    if what in {"class", "exception"} and name.endswith(HANDED_OUT):
+    if what in {"class", "exception"} and name.endswith(NOT_FOR_CONSTRUCTION):
         return "", None
-    for pattern, meant in MEANT.items():
-        arguments = re.sub(pattern, meant, arguments)
-        returned = returned and re.sub(pattern, meant, returned)
+    for pattern, replacement in READABLE.items():
+        arguments = re.sub(pattern, replacement, arguments)
+        returned = returned and re.sub(pattern, replacement, returned)
     return arguments, returned
 
 
 def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement) -> Element | None:
-    """Names of ours are defined in one module, and documented as what another one exports."""
+    """Resolve names of this package, which are documented in the module that exports them."""
     target = PUBLIC.get(node["reftarget"].rpartition(".")[2])
     if target is None or node.get("refdomain") != "py":
         return None
@@ -143,7 +144,7 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Te
 
 
 def _beside_the_docs(app: Sphinx, page: str, source: list[str]) -> None:
-    """A link to Markdown that is no page here is a download; to all other files it is by itself."""
+    """Turn links to Markdown files outside of the docs into downloads, as Sphinx does for other files."""
 
     def download(link: re.Match[str]) -> str:
         text, target = link.groups()
@@ -154,7 +155,7 @@ def _beside_the_docs(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Register the event handlers with Sphinx."""
     next(field for field in PyObject.doc_field_types if field.name == "variable").label = "Attributes"
     app.connect("source-read", _beside_the_docs)
     app.connect("autodoc-process-docstring", _before_napoleon, priority=400)

@@ -1,7 +1,8 @@
-"""A DAG for Airflow 3 that exports the catalogue to Parquet every night, and fails if a segment is missing.
+"""Airflow 3 DAG: export all segments to Parquet every night, and fail if a segment is missing.
 
-The worker's environment has `BRAZE_API_KEY`, `BRAZE_BASE_URL` and `SEGMENTS_FILE`, a path that all workers
-share. `airflow dags test braze_segments` runs it once; with what `braze-segments sandbox` says, with no key.
+Set `BRAZE_API_KEY`, `BRAZE_BASE_URL` and `SEGMENTS_FILE`, a path that all workers share, in the environment
+of the workers. `airflow dags test braze_segments` runs the DAG once. To try it without a key, set the
+variables that `braze-segments sandbox` prints.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ from braze_segments_async.export import export_segments
 
 
 async def export(file: str) -> int:
-    """Export to a file: all of it, or an `IncompleteExportError` and the file as it was."""
+    """Export all segments to a file, or raise `IncompleteExportError` and leave the file unchanged."""
     async with BrazeSegments.from_env(retry=RetryPolicy(max_rate_limit_wait=3_900)) as client:
-        # Afresh each night; the retries of a night resume. A journal of last night is too old for that.
+        # Each night starts again, and its retries resume: a journal of last night is too old to resume.
         result = await export_segments(client, file, resume=True, overwrite=True)
     return result.rows
 
@@ -25,11 +26,11 @@ async def export(file: str) -> int:
 @dag(
     schedule="17 2 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,  # Braze has no yesterday to ask for
+    catchup=False,  # Braze returns current data only
     max_active_runs=1,
 )
 def braze_segments() -> None:
-    """One task; those that read the file come after it."""
+    """Export in one task. Add the tasks that read the file after it."""
 
     @task(retries=2, retry_delay=timedelta(minutes=15), execution_timeout=timedelta(hours=3))
     def export_catalogue() -> int:

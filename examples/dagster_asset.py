@@ -1,8 +1,8 @@
-"""A Dagster asset: the catalogue as a Parquet file, with what is worth knowing about it as metadata.
+"""Dagster asset: all segments as a Parquet file, with metadata.
 
-`dagster dev -f dagster_asset.py` asks Braze, with `BRAZE_API_KEY` and `BRAZE_BASE_URL`. So does
-`python dagster_asset.py`, which materialises it once; without a key it asks a sandbox on this machine.
-`SEGMENTS_FILE` is where the file goes, `RETRY_DELAY` the seconds before another attempt.
+`dagster dev -f dagster_asset.py` runs it on a schedule with `BRAZE_API_KEY` and `BRAZE_BASE_URL`.
+`python dagster_asset.py` materialises it once; without a key it uses a local sandbox. `SEGMENTS_FILE` is the
+output file, and `RETRY_DELAY` the number of seconds before a retry.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from braze_segments_async.sandbox import Sandbox
     retry_policy=dg.RetryPolicy(max_retries=2, delay=float(os.environ.get("RETRY_DELAY", "900"))),
 )
 async def braze_segments() -> dg.MaterializeResult[None]:
-    """Every segment of the workspace, with its details."""
+    """Every segment of the workspace with its details."""
     file = os.environ["SEGMENTS_FILE"]
     async with BrazeSegments.from_env(retry=RetryPolicy(max_rate_limit_wait=3_900)) as client:
         try:
-            # Afresh each night; the retries of a night resume. A journal of last night is too old for that.
+            # Each night starts again, and its retries resume: a journal of last night is too old to resume.
             result = await export_segments(client, file, resume=True, overwrite=True)
         except IncompleteExportError as error:
             missing = {failure.segment_id: str(failure.error) for failure in error.result.failures}
@@ -37,7 +37,7 @@ async def braze_segments() -> dg.MaterializeResult[None]:
         metadata={
             "dagster/row_count": result.rows,
             "file": dg.MetadataValue.path(result.path),
-            "archived meanwhile": result.archived,
+            "archived": result.archived,
             "recovered": result.recovered,
             "seconds": round(result.elapsed, 1),
         }
@@ -46,13 +46,13 @@ async def braze_segments() -> dg.MaterializeResult[None]:
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """What `dagster dev` finds."""
+    """Return the asset and its schedule for `dagster dev`."""
     nightly = dg.ScheduleDefinition(name="nightly", target=[braze_segments], cron_schedule="17 2 * * *")
     return dg.Definitions(assets=[braze_segments], schedules=[nightly])
 
 
 async def main() -> None:
-    """Materialise it once, with an instance that leaves nothing behind."""
+    """Materialise the asset once in a temporary Dagster instance."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     async with AsyncExitStack() as stack:
         if "BRAZE_API_KEY" not in os.environ:

@@ -1,7 +1,7 @@
-"""The history of the catalogue in DuckDB, by dlt: each version of each segment, and when it held.
+"""dlt pipeline: store every version of every segment with its period of validity in DuckDB.
 
-With `BRAZE_API_KEY` and `BRAZE_BASE_URL` set it asks Braze, once. Without them it asks a sandbox on this
-machine, twice, and renames a segment in between. `HISTORY` is the DuckDB file.
+With `BRAZE_API_KEY` and `BRAZE_BASE_URL` it loads the workspace once. Without them it loads a local sandbox
+twice and renames a segment in between. `HISTORY` is the DuckDB file.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from braze_segments_async.sandbox import Sandbox
 
 
 def row(details: SegmentDetails) -> dict[str, Any]:
-    """What makes a new version when it changes. Not the size, or each day would be a version."""
+    """Return the columns whose changes create a new version. Sizes change daily, so they are left out."""
     return {
         "id": details.id,
         "name": details.name,
@@ -38,17 +38,17 @@ def row(details: SegmentDetails) -> dict[str, Any]:
     columns={"tags": {"data_type": "json"}, "teams": {"data_type": "json"}},
 )
 async def segments() -> AsyncIterator[list[dict[str, Any]]]:
-    """The whole catalogue or an exception: what a load lacks is retired, as if it were archived."""
+    """Yield all segments, or raise: dlt would end the version of a missing segment as if it were archived."""
     async with BrazeSegments.from_env(retry=RetryPolicy(max_rate_limit_wait=3_900)) as client:
         catalogue = [row(details) async for details in client.all_details(consistency="strict")]
-    yield catalogue  # only now: nothing is loaded unless everything is here
+    yield catalogue  # after the last segment, so that nothing is loaded if one fails
 
 
 def load(file: str) -> None:
-    """Bring the history up to date."""
+    """Load the current segments into the history, and print the changes."""
     pipeline = dlt.pipeline(
         "braze_segments",
-        pipelines_dir=f"{file}.dlt",  # what dlt has to remember, beside the file
+        pipelines_dir=f"{file}.dlt",  # the state of dlt, next to the file
         destination=dlt.destinations.duckdb(file),
         dataset_name="braze",
     )
@@ -57,7 +57,7 @@ def load(file: str) -> None:
         now, before = client.execute_sql(
             "SELECT count(*) FILTER (_dlt_valid_to IS NULL), count(_dlt_valid_to) FROM segments"
         )[0]
-        print(f"{now} segments, and {before} versions that were")
+        print(f"{now} segments, {before} earlier versions")
         for name, since, until in client.execute_sql(
             """SELECT name, _dlt_valid_from, _dlt_valid_to FROM segments
                WHERE id IN (SELECT id FROM segments WHERE _dlt_valid_to IS NOT NULL)
@@ -67,7 +67,7 @@ def load(file: str) -> None:
 
 
 async def main() -> None:
-    """Ask Braze, or twice a sandbox."""
+    """Load the workspace once, or the sandbox twice."""
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     file = os.environ.get("HISTORY") or str(Path(tempfile.mkdtemp(), "history.duckdb"))
     if "BRAZE_API_KEY" in os.environ:

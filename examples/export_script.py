@@ -1,6 +1,6 @@
-"""Print every segment with its details, from an asyncio script.
+"""Print every segment with its details.
 
-With `BRAZE_API_KEY` and `BRAZE_BASE_URL` set it asks Braze; without them, a sandbox on this machine.
+Uses Braze if `BRAZE_API_KEY` and `BRAZE_BASE_URL` are set, and a local sandbox otherwise.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from braze_segments_async.sandbox import Sandbox
 
 
 async def main() -> None:
-    """Walk, fan out, and say at the end what could not be had."""
+    """Print all segments, and the number of failures at the end."""
     async with AsyncExitStack() as stack:
         if "BRAZE_API_KEY" in os.environ:
             client = BrazeSegments.from_env()

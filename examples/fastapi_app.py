@@ -2,8 +2,8 @@
 
     uvicorn fastapi_app:app
 
-With `BRAZE_API_KEY` and `BRAZE_BASE_URL` set it asks Braze, and `APP_TOKEN` is the token of its callers.
-Without them it asks a sandbox on this machine, and the token is "sandbox". Exports go to `exports/`.
+Set `BRAZE_API_KEY` and `BRAZE_BASE_URL` to use Braze, and `APP_TOKEN` to the token of the callers. Without
+them it uses a sandbox on this machine, and the token is "sandbox". Exports go to `exports/`.
 """
 
 import os
@@ -21,7 +21,7 @@ from braze_segments_async.sandbox import Sandbox
 
 @asynccontextmanager
 async def sandbox_unless_a_key_is_set() -> AsyncIterator[None]:
-    """Only for trying it out."""
+    """Start a sandbox, to try this app without a key."""
     if "BRAZE_API_KEY" in os.environ:
         yield
         return
@@ -33,13 +33,13 @@ async def sandbox_unless_a_key_is_set() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Without the sandbox: `FastAPI(lifespan=braze_lifespan(exports="exports", resume=True))`."""
+    """Without a sandbox, use `FastAPI(lifespan=braze_lifespan(exports="exports", resume=True))`."""
     async with sandbox_unless_a_key_is_set(), braze_lifespan(exports="exports", resume=True)(app):
         yield
 
 
 def signed_in(sent: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> None:
-    """Let in who has the token; your app has something better."""
+    """Let in callers with the token; replace this with the authentication of your app."""
     if not compare_digest(sent.credentials.encode(), os.environ["APP_TOKEN"].encode()):
         raise HTTPException(401, "wrong token")
 
@@ -50,5 +50,5 @@ app.include_router(segments_router(dependencies=[Depends(signed_in)]), prefix="/
 
 @app.get("/tags", dependencies=[Depends(signed_in), Depends(braze_errors)])
 async def tags(segments: Segments) -> set[str]:
-    """A route of your own: every tag there is."""
+    """Return all tags: a route of your own."""
     return {tag async for segment in segments.list() for tag in segment.tags}

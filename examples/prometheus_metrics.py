@@ -1,7 +1,7 @@
-"""What a client does, as metrics for Prometheus: read from `client.stats` when they are asked for.
+"""Export the counters of a client as Prometheus metrics.
 
-Needs `prometheus-client`. With `BRAZE_API_KEY` and `BRAZE_BASE_URL` set it asks Braze; without them, a
-sandbox on this machine. In a service, serve `generate_latest(registry)` as `/metrics`.
+Needs `prometheus-client`. Uses Braze if `BRAZE_API_KEY` and `BRAZE_BASE_URL` are set, and a local sandbox
+otherwise. In a service, serve `generate_latest(registry)` as `/metrics`.
 """
 
 import asyncio
@@ -18,26 +18,26 @@ from braze_segments_async.sandbox import Sandbox
 
 
 class BrazeCollector(Collector):
-    """The metrics of one client; nothing is counted twice, and nothing runs in between."""
+    """Metrics of one client, read from `client.stats` at each scrape."""
 
     def __init__(self, client: BrazeSegments) -> None:
-        """Read from this client, open or closed."""
+        """Read the metrics of this client, which may be open or closed."""
         self._client = client
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """Called for each scrape."""
-        stats, told = self._client.stats, self._client.rate_limit
+        """Yield the metrics."""
+        stats, limit = self._client.stats, self._client.rate_limit
         yield CounterMetricFamily("braze_requests", "Requests sent, retries included", stats.requests)
-        yield CounterMetricFamily("braze_retries", "Requests that repeated a failed one", stats.retries)
+        yield CounterMetricFamily("braze_retries", "Retried requests", stats.retries)
         yield CounterMetricFamily("braze_waits", "Pauses for the rate limit", stats.waits)
-        yield CounterMetricFamily("braze_received_bytes", "Bytes of replies' bodies", stats.bytes)
-        yield GaugeMetricFamily("braze_in_flight", "Requests without an answer yet", stats.in_flight)
-        if told is not None and told.remaining is not None:
-            yield GaugeMetricFamily("braze_allowance", "Requests left to the workspace", told.remaining)
+        yield CounterMetricFamily("braze_received_bytes", "Bytes of response bodies", stats.bytes)
+        yield GaugeMetricFamily("braze_in_flight", "Requests without a response yet", stats.in_flight)
+        if limit is not None and limit.remaining is not None:
+            yield GaugeMetricFamily("braze_remaining", "Remaining requests in the window", limit.remaining)
 
 
 async def main() -> None:
-    """Some work, and the metrics after it."""
+    """Fetch all segments, and print the metrics."""
     async with AsyncExitStack() as stack:
         if "BRAZE_API_KEY" in os.environ:
             client = BrazeSegments.from_env()

@@ -1,7 +1,7 @@
-"""A service that keeps the segment catalogue in memory and refreshes it every few minutes.
+"""A service that holds all segments in memory and refreshes them every few minutes.
 
-With `BRAZE_API_KEY` and `BRAZE_BASE_URL` set it asks Braze; without them, a sandbox on this machine.
-`REFRESHES` ends it after so many refreshes (default: 2), `EVERY` is the pause between them in seconds.
+Uses Braze if `BRAZE_API_KEY` and `BRAZE_BASE_URL` are set, and a local sandbox otherwise. `REFRESHES` is the
+number of refreshes (default: 2), and `EVERY` the pause between them in seconds.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ logger = logging.getLogger("service")
 
 
 async def refresh(segments: BrazeSegments) -> dict[str, SegmentDetails]:
-    """The whole catalogue, or an exception: never half of it."""
+    """Return all segments with their details, or raise an error."""
     return {details.id: details async for details in segments.all_details()}
 
 
 async def main() -> None:
-    """One client for the life of the service; a failed refresh leaves the catalogue as it was."""
+    """Refresh with one client; a failed refresh keeps the previous segments."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     catalogue: dict[str, SegmentDetails] = {}
     async with AsyncExitStack() as stack:

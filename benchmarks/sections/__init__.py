@@ -1,1 +1,1 @@
-"""What is measured: each module has a `TITLE`, and a `run(scale)` that returns the table."""
+"""Sections of the benchmark: each module has a `TITLE`, and a `run(scale)` that returns a table."""

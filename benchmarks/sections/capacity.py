@@ -1,4 +1,4 @@
-"""What one process can carry: many clients at once, flat out and at the pace a workspace allows."""
+"""Measure many clients in one process, at full speed and at the pace of the rate limit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from contenders import details_ours, new_client
+from clients.aiohttp_loops import details_with_package, new_client
 from measure import Cost, rounds
 from report import Row, Section
-from serving import server
+from servers.process import server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from braze_segments_async import BrazeSegments
 
 TITLE = "Many workspaces in one process"
-PACE = 250_000 / 3_600  # requests a second: what a workspace allows on average
+PACE = 250_000 / 3_600  # requests per second: the average that the rate limit allows
 _CONCURRENCY = 16
 _LATENCY = 0.05
 
 
 class _Size(NamedTuple):
     clients: int
-    details: int  # of all of them together
+    details: int  # of all clients together
     rounds: int
     seconds: float
 
@@ -42,63 +42,65 @@ _SIZES = {
 
 
 def run(scale: Scale) -> Section:
-    """See the module."""
+    """Measure CPU time per request."""
     size = _SIZES[scale]
     with server() as url:
-        costs = asyncio.run(_flat_out(url, size))
+        costs = asyncio.run(_full_speed(url, size))
     with server("--latency", str(_LATENCY)) as url:
         paced = asyncio.run(_paced(url, size))
     one, many = ([1e6 * cost.cpu / size.details for cost in costs[name]] for name in ("one", "many"))
-    flat_out = median(size.details / cost.wall for cost in costs["many"])
+    full_speed = median(size.details / cost.wall for cost in costs["many"])
     share = paced * PACE / 1e6
     ratios = tuple(first / second for first, second in zip(many, one, strict=True))
     rows = (
         Row(
-            f"{size.clients} clients flat out / one client flat out: CPU of a request",
+            f"{size.clients} clients at full speed / one client at full speed: CPU per request",
             median(many),
             median(one),
             "µs",
             ratios,
-            note=f"{flat_out:,.0f} requests a second",
+            note=f"{full_speed:,.0f} requests per second",
         ),
         Row(
-            f"{size.clients} clients at {PACE:.0f} requests a second each / flat out: CPU of a request",
+            f"{size.clients} clients at {PACE:.0f} requests per second each / full speed: CPU per request",
             paced,
             median(many),
             "µs",
             (paced / median(many),),
-            note=f"{share:.1%} of a core for a workspace: {1 / share:.0f} workspaces a core",
+            note=f"{share:.1%} of a core per workspace: {1 / share:.0f} workspaces per core",
             reference=True,
         ),
     )
     text = (
-        f"Clients of their own for {size.clients} workspaces in one event loop, {_CONCURRENCY} requests at a "
-        f"time for each; one client has as many at a time as all of them. Flat out: {size.details:,} details "
-        f"without latency, {size.rounds} rounds. Paced: for {size.seconds:g} s at {1000 * _LATENCY:.0f} ms, "
-        "every request at its moment, as 250,000 an hour fall."
+        f"{size.clients} clients in one event loop, each with concurrency {_CONCURRENCY}, compared with one "
+        f"client that has the same total concurrency. Full speed: {size.details:,} details without latency, "
+        f"{size.rounds} rounds. Paced: {size.seconds:g} s at {1000 * _LATENCY:.0f} ms latency, requests "
+        "evenly spaced at 250,000 per hour."
     )
     return Section(TITLE, text, rows)
 
 
-async def _flat_out(url: str, size: _Size) -> Costs:
+async def _full_speed(url: str, size: _Size) -> Costs:
     ids = [f"segment-{number}" for number in range(size.details)]
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(new_client(url)) for _ in range(size.clients)]
         contenders: Contenders = {
-            "one": lambda: details_ours(clients[0], ids, _CONCURRENCY * size.clients),
-            "many": lambda: _shared_out(clients, ids),
+            "one": lambda: details_with_package(clients[0], ids, _CONCURRENCY * size.clients),
+            "many": lambda: _distributed(clients, ids),
         }
         return await rounds(contenders, size.rounds, size.details)
 
 
-async def _shared_out(clients: Sequence[BrazeSegments], ids: Sequence[str]) -> list[object]:
+async def _distributed(clients: Sequence[BrazeSegments], ids: Sequence[str]) -> list[object]:
     step = len(clients)
-    parts = [details_ours(client, ids[first::step], _CONCURRENCY) for first, client in enumerate(clients)]
+    parts = [
+        details_with_package(client, ids[first::step], _CONCURRENCY) for first, client in enumerate(clients)
+    ]
     return [details for part in await asyncio.gather(*parts) for details in part]
 
 
 async def _paced(url: str, size: _Size) -> float:
-    """CPU of a request in µs, when each comes at its moment."""
+    """Return the CPU time per request in µs when requests are evenly spaced."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(new_client(url)) for _ in range(size.clients)]
         await asyncio.gather(*[client.details("warm") for client in clients])

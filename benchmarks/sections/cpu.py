@@ -1,13 +1,19 @@
-"""What a request costs, beside a loop written by hand."""
+"""Measure the cost of one request, compared with a hand-written loop."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from contenders import default_session, details_by_hand, details_ours, new_client, new_session
+from clients.aiohttp_loops import (
+    default_session,
+    details_by_hand,
+    details_with_package,
+    new_client,
+    new_session,
+)
 from measure import has, rounds, row, run_loop
 from report import Row, Section
-from serving import server
+from servers.process import server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,9 +21,11 @@ if TYPE_CHECKING:
     from measure import Costs
     from report import Scale
 
-TITLE = "A request, beside a hand-written aiohttp loop"
-_SAME, _DEFAULT = "same time-outs", "aiohttp's default session"
-_ALLOWED = 1.15  # of the CPU of a loop with the same time-outs: what checks, models and the gate may add
+TITLE = "One request compared with a hand-written aiohttp loop"
+_SAME, _DEFAULT = "same timeouts", "aiohttp's default session"
+_ALLOWED = (
+    1.15  # times the CPU time of a loop with the same timeouts: the cost of checks, models and rate limiter
+)
 
 
 class _Size(NamedTuple):
@@ -34,7 +42,7 @@ _SIZES = {
 
 
 def run(scale: Scale) -> Section:
-    """See the module."""
+    """Measure CPU and wall time per request."""
     size = _SIZES[scale]
     loops = ("asyncio", "uvloop") if has("uvloop") else ("asyncio",)
     rows: list[Row] = []
@@ -44,10 +52,9 @@ def run(scale: Scale) -> Section:
                 costs = run_loop(_compare(url, size, concurrency), loop)
                 rows += _rows(costs, loop, concurrency, size.details)
     text = (
-        f"{size.details:,} details of about 1 KB, no latency, {size.rounds} rounds. First the package, "
-        "second the hand-written loop (`json.loads`, no retries, no rate limit, no models): once with "
-        "time-outs that bound the same as the package's, once with aiohttp's default session, which is what "
-        "people write."
+        f"{size.details:,} details of about 1 KB, no latency, {size.rounds} rounds. First: the package. "
+        "Second: a hand-written loop (`json.loads`, no retries, no rate limit, no models), once with the "
+        "package's timeouts and once with aiohttp's default session."
     )
     return Section(TITLE, text, tuple(rows), ("uvloop",))
 
@@ -56,7 +63,7 @@ async def _compare(url: str, size: _Size, concurrency: int) -> Costs:
     ids = [f"segment-{number}" for number in range(size.details)]
     async with new_client(url) as client, new_session(url) as same, default_session(url) as default:
         contenders = {
-            "package": lambda: details_ours(client, ids, concurrency),
+            "package": lambda: details_with_package(client, ids, concurrency),
             _SAME: lambda: details_by_hand(same, ids, concurrency),
             _DEFAULT: lambda: details_by_hand(default, ids, concurrency),
         }

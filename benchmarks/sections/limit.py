@@ -1,4 +1,4 @@
-"""Against a rate limit: how long it takes beside the ideal, and how many requests are refused on the way."""
+"""Measure the time under a rate limit, compared with the ideal, and count the refused requests."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from contenders import details_ours, details_with_backoff, new_client, new_session
+from clients.aiohttp_loops import details_with_backoff, details_with_package, new_client, new_session
 from report import Row, Section
-from serving import counts, server
+from servers.process import counts, server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from report import Scale
 
-TITLE = "Against a rate limit"
+TITLE = "Under a rate limit"
 _LIMIT = 500
 _SECONDS = 2
 _LATENCY = 0.02
@@ -32,20 +32,20 @@ class _Cost(NamedTuple):
 
 
 def ideal(details: int, limit: int, seconds: int, latency: float, concurrency: int) -> float:
-    """Seconds from the start of a window: to the last window needed, and what is left to do in it."""
+    """Return the seconds until the start of the last window needed, plus the work in that window."""
     windows = -(-details // limit)
     left = details - (windows - 1) * limit
     return (windows - 1) * seconds + max(latency, left * latency / concurrency)
 
 
 def run(scale: Scale) -> Section:
-    """See the module."""
+    """Measure wall time, and count the 429s."""
     details = _SIZES[scale]
     ids = [f"segment-{number}" for number in range(details)]
     contenders = {
         "one client": _alone,
-        "two clients that share the allowance": _shared,
-        "by hand, a 429 tried again with backoff": _by_hand,
+        "two clients that share the limit": _shared,
+        "by hand, 429s retried with backoff": _by_hand,
     }
     rows = []
     for name, ask in contenders.items():
@@ -63,17 +63,17 @@ def run(scale: Scale) -> Section:
             )
         )
     text = (
-        f"{_LIMIT} requests in each window of {_SECONDS} s, which ends with the clock; {1000 * _LATENCY:.0f} "
-        f"ms, {_CONCURRENCY} at a time, `reserve=0`, begun with a window. The ideal is the start of the last "
-        "window needed, and the time of what is left in it. Of several clients each leaves what it has in "
-        "flight, and where the work is a whole number of windows, one request left over takes a window "
-        "more. `Date` has whole seconds, of which a window here has two."
+        f"{_LIMIT} requests per window of {_SECONDS} s, aligned to the clock; {1000 * _LATENCY:.0f} ms "
+        f"latency, concurrency {_CONCURRENCY}, `reserve=0`, started at the start of a window. The ideal is "
+        "the start of the last window needed plus the work in that window. Each of two clients leaves its "
+        "number of in-flight requests unused; as the work fills the windows exactly, one leftover request "
+        "costs another window. The `Date` header has a resolution of one second, half a window."
     )
     return Section(TITLE, text, tuple(rows))
 
 
 async def _measure(ask: Callable[[str, Sequence[str]], Awaitable[int]], ids: Sequence[str]) -> _Cost:
-    """Run once, from the start of a window, against a server of its own."""
+    """Run once against a new server, from the start of a window."""
     options = ("--latency", str(_LATENCY), "--rate-limit", f"{_LIMIT}:{_SECONDS}")
     with server(*options) as url:
         now = time.time()
@@ -90,14 +90,14 @@ async def _measure(ask: Callable[[str, Sequence[str]], Awaitable[int]], ids: Seq
 
 async def _alone(url: str, ids: Sequence[str]) -> int:
     async with new_client(url, reserve=0.0) as client:
-        return len(await details_ours(client, ids, _CONCURRENCY))
+        return len(await details_with_package(client, ids, _CONCURRENCY))
 
 
 async def _shared(url: str, ids: Sequence[str]) -> int:
     async with new_client(url, reserve=0.0) as first, new_client(url, reserve=0.0) as second:
         parts = await asyncio.gather(
-            details_ours(first, ids[::2], _CONCURRENCY // 2),
-            details_ours(second, ids[1::2], _CONCURRENCY // 2),
+            details_with_package(first, ids[::2], _CONCURRENCY // 2),
+            details_with_package(second, ids[1::2], _CONCURRENCY // 2),
         )
         return sum(map(len, parts))
 

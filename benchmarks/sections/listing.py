@@ -1,4 +1,4 @@
-"""How long the list alone takes: one page after another, and several on their way at a time."""
+"""Measure the segment list alone, with and without prefetching pages."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from contenders import list_by_hand, new_client
+from clients.aiohttp_loops import list_by_hand, new_client
 from measure import rounds
 from report import Row, Section
-from serving import counts, server
+from servers.process import counts, server
 
 from braze_segments_async import BrazeSegments
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from measure import Contenders
     from report import Scale
 
-TITLE = "The list alone"
+TITLE = "The segment list alone"
 _LATENCY = 0.05
 _AHEAD = 8
 
@@ -33,15 +33,15 @@ _SIZES = {"smoke": _Size(250, 1), "quick": _Size(2_000, 3), "full": _Size(10_000
 
 
 def run(scale: Scale) -> Section:
-    """See the module."""
+    """Measure wall time, and count the wasted requests."""
     size = _SIZES[scale]
     pages = size.segments // 100 + 1
     with server("--segments", str(size.segments), "--latency", str(_LATENCY)) as url:
         rows = asyncio.run(_compare(url, size, pages))
     text = (
-        f"{size.segments:,} segments are {pages} pages; {1000 * _LATENCY:.0f} ms, {size.rounds} rounds, "
-        f"opening of connections included. `prefetch={_AHEAD}` may ask for pages beyond the end; the last "
-        "column says how many requests of a walk were wasted so."
+        f"{size.segments:,} segments on {pages} pages; {1000 * _LATENCY:.0f} ms latency, {size.rounds} "
+        f"rounds, including the time to open connections. `prefetch={_AHEAD}` may request pages beyond the "
+        "last one; the last column shows how many requests were wasted."
     )
     return Section(TITLE, text, rows)
 

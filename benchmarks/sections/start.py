@@ -1,4 +1,4 @@
-"""How long it takes until something happens: imports, and the command's help, as whole processes."""
+"""Measure start-up time: imports and `--help`, in new processes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from report import Row, Section
 if TYPE_CHECKING:
     from report import Scale
 
-TITLE = "Start"
-# The package itself imports what is asked of it when it is asked for.
-_OURS = "from braze_segments_async import BrazeSegments"
-_OPEN_OURS = """
+TITLE = "Start-up time"
+# The package imports its public names lazily, so import one.
+_PACKAGE = "from braze_segments_async import BrazeSegments"
+_OPEN_PACKAGE = """
 import asyncio, braze_segments_async
 async def main():
     async with braze_segments_async.BrazeSegments("key", base_url="http://127.0.0.1:9"):
@@ -34,9 +34,9 @@ asyncio.run(main())
 _COMMANDS = {
     "python": ("-c", "pass"),
     "import aiohttp, cattrs": ("-c", "import aiohttp, cattrs"),
-    _OURS: ("-c", _OURS),
+    _PACKAGE: ("-c", _PACKAGE),
     "open a session": ("-c", _OPEN_AIOHTTP),
-    "open a client": ("-c", _OPEN_OURS),
+    "open a client": ("-c", _OPEN_PACKAGE),
     "braze-segments --help": ("-m", "braze_segments_async", "--help"),
 }
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -44,34 +44,34 @@ _ROUNDS = {"smoke": 1, "quick": 7, "full": 25}
 
 
 def run(scale: Scale) -> Section:
-    """See the module."""
+    """Measure wall time."""
     rounds = _ROUNDS[scale]
     times: dict[str, list[float]] = {name: [] for name in _COMMANDS}
     for turn in range(rounds + 1):
         for name, command in _COMMANDS.items():
             took = _time(command)
-            if turn:  # the first fills the caches of the disk and writes bytecode
+            if turn:  # the first round fills disk caches and writes bytecode
                 times[name].append(took)
-    theirs = "import aiohttp, cattrs"
+    imports = "import aiohttp, cattrs"
     rows = (
-        _row(times, _OURS, theirs, at_most=1.1),
+        _row(times, _PACKAGE, imports, at_most=1.1),
         _row(times, "open a client", "open a session"),
-        _row(times, "braze-segments --help", theirs),
+        _row(times, "braze-segments --help", imports),
     )
     python = 1000 * median(times["python"])
     text = (
-        f"Whole processes, medians of {rounds}; Python alone takes {python:.0f} ms of each. The package "
-        "imports aiohttp when a client is opened."
+        f"New processes, medians of {rounds} rounds; the interpreter alone takes {python:.0f} ms. The "
+        "package imports aiohttp when a client is opened."
     )
     return Section(TITLE, text, rows, ("cyclopts", "rich"))
 
 
-def _row(times: dict[str, list[float]], ours: str, theirs: str, *, at_most: float | None = None) -> Row:
-    ratios = tuple(one / other for one, other in zip(times[ours], times[theirs], strict=True))
+def _row(times: dict[str, list[float]], first: str, second: str, *, at_most: float | None = None) -> Row:
+    ratios = tuple(one / other for one, other in zip(times[first], times[second], strict=True))
     return Row(
-        f"`{ours}` / `{theirs}`",
-        1000 * median(times[ours]),
-        1000 * median(times[theirs]),
+        f"`{first}` / `{second}`",
+        1000 * median(times[first]),
+        1000 * median(times[second]),
         "ms",
         ratios,
         at_most,
@@ -80,6 +80,6 @@ def _row(times: dict[str, list[float]], ours: str, theirs: str, *, at_most: floa
 
 def _time(command: tuple[str, ...]) -> float:
     began = time.perf_counter()
-    # -P: what is installed or on PYTHONPATH, and not what is in the working directory.
+    # -P: do not import from the working directory.
     subprocess.run([sys.executable, "-P", *command], check=True, capture_output=True, env=_ENVIRONMENT)
     return time.perf_counter() - began

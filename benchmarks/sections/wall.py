@@ -1,4 +1,4 @@
-"""How long the whole catalogue takes, beside the ideal and beside two loops written by hand."""
+"""Measure the whole catalogue, compared with the ideal and with two hand-written loops."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from contenders import (
-    catalogue_in_turn,
-    catalogue_ours,
+from clients.aiohttp_loops import (
     catalogue_pipelined,
+    catalogue_sequential,
+    catalogue_with_package,
     details_by_hand,
     new_session,
 )
 from measure import rounds
 from report import Row, Section
-from serving import server
+from servers.process import server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from measure import Costs
     from report import Scale
 
-TITLE = "The whole catalogue, beside the ideal"
+TITLE = "The whole catalogue compared with the ideal"
 _LATENCY = 0.05
-_ALLOWED, _FROM = 1.05, 10_000  # of the ideal, for so many segments: fewer do not outweigh the opening
+_ALLOWED, _FROM = 1.05, 10_000  # times the ideal, from this size; below it, opening connections dominates
 
 
 class _Size(NamedTuple):
@@ -43,41 +43,42 @@ _SIZES = {
 
 
 def pipelined_ideal(segments: int, latency: float, concurrency: int) -> float:
-    """Seconds that nothing could beat that asks for one list page after another.
+    """Return the shortest possible time in seconds if list pages are fetched one after another.
 
-    The last page is followed by at least one round of details; and the details, which start after page 0,
-    take their time divided by the concurrency. It counts no CPU time and no opening of connections.
+    The last page is followed by at least one round of details. The details start after page 0 and take their
+    total time divided by the concurrency. CPU time and the opening of connections count as zero.
     """
     pages = segments // 100 + 1
     return max(pages * latency + latency, latency + segments * latency / concurrency)
 
 
 def run(scale: Scale) -> Section:
-    """See the module."""
+    """Measure wall time at several concurrencies."""
     size = _SIZES[scale]
     rows: list[Row] = []
     with server("--segments", str(size.segments), "--latency", str(_LATENCY)) as url:
-        answer = asyncio.run(_answer(url))
+        answer = asyncio.run(_single_request(url))
         for concurrency, number in size.rounds.items():
             contenders = {
-                "package": partial(catalogue_ours, url, concurrency),
+                "package": partial(catalogue_with_package, url, concurrency),
                 "pipelined by hand": partial(catalogue_pipelined, url, concurrency),
-                "list, then details, by hand": partial(catalogue_in_turn, url, concurrency),
+                "list, then details, by hand": partial(catalogue_sequential, url, concurrency),
             }
             costs = asyncio.run(rounds(contenders, number, size.segments, warm=False))
             rows += _rows(costs, size.segments, concurrency)
     text = (
-        f"{size.segments:,} segments at {1000 * _LATENCY:.0f} ms, opening of connections included. The ideal "
-        "is what nothing could beat that asks for one page of the list after another: with p pages, n "
-        "segments, latency L and concurrency C, the longer of p·L + L and L + n·L/C. From a hundred at a "
-        "time on the package asks for pages ahead, and is held against the details alone besides, L + "
-        f"n·L/C. L is what the server waits; alone, an answer took {1000 * answer:.1f} ms."
+        f"{size.segments:,} segments at {1000 * _LATENCY:.0f} ms latency, including the time to open "
+        "connections. The ideal is the shortest possible time if list pages are fetched one after another: "
+        "with p pages, n segments, latency L and concurrency C, the larger of p·L + L and L + n·L/C. From "
+        "concurrency 100 the package prefetches list pages; it is then also compared with the time of the "
+        f"details alone, L + n·L/C. L is the wait of the server; a single response took {1000 * answer:.1f} "
+        "ms."
     )
     return Section(TITLE, text, tuple(rows))
 
 
-async def _answer(url: str) -> float:
-    """How long one answer takes when nothing else is asked."""
+async def _single_request(url: str) -> float:
+    """Return the median time of a single request on an idle server."""
     async with new_session(url) as session:
         times = []
         for _ in range(20):

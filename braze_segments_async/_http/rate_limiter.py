@@ -196,15 +196,14 @@ class RateLimiter:
         await sleep(seconds + random.uniform(0.0, min(1.0, seconds / 10)))  # noqa: S311 - not a secret
 
     def _too_long(self, seconds: float) -> RateLimitedError:
-        error = RateLimitedError(too_long(seconds, self._resets_at, self._max_wait), status=429)
+        reason, remedy = too_long(seconds, self._resets_at, self._max_wait)
+        error = RateLimitedError(reason, status=429, remedy=remedy)
         error.rate_limit, error.resets_at, error.retry_after = self.latest, self._resets_at, seconds
         return error
 
 
-def too_long(seconds: float, resets_at: datetime | None, max_wait: float) -> str:
-    """Return the message for a wait that is longer than the maximum."""
+def too_long(seconds: float, resets_at: datetime | None, max_wait: float) -> tuple[str, dict[str, str]]:
+    """Return the reason and the remedy of an error for a wait that is longer than the maximum."""
     until = f" (until {resets_at:%Y-%m-%d %H:%M:%S} UTC)" if resets_at else ""
-    return (
-        f"the workspace's rate limit allows the next request in {seconds:,.0f} s{until}, longer than "
-        f"max_rate_limit_wait ({max_wait:g} s). Try again then, or increase it"
-    )
+    reason = f"the workspace's rate limit allows the next request in {seconds:,.0f} s{until}: try again then"
+    return reason, {"max_rate_limit_wait": f"({max_wait:g} s) can be longer"}

@@ -138,8 +138,9 @@ def _export_running_error(request: Request[Any], response: Response) -> ExportRu
     if parse_retry_after(response.headers, response.sent_at, reset=False) is not None:
         return None
     return ExportRunningError(
-        "an export of this segment's users is running already: wait for it, or end it with cancel_exports()",
+        "an export of this segment's users is running already: wait for it",
         status=429,
+        remedy={"cancel_exports()": "ends it"},
     )
 
 

@@ -229,7 +229,7 @@ class _FailedRequest(Generic[T]):
         clause = self._reason_to_stop(error)
         named, longest = named_wait(error), self.sender.policy.max_rate_limit_wait
         if isinstance(error, RateLimitedError) and error.retryable and named is not None and named > longest:
-            error.reason = too_long(named, error.resets_at, longest)
+            error.reason, error.remedy = too_long(named, error.resets_at, longest)
         elif clause:
             error.reason += f"; {clause}"
         raise error

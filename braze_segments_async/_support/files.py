@@ -135,8 +135,8 @@ def atomic_write(
             os.close(file)
         if not replace and os.path.lexists(path):
             raise ExportError(
-                f"{escape_control(str(path))} was created during the export. "
-                "Progress is saved in the journal; resume=True replaces the file"
+                f"{escape_control(str(path))} was created by another program during the export",
+                remedy={"resume=True": "replaces it"},
             )
         part.replace(path)
     finally:

@@ -131,7 +131,7 @@ def save_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
         if target.is_dir():
             raise ExportError(f"{shown} is a directory; name a file in it")
         if os.path.lexists(target) and not overwrite:
-            raise ConfigError(f"{shown} exists; name a new file, or overwrite=True replaces it")
+            raise ConfigError(f"{shown} exists: name a new file", remedy={"overwrite=True": "replaces it"})
         if not target.parent.is_dir():
             raise ExportError(f"cannot write {shown}: its directory does not exist; create it first")
         if not os.access(target.parent, os.W_OK):
@@ -190,7 +190,8 @@ def write_users(file: IO[bytes], target: Path, max_line: int, stop: CancelToken,
                     out.write(chunk)
         if not replace and os.path.lexists(target):
             raise ExportError(
-                f"{escape_control(str(target))} was created during the export; overwrite=True replaces it"
+                f"{escape_control(str(target))} was created by another program during the export",
+                remedy={"overwrite=True": "replaces it"},
             )
 
     # A random temporary name: another process can save to the same path at the same time.

@@ -1,4 +1,4 @@
-"""The command `braze-segments`. It needs the extra `cli`, and says so where that is missing."""
+"""The command `braze-segments`. Without the extra `cli`, it prints how to install it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit with its code."""
+    """Run the command given by the arguments, and exit with its code."""
     try:
         from .app import app  # noqa: PLC0415 - the extra may not be installed
 
@@ -17,5 +17,5 @@ def main() -> None:
         if error.name not in {"cyclopts", "rich"}:
             raise
         sys.exit('braze-segments: the command needs an extra: pip install "braze-segments-async[cli]"')
-    except KeyboardInterrupt:  # between two lines of ours, before or after the work
+    except KeyboardInterrupt:  # before or after `run`, which handles it
         sys.exit(130)

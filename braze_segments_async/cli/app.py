@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is imported when it is asked for: `--help` needs none."""
+"""The commands and their options. The slow imports are inside functions, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from cyclopts.validators import Number
 from braze_segments_async._version import __version__
 
 from .arguments import MAX_WAIT, Connection, ExportArguments, MaxWait, WorkspacesArguments
-from .commands import read, users
+from .commands.cancel import cancel
+from .commands.check import check
+from .commands.details import details
+from .commands.diff import diff
+from .commands.list import list_segments
+from .commands.sizes import sizes
+from .commands.users import users
 
 __all__ = ["app"]
 
@@ -32,27 +38,29 @@ def export(
     max_wait: MaxWait = MAX_WAIT,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> int:
-    """Write every segment with its details to a file, or as lines to standard output.
+    """Export every segment with its details to a file or to standard output.
 
-    A file is there once it is whole, and not before. What is interrupted goes on with --resume.
+    The output file appears only after the export is complete. If the export is
+    interrupted, run the same command with --resume to continue.
 
     The API key needs the permissions segments.list and segments.details.
 
-    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was sent to Braze), 3 some segments could not be
-    fetched, 4 rate-limited beyond --max-wait, 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 done, 1 failed, 2 wrong use (nothing was sent to Braze), 3 some
+    segments could not be fetched, 4 rate-limited for longer than --max-wait, 130
+    Ctrl-C, 143 SIGTERM.
 
     Args:
-        choices: What is written, and how.
+        choices: The output.
         many: The workspaces, if there are several.
-        concurrency: Requests in flight at once, at most; 16 unless given.
-        max_wait: Seconds to wait for the rate limit, at most; 3,900 unless given, as it resets each hour.
+        concurrency: Maximum number of requests in flight; 16 by default.
+        max_wait: Maximum seconds to wait for the rate limit; 3,900 by default, as it resets each hour.
         connection: The workspace.
     """
     if many != WorkspacesArguments():
         from .commands.workspaces import run_workspaces  # noqa: PLC0415 - see above
 
         return run_workspaces(many, choices, connection, concurrency=concurrency, max_wait=max_wait)
-    from .commands.export_one import run_export  # noqa: PLC0415
+    from .commands.export import run_export  # noqa: PLC0415
 
     return run_export(choices, connection, concurrency=concurrency, max_wait=max_wait)
 
@@ -68,21 +76,17 @@ def serve(
     """Serve an invented workspace on this machine until Ctrl-C.
 
     Args:
-        port: Port on 127.0.0.1, 8765 unless given; 0 takes a free one.
-        segments: How many segments it has; 250 unless given.
-        seed: Another seed is another workspace.
-        latency: Seconds before each answer.
+        port: Port on 127.0.0.1; 8765 by default, 0 for a free one.
+        segments: Number of segments; 250 by default.
+        seed: Number that decides names, sizes and dates.
+        latency: Seconds before each response.
     """
-    from .commands.export_one import run_sandbox  # noqa: PLC0415 - see above
+    from .commands.sandbox import run_sandbox  # noqa: PLC0415 - see above
 
     return run_sandbox(port=port, segments=segments, seed=seed, latency=latency)
 
 
-app.command(read.list_segments, name="list")
-app.command(read.details)
-app.command(read.sizes)
-app.command(read.check)
-app.command(read.diff)
-app.command(users.users)
-app.command(users.cancel)
+app.command(list_segments, name="list")
+for command in (details, sizes, check, diff, users, cancel):
+    app.command(command)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")

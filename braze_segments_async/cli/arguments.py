@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator  # noqa: TC003 - cyclopts reads the a
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003
-from typing import TYPE_CHECKING, Annotated, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from braze_segments_async._api_keys import read_key, read_secret
+from braze_segments_async._arguments import Consistency, Format  # noqa: TC001
 from braze_segments_async._instances import Instance  # noqa: TC001 - cyclopts reads the annotations at run time
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
@@ -21,16 +22,15 @@ from braze_segments_async.errors import ConfigError
 if TYPE_CHECKING:
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._settings import ClientOptions
+    from braze_segments_async.export import ExportOptions
 
 __all__ = ["MAX_WAIT", "Connection", "ExportArguments", "MaxWait", "WorkspacesArguments", "parse_env"]
 
 MAX_WAIT = 3_900.0  # a window of an hour, and a little
 MaxWait = Annotated[float, Parameter(validator=Number(gte=0))]
 
-Format = Literal["ndjson", "csv", "parquet", "sqlite"]
-
 _SANDBOX_SEGMENTS = 250
-_NAMES_OURS = re.compile(r"\s*(?:export\s+)?BRAZE_")
+_BRAZE_LINE = re.compile(r"\s*(?:export\s+)?BRAZE_")
 _ENV_LINE = re.compile(
     r"""\s*(?:export\s+)?(BRAZE_\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'\#]\S*)?)\s*(?:\#.*)?"""
 )
@@ -39,15 +39,16 @@ _ENV_LINE = re.compile(
 @Parameter(name="*", group="Workspace")
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """The workspace and the key. A key is never an option: others could read it in the process list.
+    """The workspace and the key. There is no option for the key: others could read it in the process list.
 
     Attributes:
-        instance: The cluster the workspace is on.
-        base_url: Its REST endpoint, for a cluster that has no name here; by default BRAZE_BASE_URL.
-        api_key_file: A file with the API key; by default the key is BRAZE_API_KEY.
-        env_file: Lines NAME=VALUE that give BRAZE_API_KEY and BRAZE_BASE_URL where the environment does not.
-        sandbox: Ask an invented workspace on this machine; needs no key.
-        segments: Size of the invented workspace; 250 unless given.
+        instance: Cluster of the workspace.
+        base_url: REST endpoint, for a cluster that is not in this list; BRAZE_BASE_URL by default.
+        api_key_file: File with the API key; BRAZE_API_KEY by default.
+        env_file: File with lines NAME=VALUE that set BRAZE_API_KEY and BRAZE_BASE_URL where the environment
+            does not.
+        sandbox: Use an invented workspace on this machine; needs no key.
+        segments: Number of segments in the invented workspace; 250 by default.
     """
 
     instance: Instance | None = None
@@ -59,15 +60,19 @@ class Connection:
 
     @asynccontextmanager
     async def client(self, **options: Unpack[ClientOptions]) -> AsyncGenerator[BrazeSegments, None]:
-        """An open client of that workspace, sandbox included; closed with the block.
+        """Open a client of the workspace, and start its sandbox if it has one.
 
         Args:
-            options: the other arguments of the client.
+            options: The other arguments of the client.
+
+        Yields:
+            The client, which is closed with the block.
 
         Raises:
-            ConfigError: options that contradict each other, no key, no endpoint, or a file without them.
+            ConfigError: Options contradict each other, the key or the endpoint is missing, or a file cannot
+                be used.
         """
-        from braze_segments_async._client import BrazeSegments  # noqa: PLC0415 - --help needs neither
+        from braze_segments_async._client import BrazeSegments  # noqa: PLC0415 - --help does without
 
         self._check()
         async with AsyncExitStack() as stack:
@@ -83,10 +88,10 @@ class Connection:
 
     def _check(self) -> None:
         if self.instance is not None and self.base_url is not None:
-            raise ConfigError("--instance and --base-url say the same: leave one out")
+            raise ConfigError("--instance and --base-url both name the endpoint: leave one out")
         if not self.sandbox:
             if self.segments is not None:
-                raise ConfigError("--segments is the size of the sandbox: it needs --sandbox")
+                raise ConfigError("--segments needs --sandbox")
             return
         for name in ("instance", "base_url", "api_key_file", "env_file"):
             if getattr(self, name) is not None:
@@ -94,20 +99,18 @@ class Connection:
                 raise ConfigError(f"--sandbox has its own key and endpoint: leave {option} out")
 
     def _key_and_url(self) -> tuple[str, str]:
-        """What options say wins over the environment, and that over the file."""
-        filed = (
-            {}
-            if self.env_file is None
-            else parse_env(read_secret(self.env_file), escape_control(str(self.env_file)))
-        )
+        """Return the key and the endpoint: of the options, else the environment, else the env file."""
+        in_file: dict[str, Secret] = {}
+        if self.env_file is not None:
+            in_file = parse_env(read_secret(self.env_file), escape_control(str(self.env_file)))
 
-        def named(variable: str) -> Secret:
-            return Secret(os.environ.get(variable) or filed.get(variable, ""))
+        def value(variable: str) -> Secret:
+            return Secret(os.environ.get(variable) or in_file.get(variable, ""))
 
-        key = named("BRAZE_API_KEY")
+        key = value("BRAZE_API_KEY")
         if self.api_key_file is not None:
             key = read_key(self.api_key_file)
-        url = self.base_url if self.base_url is not None else named("BRAZE_BASE_URL")
+        url = self.base_url if self.base_url is not None else value("BRAZE_BASE_URL")
         if self.instance is not None:
             url = self.instance
         if not key:
@@ -117,22 +120,27 @@ class Connection:
         return key, url
 
 
-def parse_env(text: str, shown: str) -> dict[str, Secret]:
-    """The lines `BRAZE_NAME=VALUE` of a text; `export`, quotes and comments are allowed, other lines ignored.
+# Not python-dotenv, which skips a line that it cannot parse, such as one with an unfinished quote; takes
+# `KEY comment` of the line `BRAZE_API_KEY=KEY comment` for the key; and parses lines with other names, one of
+# which can hide the next line if it is malformed.
+def parse_env(text: str, file: str) -> dict[str, Secret]:
+    """Return the values of the lines `BRAZE_NAME=VALUE`; lines with other names are ignored.
+
+    `export` in front, quotes around the value, and comments are allowed.
 
     Args:
-        text: of the whole file.
-        shown: what to call the file in a message.
+        text: Content of the file.
+        file: Name of the file in messages.
 
     Raises:
-        ConfigError: such a line is not whole. The message shows nothing of it.
+        ConfigError: Such a line is malformed. The message does not show it, as it may hold a key.
     """
     found = {}
     for number, line in enumerate(text.splitlines(), 1):
-        if _NAMES_OURS.match(line):
+        if _BRAZE_LINE.match(line):
             parts = _ENV_LINE.fullmatch(line)
             if parts is None:
-                raise ConfigError(f"{shown}, line {number}: write it as NAME=VALUE or NAME='VALUE'")
+                raise ConfigError(f"{file}, line {number}: write it as NAME=VALUE or NAME='VALUE'")
             name, *values = parts.groups()
             found[name] = Secret(next((value for value in values if value is not None), ""))
     return found
@@ -156,24 +164,24 @@ class WorkspacesArguments:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ExportArguments:
-    """What an export writes, and how.
+    """The options of an export; see `ExportOptions`, which checks them.
 
     Attributes:
         output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite or .db. Without it, or with -, lines go to
             standard output.
-        format: Whatever the suffix.
+        format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.
         resume_within: How old an interrupted export may be, such as 90s, 30m, 12h or 1d; 12h unless given. An
             older one is refused, or discarded with --overwrite.
         overwrite: Replace an existing file, in one step when the export is complete.
-        allow_partial: Write although some segments could not be had; a file beside it says which.
-        consistency: What to do about edits while the list is read. safe, unless given, reads each page twice;
-            strict walks both ways until both agree; fast reads once.
+        allow_partial: Write although some segments could not be fetched; a file beside it lists them.
+        consistency: How to handle edits while the list is read. safe, unless given, reads each page twice;
+            strict reads the list in both directions until both agree; fast reads it once.
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
-        csv_safe: Put an apostrophe before what a spreadsheet would take for a formula.
-        quiet: No progress and no summary; errors are still told.
-        verbose: Tell of each retry and pause, too.
+        csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        quiet: Print no progress and no summary, only errors.
+        verbose: Print each retry and each pause, too.
     """
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None
@@ -182,29 +190,51 @@ class ExportArguments:
     resume_within: str | None = None
     overwrite: bool = False
     allow_partial: bool = False
-    consistency: Literal["safe", "strict", "fast"] = "safe"
-    sizes: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    consistency: Consistency = "safe"
+    sizes: int | None = None
     csv_safe: bool = False
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 
-    def resume_seconds(self) -> float:
-        """Return `resume_within` in seconds.
+    @property
+    def file(self) -> Path | None:
+        """The file; `None` for standard output."""
+        return None if self.output is None or str(self.output) == "-" else self.output
+
+    def to_options(self, default_format: Format, *, concurrency: int, max_wait: float) -> ExportOptions:
+        """Return the options for the library.
+
+        Args:
+            default_format: The format if `--format` is not given.
+            concurrency: Maximum number of requests in flight.
+            max_wait: Maximum number of seconds to wait for the rate limit.
 
         Raises:
-            ConfigError: it is not a duration.
+            ConfigError: An option is wrong, or a package is missing that the format needs.
         """
-        from braze_segments_async.export._durations import RESUME_WITHIN, parse_duration  # noqa: PLC0415 - see above
+        # Imported here: --help needs none of them.
+        from braze_segments_async._settings import RetryPolicy  # noqa: PLC0415
+        from braze_segments_async.export import RESUME_WITHIN, ExportOptions, parse_duration  # noqa: PLC0415
 
-        if self.resume_within is None:
-            return RESUME_WITHIN
-        return parse_duration("--resume-within", self.resume_within)
+        within = self.resume_within
+        return ExportOptions(
+            format=self.format or default_format,
+            consistency=self.consistency,
+            concurrency=concurrency,
+            resume=self.resume,
+            resume_within=RESUME_WITHIN if within is None else parse_duration("--resume-within", within),
+            overwrite=self.overwrite,
+            allow_partial=self.allow_partial,
+            csv_safe=self.csv_safe,
+            sizes=self.sizes,
+            retry=RetryPolicy(max_rate_limit_wait=max_wait),
+        )
 
     def check_lines(self) -> None:
-        """Refuse what standard output cannot be.
+        """Refuse options that need a file.
 
         Raises:
-            ConfigError: an option that needs a file.
+            ConfigError: Standard output cannot be written so.
         """
         if self.format in {"parquet", "sqlite"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
@@ -212,5 +242,3 @@ class ExportArguments:
             if getattr(self, option):
                 name = option.replace("_", "-")
                 raise ConfigError(f"--{name} needs a file: name it with --output")
-        if self.csv_safe and self.format != "csv":
-            raise ConfigError("--csv-safe is for --format csv")

@@ -1,4 +1,4 @@
-"""The watching: how far an export is, in numbers, in words and as a bar."""
+"""Progress of a command on standard error: the counts, and the lines or the display made of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ import logging
 import math
 import sys
 import time
-from collections import deque
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from braze_segments_async._support import cancel_and_wait, create_task
 from braze_segments_async._text import escape_control, logger
@@ -26,18 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from rich.console import RenderableType
+    from rich.progress import Progress, TaskID
 
-    from braze_segments_async._models import Stats
-    from braze_segments_async._rate_limit import RateLimit
+    from braze_segments_async._client import BrazeSegments
     from braze_segments_async.export import ExportProgress
-    from braze_segments_async.export._listing import ListingTracker
 
-__all__ = ["ProgressTracker", "local_time", "log_prefix", "pluralize", "print_err", "watching"]
+__all__ = ["ProgressTracker", "local_time", "log_prefix", "pluralize", "print_err", "show_progress"]
 
-# What stands before a line of the log: the workspace it is about, where there are several.
+# The workspace a log record is about, where there are several: the start of its line.
 log_prefix = ContextVar("log_prefix", default="")
-_SPEED_OVER = 10.0  # seconds: long enough to be calm, short enough to forget a pause
-_LINE_EVERY = 5.0
+_LINE_EVERY = 5.0  # seconds
+_SAFE = "Ctrl-C is safe: --resume continues the export"
 
 
 def print_err(text: str) -> None:
@@ -47,128 +39,116 @@ def print_err(text: str) -> None:
         sys.stderr.flush()
 
 
-class Watched(Protocol):
-    """What is read of the client."""
+class ProgressSource(Protocol):
+    """A task whose progress can be shown."""
 
-    @property
-    def stats(self) -> Stats: ...
-    @property
-    def rate_limit(self) -> RateLimit | None: ...
+    def lines(self) -> list[str]:
+        """Return the progress as lines of text."""
 
-
-class Shown(Protocol):
-    """What can be watched: drawn where that is possible, else told."""
-
-    def drawn(self) -> RenderableType: ...
-    def lines(self) -> list[str]: ...
+    def display(self) -> Callable[[], RenderableType]:
+        """Return a function that returns the progress at the moment for a terminal; it imports rich."""
 
 
 class ProgressTracker:
-    """What an export has done so far.
+    """Progress of one export.
 
     Attributes:
-        pages: of the list, read.
-        found: segments on them.
-        listed: whether that is all of them.
-        done: segments with details.
-        resumed: how many of them an earlier run had done.
-        resumable: whether what is interrupted can be resumed.
+        pages: Pages of the list that were read.
+        found: Segments on these pages.
+        listed: Whether all pages were read.
+        done: Segments with details.
+        resumed: Those of them that an earlier run fetched.
+        resumable: Whether the export can be resumed when it is interrupted.
     """
 
     def __init__(
-        self, client: Watched, *, resumable: bool = False, clock: Callable[[], float] = time.monotonic
+        self, client: BrazeSegments, *, resumable: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Start the clock.
 
         Args:
-            client: knows what was sent, whether it waits, and what is left of the allowance.
-            resumable: whether what is interrupted can be resumed.
-            clock: monotonic seconds.
+            client: Its requests, its pauses and its rate limit are part of the progress.
+            resumable: Whether the export can be resumed when it is interrupted.
+            clock: Monotonic seconds.
         """
         self.pages = self.found = self.done = self.resumed = 0
         self.listed = False
-        self._client = client
         self.resumable = resumable
+        self._client = client
         self._clock = clock
         self._started = clock()
-        self._marks = deque([(self._started, 0)])
+        self._last_line = (self._started, 0)
 
-    def exported(self, progress: ExportProgress) -> None:
-        """Hear how far an export to a file is; for its `on_progress`."""
+    def update(self, progress: ExportProgress) -> None:
+        """Take the counts of an export to a file; for its `on_progress`."""
         self.pages, self.found, self.listed = progress.pages, progress.listed, progress.total is not None
         self.done, self.resumed = progress.done, progress.resumed
 
-    def walked(self, walk: ListingTracker) -> None:
-        """Hear how far the walk through the list is."""
-        self.pages, self.found, self.listed = walk.pages, walk.listed, walk.ended
+    def counts(self) -> str:
+        """Return the segments that are done and found."""
+        return f"{self.done:,} of {self.found:,}{'' if self.listed else ' so far'}"
 
-    def paused(self) -> bool:
-        """Whether nothing can happen just now."""
-        return self._client.stats.paused_until is not None
-
-    def speed(self) -> float:
-        """Details per second, lately; a pause does not count."""
-        now, done_here = self._clock(), self.done - self.resumed
-        if self.paused():
-            self._marks.clear()
-            self._marks.append((now, done_here))
-        while len(self._marks) > 1 and now - self._marks[1][0] >= _SPEED_OVER:
-            self._marks.popleft()
-        then, done = self._marks[0]
-        if now <= then:
-            return 0.0
-        self._marks.append((now, done_here))
-        return (done_here - done) / (now - then)
-
-    def words(self) -> tuple[str, str]:
-        """How far it is, with the time left once that can be said; and how it is going."""
-        speed, stats, told = self.speed(), self._client.stats, self._client.rate_limit
-        far = f"{self.done:,} of {self.found:,}"
-        if not self.listed:
-            far += " so far"
-        elif speed:
-            far += f", {timedelta(seconds=math.ceil((self.found - self.done) / speed))} left"
+    def status(self, speed: float | None) -> str:
+        """Return the pause, or else pages, details per second if known, remaining requests and retries."""
+        stats, rate_limit = self._client.stats, self._client.rate_limit
         if stats.paused_until is not None:
-            return far, f"paused until {local_time(stats.paused_until)}: {stats.pause_reason}"
-        going = [pluralize(self.pages, "page")]
-        going.append(f"{speed:,.0f} details/s")
-        if told is not None and told.remaining is not None:
-            until = f" until {local_time(told.resets_at)}" if told.resets_at else ""
-            going.append(f"{pluralize(told.remaining, 'request')} left{until}")
+            return f"paused until {local_time(stats.paused_until)}: {stats.pause_reason}"
+        parts = [pluralize(self.pages, "page")]
+        if speed is not None:
+            parts.append(f"{speed:,.0f} details/s")
+        if rate_limit is not None and rate_limit.remaining is not None:
+            until = f" until {local_time(rate_limit.resets_at)}" if rate_limit.resets_at else ""
+            parts.append(f"{pluralize(rate_limit.remaining, 'request')} left{until}")
         if stats.retries:
-            going.append(pluralize(stats.retries, "retry"))
-        return far, " · ".join(going)
+            parts.append(pluralize(stats.retries, "retry"))
+        return " · ".join(parts)
+
+    def line(self) -> str:
+        """Return the progress as a line of text; the speed is that since the previous line."""
+        now, fetched = self._clock(), self.done - self.resumed
+        (then, fetched_then), self._last_line = self._last_line, (now, fetched)
+        # Without a speed, all lines of a pause are the same, and are printed once.
+        paused = self._client.stats.paused_until is not None
+        speed = (fetched - fetched_then) / (now - then) if now > then and not paused else 0.0
+        left = ""
+        if self.listed and speed:
+            left = f", {timedelta(seconds=math.ceil((self.found - self.done) / speed))} left"
+        return f"{self.counts()}{left} · {self.status(speed)}"
 
     def lines(self) -> list[str]:
-        """How far it is, in a line."""
-        return [" · ".join(self.words())]
+        """Return the progress as lines of text."""
+        return [self.line()]
 
-    def bar(self) -> ProgressBar:
-        """How far it is, as a bar."""
-        return ProgressBar(total=self.found if self.listed else None, completed=self.done)
+    def display(self) -> Callable[[], RenderableType]:
+        """Return a function that returns the bar at the moment, with the status below it."""
+        from .bars import progress_table, with_status  # noqa: PLC0415 - rich takes time to import
 
-    def going(self, words: str) -> Text:
-        """How it is going, in words; during a pause also how long that still takes."""
-        until = self._client.stats.paused_until
+        bar = progress_table(rows=False)
+        task_id = bar.add_task("", total=None)
+
+        def render() -> RenderableType:
+            paused = self.update_task(bar, task_id)
+            return with_status(bar, _SAFE if paused and self.resumable else "")
+
+        return render
+
+    def update_task(self, table: Progress, task_id: TaskID) -> bool:
+        """Update a row of a table, and return whether the client is paused."""
+        task, until = table.tasks[task_id], self._client.stats.paused_until
+        if until is not None or task.fields.get("resumed") != self.resumed:
+            # Neither the time of a pause nor resumed segments count for the speed: discard the measurements.
+            table.reset(task_id, completed=self.done, resumed=self.resumed)
+        status = self.status(task.speed)
         if until is not None:
-            left = timedelta(seconds=max(0, math.ceil((until - datetime.now(UTC)).total_seconds())))
-            words += f" · {left} to go"
-        return Text(words, style="yellow" if until else "dim", no_wrap=True, overflow="ellipsis")
-
-    def drawn(self) -> Group:
-        """How far it is and how it is going, for a terminal."""
-        far, going = self.words()
-        top = Table.grid(expand=True, padding=(0, 1, 0, 0))
-        top.add_column(ratio=1)
-        top.add_column(no_wrap=True)
-        top.add_row(self.bar(), far)
-        lines = [self.going(going)]
-        if self.paused() and self.resumable:
-            lines.append(Text("Ctrl-C is safe: --resume goes on from here", style="dim"))
-        return Group(top, *lines)
+            seconds = max(0, math.ceil((until - datetime.now(UTC)).total_seconds()))
+            status += f" · {timedelta(seconds=seconds)} to go"
+        total = self.found if self.listed else None
+        counts, paused = self.counts(), until is not None
+        table.update(task_id, completed=self.done, total=total, counts=counts, status=status, paused=paused)
+        return paused
 
     def summary(self) -> str:
-        """What was done, afterwards."""
+        """Return the counts and the time of an export that has ended."""
         seconds, stats = self._clock() - self._started, self._client.stats
         took = f"{seconds:.1f} s" if seconds < 60 else f"{timedelta(seconds=round(seconds))}"
         return (
@@ -178,74 +158,63 @@ class ProgressTracker:
 
 
 def local_time(moment: datetime) -> str:
-    """In the reader's own time zone."""
+    """Return a moment in the time zone of the user."""
     return f"{moment.astimezone():%H:%M:%S %Z}"
 
 
-def pluralize(number: int, what: str) -> str:
-    """A number of things: 1 page, 2 pages, 3 retries."""
+def pluralize(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 page, 2 pages, 3 retries."""
     if number != 1:
-        what = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{number:,} {what}"
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun}"
 
 
 @asynccontextmanager
-async def watching(
-    watch: Shown, *, bar: bool, quiet: bool = False, verbose: bool = False
+async def show_progress(
+    source: ProgressSource, *, bar: bool, quiet: bool = False, verbose: bool = False
 ) -> AsyncIterator[None]:
-    """Show on standard error how far it is: as a bar where that can be drawn and is wanted, else as lines.
+    """Show progress on standard error: as a display in a terminal, else as lines.
 
     Args:
-        watch: a `ProgressTracker`, or what shows several.
-        bar: whether there may be one.
-        quiet: show nothing.
-        verbose: tell of each retry and pause, too, and draw no bar that those would tear apart.
+        source: The task.
+        bar: Whether a display is wanted.
+        quiet: Show nothing.
+        verbose: Print each retry and pause as well, and show no display, which these lines would break.
     """
     if quiet:
         yield
         return
-    console = Console(stderr=True)
-    if (
-        bar
-        and not verbose
-        and sys.stderr is not None
-        and sys.stderr.isatty()
-        and not console.is_dumb_terminal
-    ):
-        with Live(
-            get_renderable=watch.drawn,
-            console=console,
-            refresh_per_second=8,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        ):
-            yield
-        return
-    lines, told = create_task(_lines(watch)), _StderrHandler(logging.INFO)
+    if bar and not verbose and sys.stderr is not None and sys.stderr.isatty():
+        from .bars import live_display  # noqa: PLC0415 - as above
+
+        if (live := live_display(source.display())) is not None:
+            with live:
+                yield
+            return
+    lines, handler = create_task(_print_lines(source)), _StderrHandler(logging.INFO)
     if verbose:
-        logger.addHandler(told)
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(told)
+        logger.removeHandler(handler)
         await cancel_and_wait([lines])
 
 
 class _StderrHandler(logging.Handler):
-    """The library's log as lines on standard error."""
+    """Prints the log records of the library on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print_err(log_prefix.get() + record.getMessage())
 
 
-async def _lines(watch: Shown) -> None:
-    """Lines every few seconds, but for those that would say the same again, as in a pause of an hour."""
+async def _print_lines(source: ProgressSource) -> None:
+    """Print progress every few seconds, without the lines that have not changed, as in a long pause."""
     last: list[str] = []
     while True:
         await asyncio.sleep(_LINE_EVERY)
-        lines = watch.lines()
+        lines = source.lines()
         for line in lines:
             if line not in last:
                 print_err(line)

@@ -1,9 +1,8 @@
-"""Work, run to its end, and the exit code of each way it can end."""
+"""Run the work of a command, and return its exit code."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,37 +14,39 @@ from .progress import print_err
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-__all__ = ["OPTIONS", "RATE_LIMITED", "run", "to_cli_names", "usage_error"]
+__all__ = ["OPTIONS", "RATE_LIMITED", "run", "usage_error"]
 
-RATE_LIMITED = 4  # exit code: the next request would be allowed after --max-wait only
-# What the library calls a thing, and the command.
+RATE_LIMITED = 4  # exit code: the wait for the rate limit is longer than --max-wait
+# The options of the command, by the arguments of the library; see `BrazeError.message`.
 OPTIONS = {
+    "allow_partial=True": "--allow-partial",
+    "base_url": "--base-url",
+    "cancel_exports()": "braze-segments cancel",
+    "concurrency": "--concurrency",
+    "csv_safe": "--csv-safe",
+    "destination": "--output",
+    "format": "--format",
+    "format=": "--format",
+    "max_rate_limit_wait": "--max-wait",
+    "overwrite=True": "--overwrite",
     "resume=True": "--resume",
     "resume_within": "--resume-within",
-    "overwrite=True": "--overwrite",
-    "allow_partial=True": "--allow-partial",
-    "max_rate_limit_wait": "--max-wait",
-    "csv_safe": "--csv-safe",
-    "format=": "--format",
-    "base_url": "--base-url",
-    "destination": "--output",
-    "cancel_exports()": "braze-segments cancel",
+    "retry.max_rate_limit_wait": "--max-wait",
+    "sizes": "--sizes",
 }
-# Not inside another word, such as the name of a file.
-_NAMES = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, OPTIONS))})(?![\w.])")
 
 
 def run(
     work: Coroutine[Any, Any, int | None],
     interrupted: Callable[[], str] = str,
-    words: Mapping[str, str] = OPTIONS,
+    names: Mapping[str, str] = OPTIONS,
 ) -> int:
-    """Work to the end, or until Ctrl-C or SIGTERM; say what went wrong, and return the exit code.
+    """Run until the end, Ctrl-C or SIGTERM; print an error in one line, and return the exit code.
 
     Args:
-        work: returns the exit code; nothing means 0.
-        interrupted: what to say besides if it did not come to its end.
-        words: for messages; see `OPTIONS`.
+        work: Returns the exit code; `None` means 0.
+        interrupted: Returns a hint to print if the work did not finish.
+        names: Names for the arguments in messages; see `OPTIONS`.
     """
 
     async def stoppable() -> int:
@@ -59,12 +60,13 @@ def run(
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(stoppable())
     except ConfigError as error:
-        return usage_error(str(error), words)
-    except BrokenPipeError:  # only standard output has a reader: it has read enough
+        return usage_error(error.message(names))
+    except BrokenPipeError:  # only standard output has a reader, and it has stopped reading
         return 0
     except (BrazeError, OSError) as error:
         code = RATE_LIMITED if isinstance(error, RateLimitedError) else 1
-        print_err(f"braze-segments: {to_cli_names(str(error), words)}")
+        text = error.message(names) if isinstance(error, BrazeError) else str(error)
+        print_err(f"braze-segments: {text}")
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except asyncio.CancelledError:
@@ -75,7 +77,7 @@ def run(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where the extra `speed` has installed it: a fifth less CPU for each request."""
+    """Return the factory of uvloop, if the extra `speed` is installed: 20 % less CPU for each request."""
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
@@ -84,12 +86,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def usage_error(problem: str, words: Mapping[str, str] = OPTIONS) -> int:
-    """Say what was asked for wrongly; the exit code of that."""
-    print_err(f"braze-segments: {to_cli_names(problem, words)}")
+def usage_error(problem: str) -> int:
+    """Print what is wrong with the options, and return the exit code for that."""
+    print_err(f"braze-segments: {problem}")
     return 2
-
-
-def to_cli_names(text: str, words: Mapping[str, str] = OPTIONS) -> str:
-    """A message of the library in the words of the command line."""
-    return _NAMES.sub(lambda name: words.get(name[0], name[0]), text)

@@ -1,4 +1,4 @@
-"""Lines to standard output: as they are into a file or pipe, escaped into a terminal."""
+"""Lines to standard output: unchanged in a file or pipe, escaped in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braze_segments_async._text import escape_control
 
 __all__ = ["csv_to_stdout", "in_terminal", "json_to_stdout", "to_stdout"]
 
-_LOOK_AGAIN = 0.01  # seconds
+_POLL_INTERVAL = 0.01  # seconds
 _LINE_END = "\r\n"
 
 
@@ -25,7 +25,7 @@ def in_terminal() -> bool:
 async def json_to_stdout(line: bytes) -> None:
     r"""Write a line of JSON. In a terminal, characters that could control it become JSON escapes: `\u009b`.
 
-    JSON itself asks for an escape of the oldest control characters only. The value stays the same.
+    The value of the JSON stays the same.
     """
     await to_stdout(_escape_json(line) if in_terminal() else line)
 
@@ -33,7 +33,7 @@ async def json_to_stdout(line: bytes) -> None:
 async def csv_to_stdout(line: bytes) -> None:
     r"""Write a line of CSV. In a terminal, characters that could control it are shown as escapes: `\x9b`.
 
-    CSV has no escapes, so that this changes the text; files and pipes get the exact text.
+    This changes the text, as CSV has no escapes; files and pipes get the exact text.
     """
     await to_stdout(_escape_csv(line) if in_terminal() else line)
 
@@ -49,12 +49,12 @@ def _escape_csv(line: bytes) -> bytes:
 
 
 async def to_stdout(line: bytes) -> None:
-    """Write, but never wait inside a write.
+    """Write bytes without blocking the event loop.
 
-    A pipe whose reader pauses, as `less` does, would stop the event loop: replies would time out unread, and
-    Ctrl-C would not be heard.
+    A pipe whose reader pauses, as `less` does, would block it: responses would time out unread, and Ctrl-C
+    would have no effect.
     """
-    if sys.stdout is None:  # the caller closed it, and its number may be another file's by now
+    if sys.stdout is None:  # the caller closed it, and its descriptor may be another file's by now
         raise OSError(errno.EBADF, "standard output is closed")
     file = sys.stdout.fileno()
     if sys.platform == "win32":
@@ -62,6 +62,6 @@ async def to_stdout(line: bytes) -> None:
         return
     while line:
         while not select.select((), (file,), (), 0)[1]:  # noqa: ASYNC110 - an event loop cannot watch a plain file
-            await asyncio.sleep(_LOOK_AGAIN)
-        # What a pipe that reports room takes without waiting.
+            await asyncio.sleep(_POLL_INTERVAL)
+        # A pipe that is ready takes PIPE_BUF bytes without blocking.
         line = line[os.write(file, line[: select.PIPE_BUF]) :]

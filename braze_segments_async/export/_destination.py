@@ -1,4 +1,4 @@
-"""The place of the export: what can be known about it before the first request."""
+"""The destination of an export: its lock, the checks before the first request, the final write."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "Target",
     "count_failures",
     "failures_of",
-    "finished",
+    "is_finished",
     "journal_of",
     "locked_destination",
     "resolved",
@@ -34,11 +34,11 @@ __all__ = [
 
 @frozen
 class Target:
-    """A path that this export alone may write to.
+    """A path that only this export may write to.
 
     Attributes:
-        path: where the file goes.
-        replace: whether something that is there may go.
+        path: The file.
+        replace: Whether an existing file may be replaced.
     """
 
     path: Path
@@ -46,22 +46,22 @@ class Target:
 
     @property
     def journal(self) -> Path:
-        """Where finished segments are kept until the file is written."""
+        """Path of the journal."""
         return journal_of(self.path)
 
     def put(self, fill: Callable[[Path], None], failures: Iterable[bytes]) -> None:
-        """Put the file in place, what is missing in it beside it, and remove the journal.
+        """Write the file and the list of its failed segments, and remove the journal.
 
         Args:
-            fill: writes the file.
-            failures: lines of NDJSON about what is missing; none if it is complete.
+            fill: Writes the file.
+            failures: One line of NDJSON for each failed segment; none if the file is complete.
 
         Raises:
-            ExportError: it could not be written; everything is as it was.
+            ExportError: The file could not be written; everything is unchanged.
         """
         missing, lines = failures_of(self.path), list(failures)
         with file_errors(self.path):
-            if lines:  # first: a partial file is never there without it
+            if lines:  # first: a partial file never exists without its list
                 atomic_write(missing, partial(write_ndjson, lines=lines), replace=True)
             try:
                 atomic_write(self.path, fill, replace=self.replace)
@@ -70,42 +70,42 @@ class Target:
                     missing.unlink(missing_ok=True)
                 raise
             if not lines:
-                missing.unlink(missing_ok=True)  # of an earlier export
+                missing.unlink(missing_ok=True)  # from an earlier export
             self.journal.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked_destination(path: Path, *, resume: bool, overwrite: bool) -> Iterator[Target]:
-    """Keep other exports off a path, and refuse one that cannot or must not be written.
+    """Hold the lock of a path that can and may be written.
 
     Raises:
-        ConfigError: something is there that only `resume` or `overwrite` may touch.
-        ExportError: there can be no such file, or another export is writing it.
+        ConfigError: There is a file or a journal that only `resume` or `overwrite` may touch.
+        ExportError: There can be no such file, or another export is writing it.
     """
     shown = escape_control(str(path))
     with file_errors(path):
         if path.is_dir():
             raise ExportError(f"{shown} is a directory; name a file in it")
         if path.exists() and not path.is_file():
-            raise ExportError(f"{shown} is not a plain file, and cannot be replaced by one")
+            raise ExportError(f"{shown} is not a regular file, and cannot be replaced by one")
     with locked(path):
         with file_errors(path):
-            begun = check_regular(journal_of(path))
-        if begun and not (resume or overwrite):
+            interrupted = check_regular(journal_of(path))
+        if interrupted and not (resume or overwrite):
             raise ConfigError(
-                f"an earlier export to {shown} was interrupted: resume=True continues it, "
-                "overwrite=True starts afresh"
+                f"an earlier export to {shown} was interrupted",
+                remedy={"resume=True": "continues it", "overwrite=True": "starts afresh"},
             )
-        # A journal was begun with leave to write here: what has appeared is what that run finished.
-        replace = overwrite or begun
+        # The interrupted run was allowed to write here: a file that exists now is the one it has written.
+        replace = overwrite or interrupted
         if os.path.lexists(path) and not replace:
-            raise ConfigError(f"{shown} exists; name a new file, or overwrite=True replaces it")
-        _tidy(path)
+            raise ConfigError(f"{shown} exists: name a new file", remedy={"overwrite=True": "replaces it"})
+        _remove_leftovers(path)
         yield Target(path, replace)
 
 
-def _tidy(path: Path) -> None:
-    """Remove what a process that was killed has left, except the journal; refuse what is not a file."""
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of a process that was killed; refuse links and pipes in their place."""
     with file_errors(path):
         rows = sibling(path, ".part.rows")
         if rows.is_dir() and not rows.is_symlink():  # rmtree would wait for the other end of a pipe
@@ -117,20 +117,20 @@ def _tidy(path: Path) -> None:
 
 
 def resolved(path: Path) -> Path:
-    """Return the path to write for a target: a link stays, and the file that it leads to is written."""
+    """Return the path to write: of a symbolic link, the file that it leads to; the link remains."""
     return path.resolve() if path.is_symlink() and path.exists() else path
 
 
 def journal_of(path: Path) -> Path:
-    """Return where finished segments are kept until the file is written."""
+    """Return the path of the journal of an export."""
     return sibling(path, ".journal")
 
 
 def count_failures(path: Path) -> int:
-    """Return how many segments the file beside an export says are missing in it.
+    """Return the number of failed segments in the list beside an export.
 
     Raises:
-        ExportError: the file system could not tell.
+        ExportError: The list cannot be read.
     """
     path = failures_of(resolved(path))
     with file_errors(path):
@@ -141,15 +141,15 @@ def count_failures(path: Path) -> int:
 
 
 def failures_of(path: Path) -> Path:
-    """Return where the segments are listed that are missing in an export."""
+    """Return the path of the list of segments that failed in an export."""
     return sibling(path, ".failures.ndjson")
 
 
-def finished(path: Path) -> bool:
-    """Return whether the file is there, and no later export to it was interrupted.
+def is_finished(path: Path) -> bool:
+    """Return whether the file exists, and no later export to it was interrupted.
 
     Raises:
-        ExportError: the file system could not tell.
+        ExportError: The file system failed.
     """
     with file_errors(path):
         path = resolved(path)

@@ -35,15 +35,15 @@ _COMPARED: dict[str, Kind] = {
 
 @frozen
 class Change:
-    """One thing that differs. A segment with three of them is in three changes.
+    """One difference between two exports. A segment with three differences has three changes.
 
     Attributes:
         kind: "added", "removed", "renamed", "description", "tags" or "text_description";
             "unknown" if the segment is missing in one export because its details could not be fetched.
-        id: the segment.
-        name: its name in the new export, else in the old one; empty if it is in neither.
-        before: the old text or, sorted, the old tags; `None` if added, removed or unknown.
-        after: the new one.
+        id: Id of the segment.
+        name: Name in the new export, else in the old one; empty if it is in neither.
+        before: Old text or, sorted, old tags; `None` if added, removed or unknown.
+        after: New text or tags.
     """
 
     kind: Kind
@@ -62,17 +62,17 @@ def compare(
 ) -> Iterator[Change]:
     """Yield the changes from one export to the other.
 
-    They are in the order of the new export; then follow the segments that are only in the old one, and
+    The changes are in the order of the new export; then follow the segments that are only in the old one, and
     finally the failed segments that are in neither, by id.
 
-    What only one of two rows has is not compared, so that the output of `list`, which has no filters, is
-    good for this too.
+    A key that only one of two rows has is not compared, so the output of `list`, which has no filters, can be
+    compared too.
 
     Args:
-        old: as `read_export` gives it; held in memory, less what is not compared.
-        new: the same, read row by row.
-        failed_old: the ids of the segments that failed in the old export; see `failed_segments`.
-        failed_new: the ids of those that failed in the new one.
+        old: Rows from `read_export`; held in memory, without the keys that are not compared.
+        new: Rows from `read_export`, read one by one.
+        failed_old: Ids of the segments that failed in the old export; see `failed_segments`.
+        failed_new: Ids of the segments that failed in the new export.
     """
     in_neither = {*failed_old, *failed_new}
     before = {row["id"]: row for row in old}
@@ -96,7 +96,7 @@ def failed_segments(path: Path) -> set[str]:
     """Return the ids in the file that `allow_partial` leaves beside an export; none if there is no such file.
 
     Raises:
-        ConfigError: the file cannot be read, or is not a list of failed segments.
+        ConfigError: The file cannot be read, or is not a list of failed segments.
     """
     # Beside the file that a link leads to, as an export writes it.
     failures = sibling(Path(os.path.realpath(path)), ".failures.ndjson")
@@ -117,10 +117,10 @@ def failed_segments(path: Path) -> set[str]:
 
 
 def read_export(path: Path) -> Iterator[Row]:
-    """The segments of an export: CSV by its suffix, else NDJSON.
+    """Yield the segments of an export: CSV by its suffix, else NDJSON.
 
     Raises:
-        ConfigError: the file cannot be read, or is no export; raised where that is met.
+        ConfigError: The file cannot be read, or is no export; raised at the row in question.
     """
     shown = escape_control(str(path))
     try:
@@ -135,14 +135,14 @@ def read_export(path: Path) -> Iterator[Row]:
 
 
 def read_lines(lines: Iterable[bytes], shown: str) -> Iterator[Row]:
-    """The segments of an export in NDJSON.
+    """Yield the segments of an export in NDJSON.
 
     Args:
-        lines: blank ones are skipped.
-        shown: what to call them in a message.
+        lines: The lines; blank ones are skipped.
+        shown: Name of the file, for messages.
 
     Raises:
-        ConfigError: a line is no segment; raised where that is met.
+        ConfigError: A line is no segment; raised at that line.
     """
     return _rows((json.loads(line) for line in lines if line.strip()), shown)
 
@@ -150,7 +150,7 @@ def read_lines(lines: Iterable[bytes], shown: str) -> Iterator[Row]:
 def _rows(values: Iterable[Any], shown: str) -> Iterator[Row]:
     seen: set[str] = set()
     problem = "is not one of an export in NDJSON or CSV"
-    # Whatever a parser finds wrong: bad JSON, CSV or UTF-8, another shape, bottomless nesting.
+    # All errors of the parsers: bad JSON, CSV or UTF-8, another shape, too deep nesting.
     with suppress(ValueError, TypeError, KeyError, RecursionError, csv.Error):
         for value in values:
             row = _row(value)
@@ -168,7 +168,7 @@ def _row(value: Any) -> Row:
     row: dict[str, Any] = {"id": _text(value["id"]), "name": _text(value["name"])}
     for key in ("description", "text_description"):
         if key in value:
-            row[key] = _text(value[key] or "")  # CSV read by Python has one word for no text and no value
+            row[key] = _text(value[key] or "")  # Python reads an empty text and no value of CSV alike
     if "tags" in value:
         tags = value["tags"] or []
         tags = json.loads(tags) if isinstance(tags, str) else tags

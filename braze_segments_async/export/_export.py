@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from braze_segments_async._arguments import (
-    CONSISTENCIES,
-    check_callback,
-    check_choice,
-    check_integer,
-    check_seconds,
-)
+from braze_segments_async._arguments import check_callback
+from braze_segments_async._support import file_errors, run_in_thread
 from braze_segments_async.errors import ConfigError
 
 from ._destination import locked_destination, resolved
-from ._durations import RESUME_WITHIN
-from ._options import FileFormat, format_of
+from ._formats import check_path, write_rows
+from ._journal import Journal
+from ._options import RESUME_WITHIN, ExportOptions, format_of
+from ._results import ExportResult, IncompleteExportError
 from ._run import ExportRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from braze_segments_async._arguments import Consistency
+    from braze_segments_async._arguments import Consistency, Format
     from braze_segments_async._client import BrazeSegments
+    from braze_segments_async._models import SegmentFailure
+    from braze_segments_async._support import CancelToken
 
-    from ._options import Format
-    from ._results import ExportProgress, ExportResult
+    from ._destination import Target
+    from ._results import ExportProgress
 
-__all__ = ["export_segments"]
+__all__ = ["destination_path", "export_segments", "export_to_file"]
+
+_SYNC_EVERY = 10.0  # seconds
 
 
 async def export_segments(
@@ -47,56 +52,139 @@ async def export_segments(
     sizes: int | None = None,
     on_progress: Callable[[ExportProgress], object] | None = None,
 ) -> ExportResult:
-    """Write every segment, with its details, to a file that is there when it is whole, and not before.
+    """Write every segment, with its details, to a file that appears when the export is complete.
 
     Args:
-        client: open.
-        destination: the file; a journal and a lock are beside it meanwhile.
+        client: An open client.
+        destination: The file; a journal and a lock are beside it during the export.
         format: "ndjson", "csv", "parquet" or "sqlite"; by default what the suffix stands for.
-        consistency: of the walk through the list; see `BrazeSegments.list`.
-        concurrency: details asked for at once, at most; by default the client's, and with `sizes` never more.
-        resume: continue from the journal of an interrupted export, if there is one.
-        resume_within: seconds from its last row within which a journal may be resumed, 12 hours by default;
+        consistency: How the list is read; see `BrazeSegments.list`.
+        concurrency: Maximum number of requests for details in flight; by default the client's.
+        resume: Continue from the journal of an interrupted export, if there is one.
+        resume_within: Seconds from its last row within which a journal may be resumed, 12 hours by default;
             several pauses add up. An older one is refused or, with `overwrite` too, discarded.
-        overwrite: replace the file, and start afresh unless `resume` is given too and the journal is young.
-        allow_partial: write the file although some segments could not be had.
-        csv_safe: put an apostrophe before what a spreadsheet would take for a formula.
-        sizes: add the size history of each segment: so many days.
-        on_progress: called up to ten times a second, and at the end; a plain function that must not block.
+        overwrite: Replace the file, and start afresh unless `resume` is given too and the journal is young.
+        allow_partial: Write the file although some segments could not be fetched.
+        csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        sizes: Days of size history to add to each segment.
+        on_progress: Called up to ten times a second, and at the end; a plain function that must not block.
+
+    Returns:
+        The number of rows, the failures and what else there is to know about the file.
 
     Raises:
-        ConfigError: a wrong argument, or something is there already; nothing was sent.
-        ExportError: the file cannot be written or resumed, or `IncompleteExportError`: segments are missing.
-        BrazeError: any other. All of them leave the file as it was, and keep the journal.
+        ConfigError: An argument is wrong, or the file exists already; nothing was sent.
+        ExportError: The file cannot be written or resumed, or `IncompleteExportError`: segments are missing.
+        BrazeError: Any other. All of them leave the file unchanged, and keep the journal.
     """
-    path = _path(destination)
-    layout = FileFormat(format=format_of(path, format), csv_safe=csv_safe, sizes=sizes)
-    _check(path, layout, consistency, concurrency, resume_within)
+    options = ExportOptions(
+        format=format_of(destination_path(destination), format),
+        consistency=consistency,
+        concurrency=client.concurrency if concurrency is None else concurrency,
+        resume=resume,
+        resume_within=resume_within,
+        overwrite=overwrite,
+        allow_partial=allow_partial,
+        csv_safe=csv_safe,
+        sizes=sizes,
+    )
+    return await export_to_file(client, destination, options, on_progress)
+
+
+async def export_to_file(
+    client: BrazeSegments,
+    destination: str | os.PathLike[str],
+    options: ExportOptions,
+    on_progress: Callable[[ExportProgress], object] | None = None,
+) -> ExportResult:
+    """Do what `export_segments` does, with its options as one value."""
+    path = destination_path(destination)
+    check_path(options.format, path)
     check_callback("on_progress", on_progress)
-    with locked_destination(path, resume=resume, overwrite=overwrite) as target:
-        job = ExportRun(client, target, layout, on_progress, consistency=consistency, concurrency=concurrency)
-        return await job.run(
-            resume=resume, resume_within=resume_within, overwrite=overwrite, allow_partial=allow_partial
+    with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:
+        journal = Journal(target.journal, urlsplit(client.base_url).hostname or "", options)
+        try:
+            return await _export(client, target, options, journal, on_progress)
+        finally:
+            journal.close()
+
+
+async def _export(
+    client: BrazeSegments,
+    target: Target,
+    options: ExportOptions,
+    journal: Journal,
+    on_progress: Callable[[ExportProgress], object] | None,
+) -> ExportResult:
+    """Fetch into the journal what it lacks, then write the file from it."""
+    began = time.monotonic()
+    with file_errors(journal.path):
+        await run_in_thread(journal.open)
+    run = ExportRun(
+        client, options, journaled=journal.ids, sizes_until=journal.sizes_until, on_progress=on_progress
+    )
+    async with aclosing(run.rows()) as rows:
+        synced = time.monotonic()
+        async for details, line in rows:
+            with file_errors(journal.path):
+                journal.add(line, details.id, details.created_at)
+                if time.monotonic() - synced >= _SYNC_EVERY:
+                    await run_in_thread(lambda _: journal.sync())
+                    synced = time.monotonic()
+
+    def result() -> ExportResult:
+        return ExportResult(
+            path=target.path,
+            rows=run.done,
+            failures=tuple(run.failures),
+            archived=run.archived,
+            recovered=run.listing.recovered,
+            resumed=run.listing.resumed,
+            pages=run.listing.pages,
+            elapsed=time.monotonic() - began,
         )
 
+    def write(stop: CancelToken) -> None:
+        lines = stop.iter_until_cancelled(journal.rows(without=run.listing.not_listed))
+        how = {"sizes": options.sizes is not None, "csv_safe": options.csv_safe}
+        target.put(lambda path: write_rows(path, lines, options.format, **how), map(_to_line, run.failures))
 
-def _path(destination: object) -> Path:
+    if run.failures and not options.allow_partial:
+        raise _incomplete(result(), run.listing.listed)
+    journal.close()  # the thread opens the file again to read it, and removes it at the end
+    await run_in_thread(write)
+    run.report(final=True)
+    return result()
+
+
+def _incomplete(result: ExportResult, listed: int) -> IncompleteExportError:
+    error = IncompleteExportError(
+        f"{len(result.failures):,} of {listed:,} segments could not be fetched, the first one: "
+        f"{result.failures[0].error}",
+        remedy={"resume=True": "tries them again", "allow_partial=True": "writes the file without them"},
+    )
+    error.result = result
+    return error
+
+
+def _to_line(failure: SegmentFailure) -> bytes:
+    value = {
+        "segment_id": failure.segment_id,
+        "error": type(failure.error).__name__,
+        "message": str(failure.error),
+    }
+    return (json.dumps(value) + "\n").encode()
+
+
+def destination_path(destination: object) -> Path:
+    """Return the path of the file to write. A symbolic link remains: the file it leads to is written.
+
+    Raises:
+        ConfigError: The argument is no path, or names no file.
+    """
     if not isinstance(destination, str | os.PathLike):
-        raise ConfigError(f"destination must be a path, got a {type(destination).__name__}")
+        raise ConfigError(f"must be a path, got a {type(destination).__name__}", argument="destination")
     path = Path(destination)
     if not path.name or "\0" in str(path):
-        raise ConfigError("destination must name a file")
+        raise ConfigError("must name a file", argument="destination")
     return resolved(path)
-
-
-def _check(
-    path: Path, layout: FileFormat, consistency: str, concurrency: int | None, resume_within: float
-) -> None:
-    check_choice("consistency", consistency, CONSISTENCIES)
-    if concurrency is not None:
-        check_integer("concurrency", concurrency, at_least=1)
-    if layout.sizes is not None:
-        check_integer("sizes", layout.sizes, at_least=1)
-    check_seconds("resume_within", resume_within)
-    layout.check()
-    layout.check_path(path)

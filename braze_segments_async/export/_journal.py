@@ -1,4 +1,4 @@
-"""The journal: finished segments on disk, in order of arrival; in memory only where each is."""
+"""The journal: finished segments on disk, in order of arrival, with an index in memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
+from attrs import asdict, field, frozen
+
 from braze_segments_async._support import create_private, open_regular
 from braze_segments_async._text import escape_control, logger
 from braze_segments_async.errors import ExportError
 
-from ._durations import show_duration
 from ._results import ResumeError
 
 if TYPE_CHECKING:
@@ -24,44 +25,99 @@ if TYPE_CHECKING:
 
     from braze_segments_async._support import CancelToken
 
-    from ._journal_header import Header
+    from ._options import ExportOptions
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "show_duration"]
 
-_LONGEST_HEADER = 4_096  # bytes: a foreign file need not have lines
+_VERSION = 2
+_MAX_HEADER = 4_096  # bytes: a foreign file need not have lines
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = 2**63 - 1  # stands for "no date": such segments come last
-# The end of each row: when it was written, in milliseconds, and the checksum of all the journal up to there.
+_NO_DATE = 2**63 - 1  # microseconds: segments without a date come last
+# The end of each row: its time in milliseconds, and the checksum of the journal from the start to there.
 _SEAL = len(b',"journal":"1764000000000 89abcdef"}\n')
 _CHECKSUM = len(b'89abcdef"}\n')
 _MOMENT = slice(-len(b'1764000000000 89abcdef"}\n'), -len(b' 89abcdef"}\n'))
 _CLOCK_TOLERANCE = 300.0  # seconds that the clocks of two machines may differ
 
 
-class Journal:
-    """Rows as lines of NDJSON, below a header; each reaches the system as a whole, the moment it is added.
-
-    So a process that dies loses no row it had finished, except the end of one it was writing. What the disk
-    has of it when the power fails is up to `sync`.
-
-    Each row has one more key, `journal`: when it was written, and a checksum of the header and of all rows up
-    to there. A row that was changed, removed, repeated or moved is found by that.
+@frozen(kw_only=True)
+class JournalHeader:
+    """First line of a journal: what its rows depend on, so that no other export adds rows. Holds no secret.
 
     Attributes:
-        path: the file.
-        ids: the segments in it, in order of arrival.
-        sizes_until: from the header.
+        workspace: Host of the REST endpoint. Not the key: keys are replaced.
+        format: Format of the file.
+        csv_safe: Whether the file is safe for spreadsheets.
+        sizes: Days of size history in each row.
+        sizes_until: End of all size histories; a resumed run requests the same.
+        journal: Version of the journal's own format.
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
-        """See the class.
+    workspace: str
+    format: str
+    csv_safe: bool
+    sizes: int | None
+    sizes_until: datetime = field(eq=False)
+    journal: int = _VERSION
+
+    def line(self) -> bytes:
+        """Return the first line of the journal."""
+        return (json.dumps(asdict(self) | {"sizes_until": self.sizes_until.isoformat()}) + "\n").encode()
+
+    def check_compatible(self, line: bytes) -> datetime:
+        """Compare with the first line of a journal, and return its `sizes_until`.
+
+        Raises:
+            ExportError: The file is no journal, or of another export; the message says what differs.
+        """
+        try:
+            other = json.loads(line)
+            until = datetime.fromisoformat(other["sizes_until"])
+            mine = asdict(self)
+            differences = [
+                f"{name} was {escape_control(str(other[name]))}, is now {mine[name]}"
+                for name in mine
+                if name != "sizes_until" and other[name] != mine[name]
+            ]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ExportError("its first line is not that of a journal") from None
+        if differences:
+            raise ExportError(f"it belongs to another export: {'; '.join(differences)}")
+        return until
+
+
+class Journal:
+    """Rows as lines of NDJSON, below a header. Each row is passed to the operating system when it is added.
+
+    So a process that dies loses at most the end of the row it was writing. `sync` decides what is on the disk
+    when the power fails.
+
+    Each row has one more key, `journal`: when it was written, and a checksum of the header and of all rows up
+    to there. The checksum detects a row that was changed, removed, repeated or moved.
+
+    Attributes:
+        path: The file.
+        ids: The segments in the journal, in order of arrival.
+        sizes_until: End of all size histories; of the first run, if this one resumes it.
+    """
+
+    def __init__(self, path: Path, workspace: str, options: ExportOptions) -> None:
+        """Open nothing yet.
 
         Args:
-            path: where it is or will be; nothing is opened yet.
-            header: of this export.
+            path: The file, which need not exist.
+            workspace: Host of the REST endpoint.
+            options: The options of the export.
         """
         self.path = path
-        self._header = header
+        self._options = options
+        self._header = JournalHeader(
+            workspace=workspace,
+            format=options.format,
+            csv_safe=options.csv_safe,
+            sizes=options.sizes,
+            sizes_until=datetime.now(UTC).replace(microsecond=0),
+        )
         self._file: IO[bytes] | None = None
         self._paused = 0.0  # seconds between the runs that have written to it
         self._clear()
@@ -74,23 +130,20 @@ class Journal:
         self._checksums = array("I")  # before each row
         self._checksum = 0
         self._end = 0
-        self._written = 0.0  # when the last row was, less the pauses before it
+        self._written = 0.0  # time of the last row, less the pauses before it
 
-    def open(self, stop: CancelToken, *, resume: bool, resume_within: float, overwrite: bool) -> None:
-        """Start afresh, or read what is there and continue after the last whole row.
+    def open(self, stop: CancelToken) -> None:
+        """Start afresh or, with `resume`, read the rows and continue after the last complete one.
 
         Args:
-            stop: ends the reading.
-            resume: continue if there are rows; a journal without any is as good as none.
-            resume_within: seconds for which nobody may have written to it, all pauses together.
-            overwrite: start afresh where that was longer.
+            stop: Ends the reading.
 
         Raises:
-            ResumeError: what is there is not a journal of this export, was changed, or is too old.
-            ExportError: something other than a file is there.
-            OSError: the file system could not.
+            ResumeError: The file is not a journal of this export, was changed, or is too old.
+            ExportError: There is something other than a file.
+            OSError: The file system failed.
         """
-        if resume and self._resume(stop, resume_within, overwrite=overwrite):
+        if self._options.resume and self._resume(stop):
             return
         self._clear()
         self._file = create_private(self.path, 0o666, buffering=0)
@@ -99,8 +152,9 @@ class Journal:
         self._end = len(header)
         self._checksum = zlib.crc32(header)
 
-    def _resume(self, stop: CancelToken, resume_within: float, *, overwrite: bool) -> bool:
+    def _resume(self, stop: CancelToken) -> bool:
         """Read the rows, and return whether there are any to continue from."""
+        resume_within = self._options.resume_within
         with ExitStack() as opened:
             try:
                 descriptor = open_regular(self.path, os.O_RDWR | os.O_APPEND)
@@ -111,18 +165,24 @@ class Journal:
             problem = self._read(descriptor, stop) if status.st_size else ""
             if not (problem or self.ids):
                 return False
-            # The rows say when they were written. The time of modification counts only if it was set, as by
-            # `touch` or a restored backup: else it is of a file server's clock, or a copy's.
+            # Each row has its time. The time of modification counts only if it was set on purpose, as by
+            # `touch` or a restored backup: else it is from the clock of a file server, or of a copy.
             written = status.st_mtime if problem else self._written
             if status.st_ctime - status.st_mtime > _CLOCK_TOLERANCE:
                 written = min(written, status.st_mtime)
-            if too_old := _too_old(now - written, resume_within):
-                if overwrite:
-                    logger.info("%s is not resumed: %s", escape_control(str(self.path)), too_old)
-                    return False
-                problem = problem or f"{too_old}; overwrite=True starts afresh"
-            if problem:
-                raise ResumeError(f"cannot resume from {escape_control(str(self.path))}: {problem}")
+            too_old = _too_old(now - written, resume_within)
+            if too_old and self._options.overwrite:
+                logger.info("%s is not resumed: %s", escape_control(str(self.path)), too_old)
+                return False
+            if problem or too_old:
+                remedy = {}
+                if now - written > resume_within and not problem:
+                    remedy["resume_within"] = f"({show_duration(resume_within)}) can be longer"
+                # With `resume` too, `overwrite` discards only what is too old.
+                remedy["overwrite=True"] = "starts afresh" if too_old else "without resume starts afresh"
+                problem = problem or too_old
+                reason = f"cannot resume from {escape_control(str(self.path))}: {problem}"
+                raise ResumeError(reason, remedy=remedy)
             # The pauses add up: rows of different nights must not meet, however many runs are in between.
             self._paused = max(0.0, now - self._written)
             os.ftruncate(descriptor, self._end)
@@ -131,9 +191,9 @@ class Journal:
         return True
 
     def _read(self, descriptor: int, stop: CancelToken) -> str:
-        """Index the rows; what keeps them from being resumed, or nothing."""
+        """Index the rows, and return why they cannot be resumed; an empty text if they can."""
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            first = file.readline(_LONGEST_HEADER)
+            first = file.readline(_MAX_HEADER)
             self._end = len(first)
             self._checksum = zlib.crc32(first)
             known: set[str] = set()
@@ -141,10 +201,10 @@ class Journal:
                 self.sizes_until = self._header.check_compatible(first)
                 for line in stop.iter_until_cancelled(file):
                     if not line.endswith(b"\n"):
-                        break  # the process died while it wrote it
+                        break  # the process died in the middle of this row
                     segment_id, created_at = _parse(line)
                     if segment_id in known:
-                        raise ExportError("a segment is in it twice")  # noqa: TRY301 - one place says what to do
+                        raise ExportError("it holds a segment twice")  # noqa: TRY301 - one place says what to do
                     known.add(segment_id)
                     self._index(line, segment_id, created_at, _verify(line, self._checksum))
                     self._written = int(line[_MOMENT]) / 1_000
@@ -152,21 +212,18 @@ class Journal:
                 problem = str(error)
             else:
                 return ""
-        return (
-            f"{problem}; resume with what it was begun with, or start anew with overwrite=True, and without "
-            "resume=True"
-        )
+        return f"{problem}; resume with the options it was begun with"
 
     def add(self, line: bytes, segment_id: str, created_at: datetime | None) -> None:
-        """Put a finished row in.
+        """Append a row.
 
         Args:
-            line: from `to_json_line`.
-            segment_id: its segment.
-            created_at: what it is sorted by.
+            line: From `to_json_line`.
+            segment_id: Id of the segment.
+            created_at: The first key of the order in `rows`.
 
         Raises:
-            OSError: the file system could not.
+            OSError: The file system failed.
         """
         moment = max(0, int((time.time() - self._paused) * 1_000))
         start = b'%s,"journal":"%013d ' % (line.removesuffix(b"}\n"), moment)
@@ -179,7 +236,7 @@ class Journal:
         self.ids.append(segment_id)
         self._offsets.append(self._end)
         self._checksums.append(self._checksum)
-        moment = _LAST if created_at is None else (created_at - _EPOCH) // timedelta(microseconds=1)
+        moment = _NO_DATE if created_at is None else (created_at - _EPOCH) // timedelta(microseconds=1)
         self._created.append(moment)
         self._end += len(line)
         self._checksum = checksum
@@ -191,17 +248,17 @@ class Journal:
             rest = rest[self._file.write(rest) :]
 
     def rows(self, *, without: Collection[str] = ()) -> Iterator[bytes]:
-        """The rows from the file, oldest created first, then by id; those without a date last.
+        """Yield the rows, oldest created first, then by id; those without a date last.
 
         Args:
-            without: segments to leave out.
+            without: Segments to leave out.
 
         Raises:
-            ExportError: the file was changed since the rows were added.
+            ExportError: The file was changed since the rows were added.
         """
         if not self.ids:
             return
-        # Two stable sorts, by the lesser key first, make no tuple for each of 100,000 rows.
+        # Two stable sorts, by the second key first: a sort by pairs would make 100,000 tuples.
         order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
         order.sort(key=self._created.__getitem__)
         with os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as file:
@@ -213,16 +270,16 @@ class Journal:
                     yield line[:-_SEAL] + b"}\n"
 
     def sync(self) -> None:
-        """Wait until the disk has what was added.
+        """Wait until all rows are on the disk.
 
         Raises:
-            OSError: it could not.
+            OSError: The file system failed.
         """
         if self._file is not None:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Leave it for a later run to resume; an empty one is removed, as there is nothing to resume."""
+        """Close the file, which a later run can resume; remove it if it has no rows."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -234,11 +291,11 @@ def _verify(line: bytes, before: int) -> int:
     """Return the checksum of the journal up to the end of this row.
 
     Args:
-        line: the row.
-        before: the checksum up to its start.
+        line: The row.
+        before: The checksum up to its start.
 
     Raises:
-        ExportError: it is not the checksum that the row has.
+        ExportError: The row has another checksum.
     """
     checksum = zlib.crc32(line[:-_CHECKSUM], before)
     if line[-_CHECKSUM:] != b'%08x"}\n' % checksum:
@@ -249,17 +306,25 @@ def _verify(line: bytes, before: int) -> int:
 
 
 def _too_old(paused: float, resume_within: float) -> str:
-    """Return why a journal must not be resumed after a pause of so many seconds; nothing if it may."""
-    age, limit = show_duration(abs(paused)), show_duration(resume_within)
+    """Return why a journal must not be resumed after a pause of so many seconds; an empty text if it may."""
+    age = show_duration(abs(paused))
     if paused < -_CLOCK_TOLERANCE:
         return f"a clock was wrong: its last row was written {age} in the future, so its age is not known"
     if paused > resume_within:
-        return f"it was interrupted for {age}, longer than resume_within ({limit}), and its details are old"
+        return f"it was interrupted for {age}, and its details are old"
     return ""
 
 
+def show_duration(seconds: float) -> str:
+    """Return a duration in the largest unit that gives at least two of it."""
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}".replace(".0 ", " ")
+    return f"{seconds:,.1f} seconds".replace(".0 ", " ")
+
+
 def _parse(line: bytes) -> tuple[str, datetime | None]:
-    """What the index keeps of a row."""
+    """Return the id and the creation time of a row."""
     try:
         row: dict[str, Any] = json.loads(line)
         segment_id, created_at = row["id"], row["created_at"]
@@ -268,4 +333,4 @@ def _parse(line: bytes) -> tuple[str, datetime | None]:
             return segment_id, moment
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise ExportError("a line of it is not a segment")
+    raise ExportError("one of its lines is not a segment")

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["locked"]
 
 
-# Where there is no flock, to have made the file is to hold it.
+# Without flock, the process that has created the file holds the lock.
 _FLAGS = os.O_RDWR | os.O_CREAT | (os.O_EXCL if sys.platform == "win32" else 0)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `<path>.lock`, which says who holds it. The system lets go of it when the process dies.
+    """Hold `<path>.lock`, which has the pid of its holder. The system releases it when the process dies.
 
-    Where there is no `flock`, a file left by a process that died has to be removed by hand.
+    Without `flock`, the file of a process that has died must be removed by hand.
 
     Raises:
-        ExportError: another export holds it (names its pid), there can be no such file, or something else is
-            there; see `open_regular`.
+        ExportError: Another export holds the lock (the message has its pid), there can be no such file, or
+            there is a link or a pipe; see `open_regular`.
     """
     lock = sibling(path, ".lock")
     with file_errors(path):
@@ -67,7 +67,7 @@ def _acquire(path: Path) -> int:
         except BaseException:
             os.close(file)
             raise
-        os.close(file)  # the one who held it has removed it: there is another by now, or none
+        os.close(file)  # its holder has removed this file: try again with the file at the path, or a new one
     raise ExportError(f"another export holds {escape_control(str(path))}: pid {_holder(path)}")
 
 
@@ -79,7 +79,7 @@ def _is_at(path: Path, file: int) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """The pid in the lock; the file may be gone or empty by now."""
+    """Return the pid in the lock file, which may be removed or empty by now."""
     with suppress(OSError, ValueError, ExportError):
         file = open_regular(path, os.O_RDONLY)
         try:

@@ -1,24 +1,35 @@
-"""The formats: which one a file gets, and who writes it."""
+"""`ExportOptions`: the options of an export, for the library, the command, workspaces and FastAPI alike."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from braze_segments_async._arguments import check_choice
+from braze_segments_async._arguments import (
+    CONSISTENCIES,
+    FORMATS,
+    check_choice,
+    check_integer,
+    check_seconds,
+)
+from braze_segments_async._settings import RetryPolicy, check_retry
 from braze_segments_async._text import escape_control
 from braze_segments_async.errors import ConfigError
 
+from ._formats import check_library
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["FORMATS", "FileFormat", "Format", "format_of"]
+    from braze_segments_async._arguments import Consistency, Format
 
-Format = Literal["ndjson", "csv", "parquet", "sqlite"]
-FORMATS = ("ndjson", "csv", "parquet", "sqlite")
+__all__ = ["RESUME_WITHIN", "ExportOptions", "format_of", "parse_duration"]
+
+# Seconds: half a day, so that a nightly export never continues that of another night.
+RESUME_WITHIN = 43_200.0
+
 _SUFFIXES: dict[str, Format] = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
@@ -27,92 +38,88 @@ _SUFFIXES: dict[str, Format] = {
     ".sqlite": "sqlite",
     ".db": "sqlite",
 }
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+@frozen(kw_only=True)
+class ExportOptions:
+    """The options of an export, checked when they are made.
+
+    Attributes:
+        format: "ndjson", "csv", "parquet" or "sqlite".
+        consistency: How the list is read; see `BrazeSegments.list`.
+        concurrency: Maximum number of requests in flight, for each workspace.
+        resume: Continue from the journal of an interrupted export, if there is one. With `resume` and without
+            `overwrite`, `export_workspace` skips a workspace whose file is finished.
+        resume_within: Seconds from the last row within which a journal may be resumed, 12 hours by default;
+            several pauses add up. An older journal is refused or, with `overwrite` too, discarded: `resume`
+            and `overwrite` together are right for a job that runs every night.
+        overwrite: Replace an existing file when the export is complete. Start afresh, unless `resume` is
+            given too and the journal is recent enough.
+        allow_partial: Write the file although some segments could not be fetched.
+        csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula; CSV only.
+        sizes: Days of size history to add to each segment; `None` for no history.
+        retry: The retry policy of a client that is opened for the export, as `export_workspace` does.
+
+    Raises:
+        ConfigError: An argument is wrong, or a package is missing that the format needs.
+    """
+
+    format: Format = "ndjson"
+    consistency: Consistency = "safe"
+    concurrency: int = 16
+    resume: bool = False
+    resume_within: float = RESUME_WITHIN
+    overwrite: bool = False
+    allow_partial: bool = False
+    csv_safe: bool = False
+    sizes: int | None = None
+    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 - frozen
+
+    def __attrs_post_init__(self) -> None:
+        check_choice("format", self.format, FORMATS)
+        check_choice("consistency", self.consistency, CONSISTENCIES)
+        check_integer("concurrency", self.concurrency, at_least=1)
+        check_seconds("resume_within", self.resume_within)
+        if self.sizes is not None:
+            check_integer("sizes", self.sizes, at_least=1)
+        check_retry(self.retry)
+        if self.csv_safe and self.format != "csv":
+            raise ConfigError(f"is for CSV, and this export is {self.format}", argument="csv_safe")
+        check_library(self.format)
 
 
 def format_of(path: Path, chosen: Format | None = None) -> Format:
-    """The format that was chosen, or else the one the suffix stands for.
+    """Return the chosen format, or else the format that the suffix of a file stands for.
 
     Raises:
-        ConfigError: there is no such format, or the suffix stands for none.
+        ConfigError: No format was chosen, and the suffix stands for none.
     """
     if chosen is not None:
-        check_choice("format", chosen, FORMATS)
         return chosen
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         known = ", ".join(_SUFFIXES)
         raise ConfigError(
-            f"{escape_control(path.name)!r}: the suffix names no format; use one of {known}, or format="
+            f"{escape_control(path.name)!r}: the suffix names no format; use one of {known}",
+            remedy={"format=": "chooses a format for any suffix"},
         )
     return _SUFFIXES[suffix]
 
 
-@frozen(kw_only=True)
-class FileFormat:
-    """What a file is to look like.
+def parse_duration(name: str, text: str) -> float:
+    """Return the seconds of a duration such as "90", "30m", "12h" or "1.5d".
 
-    Attributes:
-        format: one of `FORMATS`.
-        csv_safe: defuse what a spreadsheet would take for a formula; CSV only.
-        sizes: days of size history each segment comes with; `None` for no history.
+    Args:
+        name: The argument, for the message.
+        text: A number with or without a unit: s, m, h or d. No message shows the text: it may be a key.
+
+    Raises:
+        ConfigError: The text has another form.
     """
-
-    format: Format
-    csv_safe: bool = False
-    sizes: int | None = None
-
-    def check(self) -> None:
-        """Find out what cannot work before anything is asked of Braze.
-
-        Raises:
-            ConfigError: an option that is not for this format, or a package is missing that it needs.
-        """
-        if self.csv_safe and self.format != "csv":
-            raise ConfigError(f"csv_safe is for CSV, and this export is {self.format}")
-        if self.format == "parquet":
-            from ._formats.parquet import check_parquet  # noqa: PLC0415 - one format needs one writer
-
-            check_parquet()
-        elif self.format == "sqlite":
-            from ._formats.sqlite import check_sqlite  # noqa: PLC0415
-
-            check_sqlite()
-
-    def check_path(self, path: Path) -> None:
-        """Refuse a path that the format's library cannot open, before anything is asked of Braze.
-
-        Raises:
-            ConfigError: DuckDB opens only paths in UTF-8.
-        """
-        try:
-            os.path.abspath(path).encode()  # noqa: PTH100 - text, as the writers give it to their libraries
-        except UnicodeEncodeError:
-            if self.format == "parquet":
-                raise ConfigError(
-                    f"{escape_control(str(path))} is not in UTF-8: Parquet needs a path that is"
-                ) from None
-
-    def write(self, path: Path, lines: Iterable[bytes]) -> None:
-        """Write lines of NDJSON to a file in this format.
-
-        Raises:
-            ExportError: the format's library could not.
-            OSError: the file system could not.
-        """
-        match self.format:
-            case "ndjson":
-                from ._formats.ndjson import write_ndjson  # noqa: PLC0415
-
-                write_ndjson(path, lines)
-            case "csv":
-                from ._formats.csv import write_csv  # noqa: PLC0415
-
-                write_csv(path, lines, sizes=self.sizes is not None, safe=self.csv_safe)
-            case "parquet":
-                from ._formats.parquet import write_parquet  # noqa: PLC0415
-
-                write_parquet(path, lines, sizes=self.sizes is not None)
-            case "sqlite":
-                from ._formats.sqlite import write_sqlite  # noqa: PLC0415
-
-                write_sqlite(path, lines)
+    parts = _DURATION.fullmatch(text)
+    if parts is None:
+        problem = "must be a number of seconds, or a number with s, m, h or d, such as 12h"
+        raise ConfigError(problem, argument=name)
+    return float(parts[1]) * _UNITS[parts[2]]

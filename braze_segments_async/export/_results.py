@@ -19,17 +19,17 @@ __all__ = ["ExportProgress", "ExportResult", "IncompleteExportError", "ResumeErr
 
 @frozen(kw_only=True)
 class ExportProgress:
-    """How far an export is, at one moment.
+    """Progress of an export, at one moment.
 
     Attributes:
-        pages: pages of the list so far.
-        listed: segments of the list so far.
-        total: segments of the whole list; `None` while the walk goes on.
-        done: of those listed, how many are in the journal, the `resumed` ones included.
-        failed: of those listed, how many could not be had; at the end without those that were `archived`.
-        archived: segments that left the list meanwhile; known at the end.
-        resumed: of those listed, how many an earlier run had put into the journal.
-        rate_limit: the allowance as the latest reply told it; `None` before the first.
+        pages: Pages of the list so far.
+        listed: Segments listed so far.
+        total: Segments of the whole list; `None` until the end of the list.
+        done: Listed segments that are finished, those `resumed` included.
+        failed: Listed segments that could not be fetched; at the end without those that were `archived`.
+        archived: Segments archived during the export; known at the end.
+        resumed: Listed segments that were in the journal of an earlier run.
+        rate_limit: Rate limit from the most recent response; `None` before the first.
     """
 
     pages: int
@@ -44,18 +44,18 @@ class ExportProgress:
 
 @frozen(kw_only=True)
 class ExportResult:
-    """What came of an export.
+    """Result of an export.
 
     Attributes:
-        path: the file.
-        rows: segments in it.
-        failures: the segments that are missing, and why; empty unless `allow_partial`.
-        archived: segments that left the list between list and details, or since the run that was resumed;
-            they are in neither `rows` nor `failures`.
-        recovered: rows a plain walk of the list would have lost; see `SegmentListing.recovered`.
-        resumed: rows that an earlier run had put into the journal.
-        pages: pages of the list.
-        elapsed: seconds.
+        path: The file.
+        rows: Number of segments in the file.
+        failures: The segments that could not be fetched, and why; empty unless `allow_partial`.
+        archived: Segments archived between list and details, or since the run that was resumed; they are in
+            neither `rows` nor `failures`.
+        recovered: Rows that a single reading of the list would have lost; see `SegmentListing.recovered`.
+        resumed: Rows from the journal of an earlier run.
+        pages: Pages of the list.
+        elapsed: Seconds.
     """
 
     path: Path
@@ -69,10 +69,10 @@ class ExportResult:
 
 
 class IncompleteExportError(ExportError):
-    """Some segments could not be had, so that the file was not written; the rest is in the journal.
+    """Some segments could not be fetched, so the file was not written; the others are in the journal.
 
     Attributes:
-        result: what would have been written, and the `failures`.
+        result: The result with `allow_partial`, `failures` included.
     """
 
     result: ExportResult

@@ -1,207 +1,181 @@
-"""One export: from the client through the journal into the file."""
+"""One export run, for a file and for standard output: list, fetch details, account for every segment."""
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import aclosing
-from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from braze_segments_async._fan_out import DetailsStream
 from braze_segments_async._listing import prefetch_depth
 from braze_segments_async._models import SegmentFailure
-from braze_segments_async._support import file_errors, run_in_thread
-from braze_segments_async.errors import BadRequestError, ReplyError
+from braze_segments_async.errors import BadRequestError, NotFoundError, ReplyError
 
 from ._formats.ndjson import to_json_line
-from ._journal import Journal
-from ._journal_header import Header
-from ._listing import ListingTracker, split_archived
-from ._results import ExportProgress, ExportResult, IncompleteExportError
+from ._listing import ListingTracker
+from ._results import ExportProgress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from datetime import datetime
 
-    from braze_segments_async._arguments import Consistency
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._models import Segment, SegmentDetails, SizePoint
-    from braze_segments_async._support import CancelToken
 
-    from ._destination import Target
-    from ._options import FileFormat
+    from ._options import ExportOptions
 
 __all__ = ["ExportRun"]
 
-_TELL_EVERY = 0.1  # seconds
-_SYNC_EVERY = 10.0  # seconds
+_REPORT_EVERY = 0.1  # seconds
+_MAY_BE_ARCHIVED = (BadRequestError, NotFoundError)  # responses to a request for an archived segment
 
 
 class ExportRun:
-    """One export, from the first request to the file."""
+    """One walk through the list, with the details of every segment that is not in the journal yet.
+
+    Attributes:
+        listing: The progress of the walk.
+        archived: Number of segments archived during the export; known at the end.
+    """
 
     def __init__(
         self,
         client: BrazeSegments,
-        target: Target,
-        layout: FileFormat,
-        on_progress: Callable[[ExportProgress], object] | None,
+        options: ExportOptions,
         *,
-        consistency: Consistency,
-        concurrency: int | None,
+        journaled: Iterable[str] = (),
+        sizes_until: datetime | None = None,
+        ordered: bool = False,
+        fail_fast: bool = False,
+        on_progress: Callable[[ExportProgress], object] | None = None,
     ) -> None:
-        """Nothing is opened or sent yet; for the arguments see `export_segments`."""
+        """Send nothing yet.
+
+        Args:
+            client: An open client.
+            options: The options of the export.
+            journaled: The segments that an earlier run has finished.
+            sizes_until: The end of all size histories; by default the time of each request.
+            ordered: Whether the rows come in the order of the list.
+            fail_fast: Raise the first failure, unless the segment turns out to be archived; else collect it.
+            on_progress: See `export_segments`.
+        """
         self._client = client
-        self._target = target
-        self._layout = layout
+        self._options = options
+        self._sizes_until = sizes_until
+        self._ordered = ordered
+        self._fail_fast = fail_fast
         self._on_progress = on_progress
-        self._consistency = consistency
-        self._concurrency = concurrency
-        self._at_once = concurrency or client.concurrency
-        self._began = self._told = self._synced = time.monotonic()
+        self._reported = time.monotonic()
+        prefetch = prefetch_depth(options.concurrency)
+        listing = client.list(consistency=options.consistency, prefetch=prefetch)
+        self.listing = ListingTracker(listing, journaled, self.report)
+        self.archived = 0
+        self._fetched = 0
         self._failures: list[SegmentFailure] = []
-        self._archived: set[str] = set()
-        self._histories: dict[str, list[SizePoint]] = {}  # of segments about to be journaled
+        self._stream: DetailsStream | None = None
+        self._histories: dict[str, list[SizePoint]] = {}  # of segments whose row is not yielded yet
 
-    async def run(
-        self, *, resume: bool, resume_within: float, overwrite: bool, allow_partial: bool
-    ) -> ExportResult:
-        """Do it; see `export_segments`."""
-        self._journal = self._new_journal()
-        try:
-            with file_errors(self._journal.path):
-                begin = partial(
-                    self._journal.open, resume=resume, resume_within=resume_within, overwrite=overwrite
-                )
-                await run_in_thread(begin)
-            await self._fetch()
-            await self._find_archived()
-            if self._failures and not allow_partial:
-                raise self._incomplete()
-            self._journal.close()  # to be read, and removed, by the thread
-            await run_in_thread(self._write)
-        finally:
-            self._journal.close()
-        self._tell(last=True)
-        return self._result()
+    @property
+    def done(self) -> int:
+        """Number of listed segments that were fetched, or are in the journal of an earlier run."""
+        return self.listing.resumed + self._fetched
 
-    def _new_journal(self) -> Journal:
-        header = Header(
-            workspace=urlsplit(self._client.base_url).hostname or "",
-            format=self._layout.format,
-            csv_safe=self._layout.csv_safe,
-            sizes=self._layout.sizes,
-            sizes_until=datetime.now(UTC).replace(microsecond=0),
+    @property
+    def failures(self) -> list[SegmentFailure]:
+        """The segments that failed so far; at the end, without those that were archived."""
+        return self._failures + ([] if self._stream is None else self._stream.failures)
+
+    async def rows(self) -> AsyncGenerator[tuple[SegmentDetails, bytes], None]:
+        """Yield every segment that is not in the journal, with its line of NDJSON.
+
+        Raises:
+            ExportError: A listed segment was neither fetched nor failed.
+            BrazeError: The list failed, or what every other segment would meet, too; or see `fail_fast`.
+        """
+        pending = self.listing.pending_segments()
+        # A stream leaves the iterator of its caller open: `pending` is closed here, after the stream.
+        async with aclosing(pending), self._fetch(pending) as self._stream:
+            async for details in self._stream:
+                if line := self._line(details):
+                    yield details, line
+                    self._fetched += 1  # only now: the caller has written the row when it asks for the next
+                self.report()
+                self._raise_failure(unless=_MAY_BE_ARCHIVED)
+        self._failures, self._stream = self.failures, None
+        self.listing.check_complete(self.done + len(self._failures))
+        await self._find_archived()
+        self._raise_failure()
+        self.report(final=True)
+
+    def _fetch(self, pending: AsyncGenerator[Segment, None]) -> DetailsStream:
+        concurrency = self._options.concurrency
+        if self._options.sizes is None:
+            return self._client.all_details(
+                pending, concurrency=concurrency, ordered=self._ordered, on_error="collect"
+            )
+        # Details, then the history: `concurrency` segments at a time are as many requests in flight.
+        return DetailsStream(
+            pending, self._with_history, concurrency=concurrency, ordered=self._ordered, on_error="collect"
         )
-        return Journal(self._target.journal, header)
-
-    async def _fetch(self) -> None:
-        """Walk the list, and put into the journal what is not there yet."""
-        prefetch = prefetch_depth(self._at_once)
-        listing = self._client.list(consistency=self._consistency, prefetch=prefetch)
-        self._walk = ListingTracker(listing, self._journal.ids, self._tell)
-        # A stream leaves an iterator of the caller's open, so it is closed here, after the stream.
-        async with aclosing(self._walk.pending_segments()) as missing, self._stream(missing) as self._details:
-            async for details in self._details:
-                self._add(details)
-                if time.monotonic() - self._synced >= _SYNC_EVERY:
-                    with file_errors(self._journal.path):
-                        await run_in_thread(lambda _: self._journal.sync())
-                    self._synced = time.monotonic()
-                self._tell()
-        self._failures += self._details.failures
-        self._walk.check_complete(self._done() + len(self._failures))
-
-    def _stream(self, missing: AsyncGenerator[Segment, None]) -> DetailsStream:
-        if self._layout.sizes is None:
-            return self._client.all_details(missing, concurrency=self._concurrency, on_error="collect")
-        # One after the other for each segment, so that no more requests than that are ever in flight.
-        return DetailsStream(missing, self._with_history, concurrency=self._at_once, on_error="collect")
 
     async def _with_history(self, segment: str | Segment) -> SegmentDetails:
         details = await self._client.details(segment)
-        days, until = self._layout.sizes, self._journal.sizes_until
-        assert days is not None  # noqa: S101 - as the caller saw
+        days = self._options.sizes or 0
         try:
-            history = await self._client.data_series(details.id, length=days, ending_at=until)
+            history = await self._client.data_series(details.id, length=days, ending_at=self._sizes_until)
         except BadRequestError:
             if details.analytics_tracking_enabled is not False:
                 raise
-            history = []  # Braze keeps none of a segment that it does not track
+            history = []  # Braze has no history of a segment that it does not track
         self._histories[details.id] = history
         return details
 
-    def _add(self, details: SegmentDetails) -> None:
+    def _line(self, details: SegmentDetails) -> bytes:
+        """Return the line of a segment; nothing if it has none, which is a failure of that segment."""
         try:
-            line = to_json_line(details, sizes=self._histories.pop(details.id, None))
+            return to_json_line(details, sizes=self._histories.pop(details.id, None))
         except RecursionError:
             error = ReplyError("nested too deeply to be written")
             error.about("GET /segments/details", segment_id=details.id)
             self._failures.append(SegmentFailure(details.id, error))
-            return
-        with file_errors(self._journal.path):
-            self._journal.add(line, details.id, details.created_at)
+            return b""
+
+    def _raise_failure(self, *, unless: tuple[type[Exception], ...] = ()) -> None:
+        if self._fail_fast:
+            for failure in self.failures:
+                if not isinstance(failure.error, unless):
+                    raise failure.error
 
     async def _find_archived(self) -> None:
-        """List again if details were refused: a segment that is not listed any more is no failure."""
-        self._failures, refused = await split_archived(self._client, self._failures, self._consistency)
-        self._archived = refused | self._walk.not_listed
-        self._tell(last=True)
+        """List again if details were refused: a segment that is not listed any more was archived."""
+        refused = {each.segment_id for each in self._failures if isinstance(each.error, _MAY_BE_ARCHIVED)}
+        if refused:
+            # A fast walk could overlook a segment, which would then be taken for archived.
+            consistency = self._options.consistency
+            async for segment in self._client.list(
+                consistency="safe" if consistency == "fast" else consistency
+            ):
+                refused.discard(segment.id)
+        self._failures = [failure for failure in self._failures if failure.segment_id not in refused]
+        self.archived = len(refused | self.listing.not_listed)
 
-    def _write(self, stop: CancelToken) -> None:
-        rows = stop.iter_until_cancelled(self._journal.rows(without=self._walk.not_listed))
-        self._target.put(partial(self._layout.write, lines=rows), map(_failure_line, self._failures))
-
-    def _incomplete(self) -> IncompleteExportError:
-        first, count = self._failures[0], len(self._failures)
-        error = IncompleteExportError(
-            f"{count:,} of {self._walk.listed:,} segments could not be had, the first one: {first.error}; "
-            "resume=True tries them again, and with allow_partial=True the file is written without them"
-        )
-        error.result = self._result()
-        return error
-
-    def _done(self) -> int:
-        return len(self._journal.ids) - len(self._walk.not_listed)
-
-    def _result(self) -> ExportResult:
-        return ExportResult(
-            path=self._target.path,
-            rows=self._done(),
-            failures=tuple(self._failures),
-            archived=len(self._archived),
-            recovered=self._walk.recovered,
-            resumed=self._walk.resumed,
-            pages=self._walk.pages,
-            elapsed=time.monotonic() - self._began,
-        )
-
-    def _tell(self, *, last: bool = False) -> None:
+    def report(self, *, final: bool = False) -> None:
+        """Call `on_progress`, ten times a second at most unless the call is the final one."""
         now = time.monotonic()
-        if self._on_progress is None or not (last or now - self._told >= _TELL_EVERY):
+        if self._on_progress is None or not (final or now - self._reported >= _REPORT_EVERY):
             return
-        self._told = now
-        walk = self._walk
+        self._reported = now
+        listing = self.listing
         self._on_progress(
             ExportProgress(
-                pages=walk.pages,
-                listed=walk.listed,
-                total=walk.listed if walk.ended else None,
-                done=self._done(),
-                failed=len(self._failures) + (0 if last else len(self._details.failures)),
-                archived=len(self._archived),
-                resumed=walk.resumed,
+                pages=listing.pages,
+                listed=listing.listed,
+                total=listing.listed if listing.ended else None,
+                done=self.done,
+                failed=len(self.failures),
+                archived=self.archived,
+                resumed=listing.resumed,
                 rate_limit=self._client.rate_limit,
             )
         )
-
-
-def _failure_line(failure: SegmentFailure) -> bytes:
-    value = {
-        "segment_id": failure.segment_id,
-        "error": type(failure.error).__name__,
-        "message": str(failure.error),
-    }
-    return (json.dumps(value) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Segments and exports in a FastAPI app. It needs the extra `fastapi`.
+"""Segments and exports in a FastAPI app; needs the extra `fastapi`.
 
     from braze_segments_async.fastapi import Segments, braze_lifespan, segments_router
 
@@ -9,19 +9,19 @@
     async def names(segments: Segments) -> list[str]:
         return [segment.name async for segment in segments.list()]
 
-The client and the export are the lifespan's: made in the event loop that serves, and ended before the server
-waits for its last connection.
+The lifespan opens the client in the event loop of the server. It cancels a running export before the
+server waits for its last connection.
 """
 
 from importlib import import_module
 
 try:
-    import_module("fastapi.sse")  # the newest part that is used here
+    import_module("fastapi.sse")  # the newest part of FastAPI that is used here
 except ModuleNotFoundError as error:
     if error.name not in {"fastapi", "fastapi.sse"}:
         raise
     raise ModuleNotFoundError(
-        'FastAPI, 0.135.1 or newer, is an extra: pip install "braze-segments-async[fastapi]"', name=error.name
+        'FastAPI 0.135.1 or newer is missing: pip install "braze-segments-async[fastapi]"', name=error.name
     ) from None
 
 from ._errors import braze_errors

@@ -13,8 +13,7 @@ from braze_segments_async._client import BrazeSegments
 from braze_segments_async._support import create_task
 from braze_segments_async._text import logger
 from braze_segments_async.errors import BrazeError, ClosedError, ExportError
-from braze_segments_async.export import ExportProgress, ExportResult, export_segments
-from braze_segments_async.export import _options as formats
+from braze_segments_async.export import ExportOptions, ExportProgress, export_segments
 from braze_segments_async.export._formats.ndjson import replace_surrogates
 
 from ._errors import public_text
@@ -23,274 +22,261 @@ from ._store import ExportStore
 
 __all__ = ["ExportJobs"]
 
-_TICK = 0.2  # seconds between two looks at an export
-_PATIENCE = 1.0  # … for the worker that has the lock to say what it exports
-_END = 5.0  # … for an export that was cancelled to end
-_LAST_EVENT = 0.1  # … for a reader to take it
+_TICK = 0.2  # seconds between two reads or writes of a record
+_LOCK_TIMEOUT = 1.0  # seconds to wait for the lock while no record says which export runs
+_CANCEL_TIMEOUT = 5.0  # seconds to wait for the end of a cancelled export
+_LAST_EVENT_TIMEOUT = 0.1  # seconds for a reader to receive the last event
+_loop = asyncio.get_running_loop
 _COUNTS = ("pages", "listed", "total", "done", "failed", "archived", "resumed")
 
 
 class ExportJobs:
-    """The exports of one workspace: one at a time, whichever worker runs it.
+    """The exports of one workspace, of which one at a time runs, in any worker.
 
     Attributes:
-        records: how they stand.
+        store: The records and files of all exports.
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
-        """See `braze_lifespan`.
+        """Create the directory; for the arguments see `braze_lifespan`.
 
         Raises:
-            ExportError: the directory cannot be made.
+            ExportError: The directory cannot be created.
         """
-        self.records = ExportStore(directory)
+        self.store = ExportStore(directory)
         self._keep = keep
         self._job: _Job | None = None
         self._stopping = False
         self._stopped = asyncio.Event()
-        self._readers: set[asyncio.Timeout] = set()
+        self._streams: set[asyncio.Timeout] = set()
 
-    async def start(self, segments: BrazeSegments, order: ExportRequest) -> tuple[Export, bool]:
-        """Start an export, and return it and `True`; or the one that runs, and `False`.
+    async def start(self, segments: BrazeSegments, request: ExportRequest) -> tuple[Export, bool]:
+        """Start an export.
+
+        Returns:
+            The new export and `True`, or the export that runs already and `False`.
 
         Raises:
-            ConfigError: there can be no such file.
-            ClosedError: the server is being stopped.
-            ExportError: the directory cannot be written to.
+            ConfigError: The options do not go together.
+            ClosedError: The server is being stopped.
+            ExportError: The directory or the database cannot be written to.
         """
-        formats.FileFormat(format=order.format, csv_safe=order.csv_safe, sizes=order.sizes).check()
-        gives_up = _now() + _PATIENCE
-        while not self._stopping:
-            with ExitStack() as held:
-                try:
-                    held.enter_context(self.records.claim())
-                except ExportError:
-                    if _now() > gives_up:
-                        raise
-                else:
-                    return self._run(segments, self._chosen(order), held), True
-            running = self.records.running()
-            if running is not None:
-                return running, False
-            await asyncio.sleep(_PATIENCE / 50)
-        raise ClosedError("the server is being stopped: try again in a moment")
+        ExportOptions(**request.options())  # raises if they do not go together
+        lock = await self._lock()
+        if isinstance(lock, Export):
+            return lock, False
+        with lock:
+            return self._run(segments, self._choose(request), lock), True
 
     async def resume(self, segments: BrazeSegments) -> None:
-        """Go on with the latest export if a shutdown or a crash has ended it, unless another worker does."""
-        for _ in range(5):  # who only looks whether an export runs has the lock for a moment, too
-            if self._resumed(segments):
-                break
-            await asyncio.sleep(_PATIENCE / 50)
-
-    def _resumed(self, segments: BrazeSegments) -> bool:
-        """Resume if possible, and return whether the lock was acquired."""
-        with ExitStack() as held, suppress(ExportError):
-            held.enter_context(self.records.claim())
-            latest = next(iter(self.records.settle()), None)
-            if latest is not None and (latest.state == "interrupted" or latest.cancelled_by == "shutdown"):
-                self._run(segments, _again(latest, latest.order), held)
-            return True
-        return False
+        """Resume the latest export if a shutdown or a crash ended it, unless another worker runs one."""
+        with suppress(ExportError):  # is logged, and reported to the next request
+            lock = await self._lock()
+            if isinstance(lock, Export):
+                return
+            with lock:
+                for latest in self.store.mark_interrupted()[:1]:
+                    if latest.state == "interrupted" or latest.cancelled_by == "shutdown":
+                        self._run(segments, _restarted(latest, latest.order), lock)
 
     async def cancel(self, export: Export) -> Export:
-        """End an export, whichever worker runs it, and keep its journal; how it stands then."""
+        """Cancel an export, in whichever worker it runs, keep its journal, and return its last state."""
         if export.state != "running":
             return export
-        self.records.ask_to_cancel(export)
+        self.store.request_cancel(export)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_END), aclosing(self.follow(export)) as states:
+            async with asyncio.timeout(_CANCEL_TIMEOUT), aclosing(self.follow(export)) as states:
                 async for state in states:
                     export = state
         return export
 
     async def follow(self, export: Export) -> AsyncGenerator[Export, None]:
-        """How an export stands, each time that has changed, until it is over or the server is stopped.
+        """Yield an export each time it has changed, until it has ended or the server is stopped.
 
-        A slow reader holds up nobody, and misses what was in between.
+        A slow reader delays nothing, and misses the states in between.
         """
         yield export
         while export.state == "running" and not self._stopped.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), _TICK)
-            before, export = export, self.records.get(export.id) or export
+            before, export = export, self.store.get(export.id) or export
             if export != before:
                 yield export
 
     @asynccontextmanager
-    async def cut_off(self) -> AsyncIterator[None]:
-        """Around a stream: one that nobody reads cannot hold up the server that is being stopped."""
+    async def bounded_stream(self) -> AsyncIterator[None]:
+        """Cut off a stream that is still open shortly after `stop`, since nobody may read it."""
         async with asyncio.timeout(None) as limit:
-            self._readers.add(limit)
+            self._streams.add(limit)
             try:
                 yield
             finally:
-                self._readers.discard(limit)
+                self._streams.discard(limit)
 
     async def stop(self) -> None:
-        """End the export of this process, keep its journal, and then end the streams."""
+        """Cancel the export of this process, keep its journal, and then end the streams."""
         self._stopping = True
         if self._job is not None:
             self._job.cancel("shutdown")
-            _, late = await asyncio.wait([self._job.work, self._job.watching], timeout=_END)
-            if late:  # such as a task that a signal handler's exception has taken out of the event loop
+            _, late = await asyncio.wait([self._job.work], timeout=_CANCEL_TIMEOUT)
+            if late:  # such as a task that an exception of a signal handler has taken out of the event loop
                 self._job.abandon()
-                self._look(self._job)
+                self._save(self._job)
         self._stopped.set()
-        for limit in self._readers:
-            limit.reschedule(_now() + _LAST_EVENT)
+        for limit in self._streams:
+            limit.reschedule(_loop().time() + _LAST_EVENT_TIMEOUT)
 
-    def _chosen(self, order: ExportRequest) -> Export:
+    async def _lock(self) -> ExitStack | Export:
+        """Return the lock, or the export of the process that holds it."""
+        deadline = _loop().time() + _LOCK_TIMEOUT
+        while not self._stopping:
+            lock = ExitStack()
+            try:
+                lock.enter_context(self.store.lock())
+            except ExportError:
+                if _loop().time() > deadline:
+                    raise
+            else:
+                return lock
+            # The holder may not have saved its record yet, or may only look whether an export runs.
+            if running := [export for export in self.store.all() if export.state == "running"]:
+                return running[0]
+            await asyncio.sleep(_LOCK_TIMEOUT / 50)
+        raise ClosedError("the server is being stopped: try again in a moment")
+
+    def _choose(self, request: ExportRequest) -> Export:
         """Return the export to resume, or a new one."""
-        self.records.settle()
-        self._make_room()  # a process that is killed does not come to this in the end
-        agreeing = (export for export in self.records.all() if order.agrees_with(export.order))
-        latest = next(agreeing, None)
-        if order.resume and latest is not None and latest.state != "done":
-            said = order.model_dump(exclude_unset=True)
-            return _again(latest, latest.order.model_copy(update=said))
-        return Export(id=uuid4(), created_at=datetime.now(UTC), order=order)
+        self.store.mark_interrupted()
+        self._remove_old()  # here, too: a process that is killed never removes anything at the end
+        latest = next((export for export in self.store.all() if request.matches(export.order)), None)
+        if request.resume and latest is not None and latest.state != "done":
+            given = request.model_dump(exclude_unset=True)
+            return _restarted(latest, latest.order.model_copy(update=given))
+        return Export(id=uuid4(), created_at=datetime.now(UTC), order=request)
 
-    def _run(self, segments: BrazeSegments, export: Export, held: ExitStack) -> Export:
-        self.records.ask_to_cancel(export, asked=False)
-        self.records.save(export)
-        self._job = _Job(export, segments, self.records.target(export))
-        # A callback, since a task that is cancelled before its first step never runs its `finally`; the first
-        # callback, so that those who wait for the task find the state saved and the lock released.
-        self._job.work.add_done_callback(partial(self._finish, self._job, held.pop_all()))
-        self._job.watching = create_task(self._watch(self._job))
-        self._job.watching.add_done_callback(self._job.end_unwatched)
+    def _run(self, segments: BrazeSegments, export: Export, lock: ExitStack) -> Export:
+        self.store.add(export)
+        self._job = job = _Job(export, segments, self.store.path(export))
+        # A callback, since a task that is cancelled before its first step never runs its `finally`. It is the
+        # first callback, so that those who wait for the task find the state saved and the lock released.
+        job.work.add_done_callback(partial(self._finish, job, lock.pop_all()))
+        _loop().call_later(_TICK, self._watch, job)
         return export
 
-    async def _watch(self, job: "_Job") -> None:
-        """Save the state of an export, and cancel it on request, until it has ended."""
-        while not (await asyncio.wait([job.work], timeout=_TICK))[0]:
-            self._look(job)
+    def _watch(self, job: "_Job") -> None:
+        """Save the progress of an export, and cancel it on request, until it has ended."""
+        if job.work.done():
+            return
+        try:
+            self._save(job)
+        except BaseException as error:  # otherwise nobody could see or cancel the export
+            job.work.cancel()
+            logger.error("export %s is stopped: its state cannot be saved", job.export.id, exc_info=error)
+            raise  # to the event loop: KeyboardInterrupt ends it
+        else:
+            _loop().call_later(_TICK, self._watch, job)
 
-    def _finish(self, job: "_Job", held: ExitStack, _: object) -> None:
-        """Save the last state of an export, make room, and release the lock.
+    def _finish(self, job: "_Job", lock: ExitStack, _: object) -> None:
+        """Save the last state of an export, remove old exports, and release the lock.
 
-        Without the lock an export whose last state could not be saved counts as interrupted, not as running.
+        If the last state cannot be saved, the export counts as interrupted once the lock is released.
         """
-        with held:
-            self._look(job)
-            self._make_room()
+        with lock:
+            self._save(job)
+            self._remove_old()
 
-    def _look(self, job: "_Job") -> None:
-        export = job.now()
-        with suppress(ExportError):  # a full disk ends the export by itself
-            if self.records.asked_to_cancel(export):
+    def _save(self, job: "_Job") -> None:
+        export = job.update()
+        with suppress(ExportError):  # the export itself does not need the database
+            self.store.update(export)
+            if self.store.cancel_requested(export):
                 job.cancel("request")
-            self.records.save(export)
 
-    def _make_room(self) -> None:
-        """Remove the oldest exports: of the finished ones and of the others, `keep` of each remain.
+    def _remove_old(self) -> None:
+        """Remove the oldest exports: `keep` finished ones remain, `keep` others, and the running one.
 
-        The newest finished export without failed segments remains, too.
+        The newest finished export without failed segments always remains.
         """
-        finished: list[Export] = []
-        others: list[Export] = []
-        for export in self.records.all():
-            if export.state != "running":
-                (finished if export.state == "done" else others).append(export)
-        newest_complete = next((export for export in finished if not export.failed), None)
-        for export in finished[self._keep :] + others[self._keep :]:
-            if export is not newest_complete:
-                try:
-                    self.records.remove(export)
-                except ExportError as error:
-                    logger.error("the files of an old export cannot be removed: %s", error)
+        with suppress(ExportError):
+            exports = self.store.all()
+            finished = [export for export in exports if export.state == "done"]
+            others = [export for export in exports if export.state not in {"done", "running"}]
+            complete = [export for export in finished if not export.failed][:1]
+            for export in finished[self._keep :] + others[self._keep :]:
+                if export not in complete:
+                    try:
+                        self.store.remove(export)
+                    except ExportError as error:
+                        logger.error("could not remove the files of an old export: %s", error)
 
 
 class _Job:
     """An export that runs in this process."""
 
-    watching: asyncio.Task[None]
-
     def __init__(self, export: Export, segments: BrazeSegments, path: Path) -> None:
-        self.id = export.id
-        self._export, order = export, export.order
+        self.export = export
         self._segments = segments
-        self.work: asyncio.Task[ExportResult] = create_task(
+        # `resume` and `overwrite`, since everything at this path is of this export.
+        self.work = create_task(
             export_segments(
                 segments,
                 path,
-                format=order.format,
-                consistency=order.consistency,
-                resume=True,  # whatever is at this path is of this export
-                resume_within=order.resume_within,
+                resume=True,
                 overwrite=True,
-                allow_partial=order.allow_partial,
-                csv_safe=order.csv_safe,
-                sizes=order.sizes,
-                on_progress=self._tell,
+                on_progress=self._on_progress,
+                **export.order.options(),
             )
         )
 
-    def _tell(self, progress: ExportProgress) -> None:
+    def _on_progress(self, progress: ExportProgress) -> None:
         self._change(**{name: getattr(progress, name) for name in _COUNTS})
 
     def _change(self, **changes: Any) -> None:
-        self._export = self._export.model_copy(update=changes)
+        self.export = self.export.model_copy(update=changes)
 
     def cancel(self, by: Literal["request", "shutdown"]) -> None:
-        """End it. Only the first call does: what it has to do to end is not to be disturbed."""
-        if self._export.cancelled_by is None and not self.work.done():
+        """Cancel the export, once: a second call would interrupt its cleanup."""
+        if self.export.cancelled_by is None and not self.work.done():
             self._change(cancelled_by=by)
             self.work.cancel()
 
-    def end_unwatched(self, watching: asyncio.Task[None]) -> None:
-        """Cancel an export whose state is not saved any more, and which no request could cancel."""
-        if not self.work.done():
-            self.work.cancel()
-            if not watching.cancelled():
-                error = watching.exception()
-                logger.error("export %s is stopped: its state cannot be followed", self.id, exc_info=error)
-
     def abandon(self) -> None:
-        """Count an export that does not end as interrupted, so that it does not seem to run for ever."""
-        if self._export.ended_at is None:
-            self._change(
-                state="interrupted", cancelled_by=None, ended_at=datetime.now(UTC), paused_until=None
-            )
-            logger.error("export %s does not end: it counts as interrupted", self.id)
+        """Count an export as interrupted that does not end, so that it does not seem to run for ever."""
+        if self.export.ended_at is None:
+            self._end(state="interrupted", cancelled_by=None)
+            logger.error("export %s does not end: it counts as interrupted", self.export.id)
 
-    def now(self) -> Export:
-        """How it stands."""
+    def update(self) -> Export:
+        """Update the state of the export, and return the export."""
         if not self.work.done():
             self._change(paused_until=self._segments.stats.paused_until)
-        elif self._export.ended_at is None:
-            self._change(ended_at=datetime.now(UTC), paused_until=None)
-            self._end()
-        return self._export
+        elif self.export.ended_at is None:
+            self._end(**self._outcome())
+        return self.export
 
-    def _end(self) -> None:
-        """Enter the last state. Only a task that returned is done: a `BaseException` is a failure, too."""
-        error = None if self.work.cancelled() else self.work.exception()
-        if self.work.cancelled():  # a cancellation that nobody asked for is an interruption
-            self._change(state="interrupted" if self._export.cancelled_by is None else "cancelled")
-        elif error is None:
-            self._change(state="done", cancelled_by=None)
-        else:
-            self._change(state="failed", cancelled_by=None, error=_explained(error))
+    def _end(self, **changes: Any) -> None:
+        self._change(ended_at=datetime.now(UTC), paused_until=None, **changes)
+
+    def _outcome(self) -> dict[str, Any]:
+        """Return the last state. Only a task that returned is done: a `BaseException` is a failure, too."""
+        export_id = self.export.id
+        if self.work.cancelled():  # a cancellation that nobody requested is an interruption
+            state = "interrupted" if self.export.cancelled_by is None else "cancelled"
+            logger.info("export %s: %s", export_id, state)
+            return {"state": state}
+        error = self.work.exception()
+        if error is None:
+            logger.info("export %s: done", export_id)
+            return {"state": "done", "cancelled_by": None}
         if isinstance(error, BrazeError):
-            logger.error("export %s: failed: %s", self._export.id, error)
-        elif error is not None:
-            logger.error("export %s: failed unexpectedly", self._export.id, exc_info=error)
+            logger.error("export %s: failed: %s", export_id, error)
+            text = replace_surrogates(public_text(error))
         else:
-            logger.info("export %s: %s", self._export.id, self._export.state)
+            logger.error("export %s: failed unexpectedly", export_id, exc_info=error)
+            text = f"unexpected error, {type(error).__name__}: the log of this server has the traceback"
+        return {"state": "failed", "cancelled_by": None, "error": text}
 
 
-def _again(export: Export, order: ExportRequest) -> Export:
-    """The same export, as it stands before it runs."""
-    return Export(id=export.id, created_at=export.created_at, order=order)
-
-
-def _explained(error: BaseException) -> str:
-    """Return the reason of a failure for a client of this server."""
-    if isinstance(error, BrazeError):
-        return replace_surrogates(public_text(error))
-    return f"an unexpected error, {type(error).__name__}: the log of this server says more"
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _restarted(export: Export, request: ExportRequest) -> Export:
+    """Return an export as it is before it runs."""
+    return Export(id=export.id, created_at=export.created_at, order=request)

@@ -1,4 +1,4 @@
-"""The life of a client in an app, and what lets the app end in time."""
+"""The lifespan: one client and the exports of an app, from its start to its end."""
 
 import asyncio
 import signal
@@ -30,74 +30,66 @@ def braze_lifespan(
     resume: bool = False,
     keep: int = 10,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """A lifespan with one open client, and the exports, for as long as the app runs.
+    """Return a lifespan that opens one client, and owns the exports, while the app runs.
 
     Args:
-        make_client: makes the client when the app starts, in the event loop that serves.
-        exports: the directory for the files, of this one workspace; all workers share it. Without one there
-            are no exports.
-        resume: go on, when the app starts, with an export that a shutdown or a crash has ended.
-        keep: the number of finished exports that are kept with their files, and of exports that have not
-            finished; the end of an export removes the oldest beyond that. The newest finished export without
-            failed segments is always kept.
+        make_client: Creates the client when the app starts, in the event loop of the server.
+        exports: Directory for the files of this workspace, shared by all workers; `None` for no exports.
+        resume: Resume an export that a shutdown or a crash ended, when the app starts.
+        keep: Number of finished exports to keep with their files, and of unfinished ones. The oldest of each
+            are removed when an export starts or ends. The newest finished export without failed segments is
+            always kept.
 
     Returns:
-        What `FastAPI(lifespan=…)` takes. In a lifespan of your own: `async with braze_lifespan(…)(app):`.
+        The argument of `FastAPI(lifespan=…)`. In your own lifespan: `async with braze_lifespan(…)(app):`.
 
     Raises:
-        ConfigError: an argument is wrong.
+        ConfigError: An argument is wrong.
     """
     if not callable(make_client):
         raise ConfigError(
-            "make_client is called when the app starts, and makes the client: BrazeSegments.from_env without "
+            "make_client must be a function that returns a client, such as BrazeSegments.from_env without "
             "brackets, or lambda: BrazeSegments(…)"
         )
     check_callback("make_client", make_client)
     check_integer("keep", keep, at_least=1)
-    jobs = None if exports is None else lambda: ExportJobs(Path(exports), keep=keep)
-    return lambda app: _lifespan(app, make_client, jobs, resume=resume)
 
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with make_client() as segments:
+            jobs = None if exports is None else ExportJobs(Path(exports), keep=keep)
+            app.state.braze_segments, app.state.braze_exports = segments, jobs
+            if jobs is not None and resume:
+                await jobs.resume(segments)
 
-@asynccontextmanager
-async def _lifespan(
-    app: FastAPI,
-    make_client: Callable[[], BrazeSegments],
-    make_jobs: Callable[[], ExportJobs] | None,
-    *,
-    resume: bool,
-) -> AsyncIterator[None]:
-    async with make_client() as segments:
-        jobs = None if make_jobs is None else make_jobs()
-        app.state.braze_segments, app.state.braze_exports = segments, jobs
-        if jobs is not None and resume:
-            await jobs.resume(segments)
+            async def stop() -> None:
+                if jobs is not None:
+                    await jobs.stop()
+                if segments.stats.paused_until is not None:
+                    await segments.aclose()  # or the server waits for requests that wait for the rate limit
 
-        async def stop() -> None:
-            if jobs is not None:
-                await jobs.stop()
-            if segments.stats.paused_until is not None:
-                await segments.aclose()  # else requests that wait for the rate limit are waited for
+            stopping: set[asyncio.Task[None]] = set()
+            with _before_server_stops(lambda: create_task(stop(), stopping)):
+                try:
+                    yield
+                finally:
+                    await stop()
 
-        stopping: set[asyncio.Task[None]] = set()
-        with _signalled(lambda: create_task(stop(), stopping)):
-            try:
-                yield
-            finally:
-                await stop()
+    return lifespan
 
 
 @contextmanager
-def _signalled(stop: Callable[[], object]) -> Iterator[None]:
-    """Call `stop` in the event loop at the signal that ends the server; then the server's own handler.
+def _before_server_stops(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` in the event loop when SIGINT or SIGTERM arrives, and then the server's own handler.
 
-    A server ends the lifespan only after its last connection: a stream of events would wait for the end of
-    the lifespan, which waits for the end of the stream.
+    A server ends the lifespan after its last connection, so a stream of events that waited for the end of the
+    lifespan would never end.
     """
-    if threading.current_thread() is not threading.main_thread():  # no signal comes here: a test client's
+    if threading.current_thread() is not threading.main_thread():  # no signals here, as in a test client
         yield
         return
     loop = asyncio.get_running_loop()
-    # Where no server listens, the signal ends the process, as it should.
+    # Without a server there is no handler in Python, and the signal ends the process.
     servers = {
         number: handler
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -119,26 +111,26 @@ def _signalled(stop: Callable[[], object]) -> Iterator[None]:
 
 
 async def get_segments(connection: HTTPConnection) -> BrazeSegments:
-    """The dependency: the client of the app. Tests may override it with one of their own.
+    """Return the client of the app, as a dependency. Tests may override it.
 
     Raises:
-        ClosedError: the app has none.
+        ClosedError: The app has no client.
     """
     segments: BrazeSegments | None = getattr(connection.app.state, "braze_segments", None)
     if segments is None:
         raise ClosedError(
-            "the app has no client: FastAPI(lifespan=braze_lifespan(…)) opens one. The lifespan of a mounted "
-            "app is never run: async with braze_lifespan(…)(mounted_app), in the lifespan of the outer one"
+            "the app has no client: open one with FastAPI(lifespan=braze_lifespan(…)). FastAPI does not run "
+            "the lifespan of a mounted app: in the outer one, use async with braze_lifespan(…)(mounted)"
         )
     return segments
 
 
 async def get_exports(connection: HTTPConnection) -> ExportJobs:
-    """The dependency: the exports of the app."""
+    """Return the exports of the app, as a dependency."""
     await get_segments(connection)
     jobs: ExportJobs | None = connection.app.state.braze_exports
     if jobs is None:
-        raise HTTPException(501, "this app makes no exports: braze_lifespan(exports=…) names a directory")
+        raise HTTPException(501, "this app has no exports: pass a directory, braze_lifespan(exports=…)")
     return jobs
 
 

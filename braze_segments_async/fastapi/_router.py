@@ -1,8 +1,8 @@
-"""The routes, to be included under a prefix of the app's own."""
+"""The routes, to be included under a prefix."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -15,9 +15,8 @@ from fastapi.sse import EventSourceResponse
 
 from braze_segments_async._arguments import SortDirection
 from braze_segments_async._client import BrazeSegments
-from braze_segments_async._models import Segment
 from braze_segments_async._support import cancel_and_wait, create_task
-from braze_segments_async.errors import ConfigError, RateLimitedError
+from braze_segments_async.errors import ConfigError, ExportError, RateLimitedError
 from braze_segments_async.export import to_json_line
 from braze_segments_async.export._formats.ndjson import to_json
 
@@ -28,12 +27,11 @@ from ._schemas import Days, Export, ExportRequest, Problem
 
 __all__ = ["segments_router"]
 
-_TICK = 0.25  # seconds between two looks at a request that takes its time
-_SHORT = timedelta(seconds=2)  # of a pause that it may wait for
+_TICK = 0.25  # seconds between two checks for a pause, while a request waits
+_MAX_PAUSE = timedelta(seconds=2)  # a longer pause is answered with 503
 
 T = TypeVar("T")
 
-_JSON = "application/json"
 _MEDIA_TYPES = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
@@ -45,19 +43,19 @@ _MEDIA_TYPES = {
 def segments_router(
     *, dependencies: Sequence[Dependency] = (), allow_unauthenticated: bool = False
 ) -> APIRouter:
-    """The routes `/segments` and `/exports` and those below them, for an app with `braze_lifespan`.
+    """Return the routes `/segments` and `/exports`, for an app with `braze_lifespan`.
 
     Args:
-        dependencies: of every route, such as `[Depends(signed_in)]`: they let in who may see the segments.
-        allow_unauthenticated: do without; for an app where something else lets people in.
+        dependencies: Dependencies of every route that authenticate callers, such as `[Depends(signed_in)]`.
+        allow_unauthenticated: Allow no dependencies, because something else authenticates callers.
 
     Raises:
-        ConfigError: neither is said.
+        ConfigError: There are neither dependencies nor `allow_unauthenticated=True`.
     """
     if not dependencies and not allow_unauthenticated:
         raise ConfigError(
-            "who reaches these routes can read every segment and use up the rate limit: dependencies="
-            "[Depends(…)] lets in who may; where something else does, say allow_unauthenticated=True"
+            "these routes expose every segment and consume rate limit: authenticate callers with "
+            "dependencies=[Depends(…)], or pass allow_unauthenticated=True if something else does"
         )
     router = APIRouter(dependencies=[*dependencies, Depends(braze_errors)])
     router.include_router(_segments)
@@ -66,18 +64,21 @@ def segments_router(
 
 
 def _problems(**statuses: str) -> dict[int | str, dict[str, Any]]:
-    """Error statuses, for the OpenAPI page: `_404="why"`."""
+    """Return error statuses for the OpenAPI page, from arguments such as `_404="why"`."""
     return {int(name[1:]): {"model": Problem, "description": why} for name, why in statuses.items()}
 
 
-async def _soon(segments: BrazeSegments, work: Coroutine[Any, Any, T]) -> T:
-    """Do not keep a request waiting for the rate limit, as an export is: it can come again."""
+async def _fail_fast_when_paused(segments: BrazeSegments, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`, or raise `RateLimitedError` if it has to wait for the rate limit.
+
+    This reads the pause every quarter of a second, since `on_pause` belongs to the app that made the client.
+    """
     task = create_task(work)
     try:
         while not (await asyncio.wait([task], timeout=_TICK))[0]:
             stats = segments.stats
-            if stats.paused_until is not None and stats.paused_until - datetime.now(UTC) > _SHORT:
-                error = RateLimitedError(f"nothing is sent for now: {stats.pause_reason}", status=429)
+            if stats.paused_until is not None and stats.paused_until - datetime.now(UTC) > _MAX_PAUSE:
+                error = RateLimitedError(f"requests are paused: {stats.pause_reason}", status=429)
                 error.resets_at = stats.paused_until
                 raise error
         return task.result()
@@ -90,8 +91,8 @@ _segments = APIRouter(
     prefix="/segments",
     tags=["segments"],
     responses=_problems(
-        _502="Braze refuses the key of this service, or does not answer as it should",
-        _503="The rate limit of Braze, and `Retry-After`; or this server is being stopped",
+        _502="Braze refused the key of this service, or did not respond as it should",
+        _503="Rate limit of Braze, with `Retry-After`; or this server is being stopped",
         _504="Braze took too long",
     ),
 )
@@ -103,55 +104,53 @@ async def list_segments(
     page: Annotated[int, Query(ge=0)] = 0,
     sort_direction: Annotated[SortDirection, Query(description="By time of creation")] = "asc",
 ) -> Response:
-    """One page of the list, up to 100 segments.
+    """Return one page of the list, up to 100 segments.
 
-    A segment that is archived while somebody reads page after page can hide another: all of them for certain
-    are in an export.
+    If a segment is archived between two pages, another one can be missed. An export misses none.
     """
-    rows = await _soon(segments, _rows(segments, page, sort_direction))
-    return _json(
-        {
-            "page": page,
-            "segments": [asdict(segment, recurse=False) for segment in rows],
-            "next_page": page + 1 if rows else None,  # fewer than 100 may be 100 with one of them twice
-        }
-    )
 
+    async def fetch() -> list[dict[str, Any]]:
+        listing = segments.list(start_page=page, sort_direction=sort_direction)
+        async with aclosing(listing.pages()) as pages:
+            found = await anext(pages, None)
+        return [asdict(row, recurse=False) for row in found.segments] if found else []
 
-async def _rows(segments: BrazeSegments, page: int, sort_direction: SortDirection) -> tuple[Segment, ...]:
-    listing = segments.list(start_page=page, sort_direction=sort_direction)
-    async with aclosing(listing.pages()) as pages:
-        found = await anext(pages, None)
-    return found.segments if found else ()
+    rows = await _fail_fast_when_paused(segments, fetch())
+    # Only an empty page ends the list: 99 segments may be 100 rows with one of them twice.
+    return _json({"page": page, "segments": rows, "next_page": page + 1 if rows else None})
 
 
 @_segments.get("/{segment_id}", response_model=schemas.SegmentDetails, responses=_NO_SEGMENT)
 async def get_segment(segment_id: str, segments: Segments) -> Response:
-    """One segment, with its details."""
-    details = await _soon(segments, segments.details(segment_id))
-    return Response(to_json_line(details), media_type=_JSON)
+    """Return one segment with its details."""
+    details = await _fail_fast_when_paused(segments, segments.details(segment_id))
+    return Response(to_json_line(details), media_type="application/json")
 
 
-@_segments.get("/{segment_id}/sizes", response_model=list[schemas.SizePoint], responses=_NO_SEGMENT)
+@_segments.get("/{segment_id}/sizes", response_model=list[schemas.SizePoint], responses=_NO_SEGMENT)  # type: ignore[valid-type]
 async def get_sizes(segment_id: str, segments: Segments, days: Annotated[Days, Query()] = 30) -> Response:
-    """The estimated size of one segment, day by day, the oldest first."""
-    sizes = await _soon(segments, segments.data_series(segment_id, length=days))
+    """Return the estimated size of one segment for each day, the oldest first."""
+    sizes = await _fail_fast_when_paused(segments, segments.data_series(segment_id, length=days))
     return _json([asdict(point) for point in sizes])
 
 
 def _json(value: object) -> Response:
-    """As exports have it: half a character, which pydantic would not take, is an escape."""
-    return Response(to_json(value), media_type=_JSON)
+    """Return JSON as exports have it: a lone surrogate, which pydantic refuses, is an escape."""
+    return Response(to_json(value), media_type="application/json")
 
 
-_exports = APIRouter(prefix="/exports", tags=["exports"], responses=_problems(_501="This app makes none"))
+_exports = APIRouter(prefix="/exports", tags=["exports"], responses=_problems(_501="This app has no exports"))
 
 
-async def _found(export_id: Annotated[UUID, Path()], exports: Exports) -> Export:
-    export = exports.records.get(export_id)
-    if export is None:
-        raise HTTPException(404, f"there is no export {export_id}; GET …/exports tells which there are")
-    return export
+async def _get_export(export_id: Annotated[UUID, Path()], exports: Exports) -> Export:
+    if export := exports.store.get(export_id):
+        return export
+    raise HTTPException(404, f"there is no export {export_id}; GET …/exports lists those that are kept")
+
+
+async def _bounded_stream(exports: Exports) -> AsyncIterator[None]:
+    async with exports.bounded_stream():
+        yield
 
 
 _NO_EXPORT = _problems(_404="There is no such export")
@@ -161,75 +160,75 @@ _NO_EXPORT = _problems(_404="There is no such export")
     "",
     status_code=202,
     responses={
-        200: {"model": Export, "description": "This one runs already"},
-        **_problems(_409="One that writes something else runs", _503="This server is being stopped"),
+        200: {"model": Export, "description": "This export runs already"},
+        **_problems(_409="An export with other options runs", _503="This server is being stopped"),
     },
 )
 async def start_export(
     segments: Segments, exports: Exports, response: Response, order: ExportRequest | None = None
 ) -> Export:
-    """Start to write all segments, with their details, to a file; or go on with what was interrupted.
+    """Start or resume an export of all segments with their details to a file.
 
-    There is one export at a time: while it runs, this answers with it.
+    One export runs at a time. While it runs, this route returns it.
     """
     order = order or ExportRequest()
     export, started = await exports.start(segments, order)
-    if not started and not order.agrees_with(export.order):
-        raise HTTPException(409, f"export {export.id} runs, and writes something else: wait, or DELETE it")
+    if not started and not order.matches(export.order):
+        raise HTTPException(
+            409, f"export {export.id} runs with other options: wait for its end, or DELETE it"
+        )
     response.status_code = 202 if started else 200
-    response.headers["Location"] = f"exports/{export.id}"  # relative: no proxy in front can make it wrong
+    response.headers["Location"] = f"exports/{export.id}"  # relative, so that it is right behind any proxy
     return export
 
 
 @_exports.get("")
 async def list_exports(exports: Exports) -> list[Export]:
-    """All exports that are kept, the newest first."""
-    return exports.records.all()
+    """Return all exports that are kept, the newest first."""
+    return exports.store.all()
 
 
 @_exports.get("/{export_id}", responses=_NO_EXPORT)
-async def get_export(export: Annotated[Export, Depends(_found)]) -> Export:
-    """How an export stands."""
+async def get_export(export: Annotated[Export, Depends(_get_export)]) -> Export:
+    """Return the state of an export."""
     return export
 
 
 @_exports.delete("/{export_id}", responses=_NO_EXPORT)
-async def cancel_export(export: Annotated[Export, Depends(_found)], exports: Exports) -> Export:
-    """End an export if it runs, and tell how it stands. It can be resumed."""
+async def cancel_export(export: Annotated[Export, Depends(_get_export)], exports: Exports) -> Export:
+    """Cancel an export if it runs, and return its state. It can be resumed."""
     return await exports.cancel(export)
-
-
-async def _cut_off(exports: Exports) -> AsyncIterator[None]:
-    async with exports.cut_off():
-        yield
 
 
 @_exports.get(
     "/{export_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_cut_off)],
+    dependencies=[Depends(_bounded_stream)],
     responses=_NO_EXPORT,
 )
 async def follow_export(
-    export: Annotated[Export, Depends(_found)], exports: Exports
+    export: Annotated[Export, Depends(_get_export)], exports: Exports
 ) -> AsyncIterator[Export]:
-    """How an export stands, as an event each time that has changed, until it runs no more."""
-    async for state in exports.follow(export):
-        yield state
+    """Send the state of an export as an event each time it has changed, until the export has ended."""
+    with suppress(ExportError):  # has no status any more; the next request of the reader has one
+        async for state in exports.follow(export):
+            yield state
 
 
 @_exports.get(
     "/{export_id}/file",
     response_class=FileResponse,
     responses={
-        200: {"description": "The whole file", "content": {kind: {} for kind in _MEDIA_TYPES.values()}},
-        **_problems(_404="There is no such export", _409="The file is not there: it is not whole yet"),
+        200: {"description": "The complete file", "content": {kind: {} for kind in _MEDIA_TYPES.values()}},
+        **_problems(_404="There is no such export", _409="The export has no complete file"),
     },
 )
-async def get_file(export: Annotated[Export, Depends(_found)], exports: Exports) -> FileResponse:
-    """The file of an export that is done."""
-    path = exports.records.file(export)
+async def get_file(export: Annotated[Export, Depends(_get_export)], exports: Exports) -> FileResponse:
+    """Return the file of an export that is done."""
+    path = exports.store.file(export)
     if path is None:
-        raise HTTPException(409, f"the file is not there: {export.error or f'the export is {export.state}'}")
+        raise HTTPException(
+            409, f"there is no complete file: {export.error or f'the export is {export.state}'}"
+        )
     name = f"segments-{export.created_at:%Y%m%dT%H%M%SZ}.{export.order.format}"
     return FileResponse(path, media_type=_MEDIA_TYPES[export.order.format], filename=name)

@@ -1,14 +1,16 @@
-"""What the routes take and answer, as the OpenAPI page shows it."""
+"""Request and response models of the routes, as the OpenAPI page shows them."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from attrs import fields, resolve_types
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
+from braze_segments_async import _models as models
 from braze_segments_async._arguments import Consistency
 from braze_segments_async.export import Format
-from braze_segments_async.export._durations import RESUME_WITHIN
+from braze_segments_async.export._options import RESUME_WITHIN
 
 __all__ = [
     "Days",
@@ -21,109 +23,86 @@ __all__ = [
     "SizePoint",
 ]
 
-Days = Annotated[int, Field(ge=1, le=1_000, description="One request to Braze per segment and 100 days")]
+Days = Annotated[int, Field(ge=1, le=1_000, description="Costs one request per segment and 100 days")]
 State = Literal["running", "done", "failed", "cancelled", "interrupted"]
 
 
-class Segment(BaseModel):
-    """A segment as the list has it."""
+def _model(kind: type, doc: str) -> type[BaseModel]:
+    """Return a model with the fields of a class of the library."""
+    types: dict[str, Any] = {field.name: (field.type, ...) for field in fields(resolve_types(kind))}
+    return create_model(kind.__name__, __doc__=doc, **types)
 
-    id: str
-    name: str
-    analytics_tracking_enabled: bool | None
-    tags: list[str]
-    extra: dict[str, Any]
+
+Segment = _model(models.Segment, "A segment as the list has it.")
+SegmentDetails = _model(models.SegmentDetails, "A segment with its details, like a line of an NDJSON export.")
+SizePoint = _model(models.SizePoint, "The estimated size of a segment on one day.")
 
 
 class SegmentPage(BaseModel):
-    """A page of the list: up to 100 segments."""
+    """One page of the list: up to 100 segments."""
 
     page: int
-    segments: list[Segment]
-    next_page: int | None = Field(description="Null once a page is empty: only then has the list ended")
-
-
-class SegmentDetails(BaseModel):
-    """A segment with its details: what a line of an export in NDJSON holds."""
-
-    id: str
-    name: str
-    description: str | None
-    text_description: str | None
-    tags: list[str]
-    teams: list[str]
-    created_at: datetime | None
-    updated_at: datetime | None
-    estimated_size: int | float | None
-    estimated_size_updated_at: datetime | None
-    analytics_tracking_enabled: bool | None
-    extra: dict[str, Any]
-
-
-class SizePoint(BaseModel):
-    """The estimated size of a segment on one day."""
-
-    time: date
-    size: int | float
+    segments: list[Segment]  # type: ignore[valid-type]
+    next_page: int | None = Field(description="Null if this page is empty: the list has ended")
 
 
 class ExportRequest(BaseModel):
-    """What an export is to write, and how; see `export_segments`."""
+    """Options of an export; all but `resume` are those of `export_segments`."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: Format = "ndjson"
-    csv_safe: bool = Field(default=False, description="Defuse what a spreadsheet would take for a formula")
+    csv_safe: bool = Field(default=False, description="Escape text that a spreadsheet would run as a formula")
     sizes: Days | None = Field(default=None, description="Days of size history to add to each segment")
     consistency: Consistency = "safe"
-    allow_partial: bool = Field(
-        default=False, description="Write the file although some segments could not be had"
-    )
+    allow_partial: bool = Field(default=False, description="Write the file even if some segments failed")
     resume: bool = Field(
         default=False,
-        description="Go on with the latest export, of this `format`, `csv_safe` and `sizes` where they are "
-        "given. If there is none, or it is done, start one",
+        description="Resume the latest unfinished export with this `format`, `csv_safe` and `sizes`, as far "
+        "as they are given. Start a new export if there is none",
     )
-
     resume_within: float = Field(
         default=RESUME_WITHIN,
         gt=0,
         le=1e9,
-        description="Seconds for which an export may have been interrupted and still be resumed; after that, "
-        "all of it is asked for again",
+        description="Seconds after an interruption within which an export can be resumed",
     )
 
-    def agrees_with(self, other: "ExportRequest") -> bool:
-        """Whether the file of the other is what this one asks for, as far as it says."""
-        said = self.model_fields_set & {"format", "csv_safe", "sizes"}
-        return all(getattr(self, name) == getattr(other, name) for name in said)
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of `export_segments`."""
+        return self.model_dump(exclude={"resume"})
+
+    def matches(self, other: "ExportRequest") -> bool:
+        """Return whether the file of another request has the format, columns and escapes given here."""
+        given = self.model_fields_set & {"format", "csv_safe", "sizes"}
+        return all(getattr(self, name) == getattr(other, name) for name in given)
 
 
 class Export(BaseModel):
-    """An export, and how it stands."""
+    """State and progress of an export."""
 
     id: UUID
     state: State = Field(
         default="running",
-        description="`interrupted`: its process has died, or something other than a request or a shutdown "
-        "stopped it. A failed, cancelled or interrupted export can be resumed",
+        description="`interrupted`: its process died, or neither a request nor a shutdown stopped it. "
+        "A failed, cancelled or interrupted export can be resumed",
     )
     order: ExportRequest
     created_at: AwareDatetime
     ended_at: datetime | None = None
     cancelled_by: Literal["request", "shutdown"] | None = None
-    error: str | None = Field(default=None, description="Why it failed, and what to do")
-    paused_until: datetime | None = Field(default=None, description="The end of a pause for the rate limit")
-    pages: int = Field(default=0, description="Pages of the list so far")
-    listed: int = Field(default=0, description="Segments of the list so far")
-    total: int | None = Field(default=None, description="Segments of the whole list, once that is known")
-    done: int = Field(default=0, description="Segments that are ready, with the `resumed` ones")
-    failed: int = Field(default=0, description="Segments that could not be had")
-    archived: int = Field(default=0, description="Segments that left the list meanwhile")
-    resumed: int = Field(default=0, description="Segments that an earlier run had made ready")
+    error: str | None = Field(default=None, description="Why the export failed, and what to do")
+    paused_until: datetime | None = Field(default=None, description="End of a pause for the rate limit")
+    pages: int = Field(default=0, description="Pages listed so far")
+    listed: int = Field(default=0, description="Segments listed so far")
+    total: int | None = Field(default=None, description="Segments in the list; null until the list has ended")
+    done: int = Field(default=0, description="Segments fetched, including `resumed`")
+    failed: int = Field(default=0, description="Failed segments")
+    archived: int = Field(default=0, description="Segments archived during the export")
+    resumed: int = Field(default=0, description="Segments fetched by earlier runs")
 
 
 class Problem(BaseModel):
-    """What went wrong, and what to do about it."""
+    """What happened, and what to do."""
 
     detail: str

@@ -1,192 +1,197 @@
-"""How exports stand, in files: any worker tells of them, and so does the next start."""
+"""The records of the exports, in one SQLite database that all workers share."""
 
-import stat
-from contextlib import AbstractContextManager, suppress
+import os
+import sqlite3
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 
-from braze_segments_async._support import create_private, file_errors, sibling
+from braze_segments_async._support import check_regular, file_errors, sibling
 from braze_segments_async._text import escape_control, logger
 from braze_segments_async.errors import ExportError
 from braze_segments_async.export._lock import locked
 
 from ._schemas import Export
 
-__all__ = ["DamagedRecordError", "ExportStore"]
+__all__ = ["ExportStore", "StoreError"]
 
-_LARGEST = 2**20  # bytes; a record has about one thousand
+_TABLE = """CREATE TABLE IF NOT EXISTS exports (
+    id TEXT NOT NULL PRIMARY KEY, record TEXT NOT NULL, cancel_requested INTEGER NOT NULL DEFAULT 0
+)"""
+# Seconds. A statement blocks the event loop: for about 0.2 ms, or for this long if another program has locked
+# the database.
+_BUSY_TIMEOUT = 0.5
+_DAMAGED = (
+    "it is damaged or of another program. Move it away: exported files stay, but are not listed any more"
+)
+_NO_SPACE = "the disk is full, or fails. Free some space, and try again"
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "another process has locked it. Try again, or end that process",
+    sqlite3.SQLITE_FULL: _NO_SPACE,
+    sqlite3.SQLITE_IOERR: _NO_SPACE,  # such as a quota
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_ERROR: _DAMAGED,  # such as a database with other tables
+}
 
 
-class DamagedRecordError(ExportError):
-    """The record of an export cannot be read. The message names no path; the log does."""
+class StoreError(ExportError):
+    """The database of the exports cannot be used. The message names no path; the log does."""
 
 
 class ExportStore:
-    """The directory of the exports: a small file for each, and a lock for the one that runs.
+    """The directory of the exports: a database with their records, their files, and a lock.
 
-    The lock dies with its process. So what is said to run, while nobody has the lock, was interrupted.
+    A process holds the lock while it exports, and loses the lock when it dies. An export whose record says
+    that it runs, while no process holds the lock, was interrupted.
+
+    Every statement has its own connection, so the database may be moved away at any time. All methods raise
+    `StoreError` if the database cannot be used.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Make the directory.
+        """Create the directory.
 
         Raises:
-            ExportError: it cannot be made.
+            ExportError: The directory cannot be created.
         """
         with file_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        self._directory = directory.resolve()  # the process may go elsewhere
-        self._reported: set[str] = set()
+        self._directory = directory.resolve()  # the process may change its working directory
+        self._database = self._directory / "exports.db"
+        self._logged: set[str] = set()
 
-    def claim(self) -> AbstractContextManager[None]:
-        """Be the one who exports.
+    def lock(self) -> AbstractContextManager[None]:
+        """Return a context that holds the export lock.
 
         Raises:
-            ExportError: another is, or the directory cannot be written to.
+            ExportError: Another process holds the lock, or the directory cannot be written to.
         """
         return locked(self._directory / "exports")
 
     def get(self, export_id: UUID) -> Export | None:
-        """Return the state of an export; `None` if there is none of that id.
-
-        Raises:
-            DamagedRecordError: the record cannot be read.
-        """
-        export = self._read(self._record(export_id))
+        """Return an export; `None` if there is no export with that id."""
+        export = self._read(export_id)
         if export is not None and export.state == "running" and self._nobody_exports():
-            export = self._read(self._record(export_id))  # it may have ended in between
+            export = self._read(export_id)  # again, since it may have ended just before the lock was free
             if export is not None and export.state == "running":
                 return export.model_copy(update={"state": "interrupted"})
         return export
 
     def all(self) -> list[Export]:
         """Return all exports whose records can be read, the newest first."""
-        found = [export for path in self._directory.glob("*.json") if (export := self._found(path))]
-        return sorted(found, key=lambda export: export.created_at, reverse=True)
+        exports = []
+        for row in self._execute("SELECT id, record FROM exports"):
+            with suppress(StoreError):
+                export = self._parse(*row)
+                exports.append((export.state == "running" and self.get(export.id)) or export)
+        return sorted(exports, key=lambda export: export.created_at, reverse=True)
 
-    def _found(self, path: Path) -> Export | None:
-        export_id = None
-        with suppress(ValueError):
-            export_id = UUID(path.stem)
-        if export_id is None or path != self._record(export_id):  # UUID takes other spellings, too
-            self._report(path, "its name is not the id of an export")
-            return None
-        with suppress(DamagedRecordError):
-            return self.get(export_id)
-        return None
-
-    def running(self) -> Export | None:
-        """The export that runs, whichever worker runs it."""
-        return next((export for export in self.all() if export.state == "running"), None)
-
-    def settle(self) -> list[Export]:
-        """All exports, once the one who has the lock has marked what a process that died has left."""
+    def mark_interrupted(self) -> list[Export]:
+        """Mark exports of dead processes as interrupted, and return all exports. It needs the lock."""
         for export in self.all():
             if export.state == "running":
-                self.save(export.model_copy(update={"state": "interrupted"}))
+                self.update(export.model_copy(update={"state": "interrupted"}))
         return self.all()
 
-    def save(self, export: Export) -> Export:
-        """Tell how an export stands.
-
-        Raises:
-            ExportError: it cannot be written.
-        """
-        path = self._record(export.id)
-        with file_errors(path):
-            part = sibling(path, ".part")
-            part.unlink(missing_ok=True)
-            with part.open("x", encoding="utf-8") as file:  # not through a link that somebody put there
-                file.write(export.model_dump_json())
-            part.replace(path)
-        return export
-
-    def remove(self, export: Export) -> None:
-        """Remove an export that does not run, with its file and journal.
-
-        Raises:
-            ExportError: it cannot be removed.
-        """
-        record = self._record(export.id)
-        others = [path for path in self._directory.glob(f"{export.id}.*") if path != record]
-        for path in [*others, record]:  # the record last: if this fails midway, the next attempt finds it
-            with file_errors(path):
-                rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-
-    def target(self, export: Export) -> Path:
-        """Where the file of an export goes."""
-        return self._path(export, f".{export.order.format}")
-
-    def file(self, export: Export) -> Path | None:
-        """Return the path of an export's file if it is complete, and not a link that somebody put there."""
-        path = self.target(export)
-        return path if export.state == "done" and path.is_file() and not path.is_symlink() else None
-
-    def ask_to_cancel(self, export: Export, *, asked: bool = True) -> None:
-        """Ask whoever runs an export to end it, or take that back.
-
-        Raises:
-            ExportError: it cannot be written.
-        """
-        marker = self._path(export, ".cancel")
-        with file_errors(marker):
-            if asked:
-                create_private(marker, 0o666).close()  # follows no planted link
-            else:
-                marker.unlink(missing_ok=True)
-
-    def asked_to_cancel(self, export: Export) -> bool:
-        """Return whether an export is to end.
-
-        Raises:
-            ExportError: the directory cannot be read.
-        """
-        marker = self._path(export, ".cancel")
-        with file_errors(marker):
-            return marker.exists()
-
-    def _read(self, path: Path) -> Export | None:
-        try:
-            found = path.lstat()
-            if not stat.S_ISREG(found.st_mode):  # a pipe, for one, could keep the reader waiting for ever
-                problem = "it is not a regular file"
-            elif found.st_size > _LARGEST:
-                problem = "it is too large"
-            else:
-                export = Export.model_validate_json(path.read_bytes())
-                if path == self._record(export.id):
-                    return export
-                problem = f"it holds the record of {export.id}"
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            problem = str(error.strerror)
-        except ValidationError as error:
-            problem = f"{error.error_count()} of its values are wrong, or it is not JSON"
-        self._report(path, problem)
-        raise DamagedRecordError(
-            f"the record of export {path.stem} is damaged: the log of this server says why. Remove that "
-            "record from the directory of the exports; other exports are not affected"
+    def add(self, export: Export) -> None:
+        """Save an export that starts or resumes, and forget an earlier request to cancel it."""
+        self._execute(
+            "REPLACE INTO exports (id, record) VALUES (?, ?)", str(export.id), export.model_dump_json()
         )
 
-    def _report(self, path: Path, problem: str) -> None:
-        """Log, once, that a file is skipped."""
-        if path.name not in self._reported:
-            self._reported.add(path.name)
-            logger.warning(
-                "skipped %s, which is not the record of an export: %s", escape_control(str(path)), problem
-            )
+    def update(self, export: Export) -> None:
+        """Save the progress or the last state of an export."""
+        self._execute(
+            "UPDATE exports SET record = ? WHERE id = ?",
+            export.model_dump_json(),
+            str(export.id),
+            durable=export.state != "running",
+        )
+
+    def request_cancel(self, export: Export) -> None:
+        """Ask the worker that runs an export to cancel it."""
+        self._execute("UPDATE exports SET cancel_requested = 1 WHERE id = ?", str(export.id))
+
+    def cancel_requested(self, export: Export) -> bool:
+        """Return whether an export is to be cancelled."""
+        return self._execute("SELECT cancel_requested FROM exports WHERE id = ?", str(export.id)) == [(1,)]
+
+    def remove(self, export: Export) -> None:
+        """Remove an export that does not run, with its files.
+
+        Raises:
+            ExportError: A file cannot be removed.
+        """
+        for path in self._directory.glob(f"{export.id}.*"):
+            with file_errors(path):
+                rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        # Last: if a file cannot be removed, the next attempt still finds the export.
+        self._execute("DELETE FROM exports WHERE id = ?", str(export.id))
+
+    def path(self, export: Export) -> Path:
+        """Return the path of an export's file, whether it exists or not."""
+        return self._directory / f"{export.id}.{export.order.format}"
+
+    def file(self, export: Export) -> Path | None:
+        """Return the path of an export's file if the file is complete, and not a link in its place."""
+        path = self.path(export)
+        return path if export.state == "done" and path.is_file() and not path.is_symlink() else None
 
     def _nobody_exports(self) -> bool:
-        with suppress(ExportError), self.claim():
+        with suppress(ExportError), self.lock():
             return True
         return False
 
-    def _record(self, export_id: UUID) -> Path:
-        return self._directory / f"{export_id}.json"
+    def _read(self, export_id: UUID) -> Export | None:
+        rows = self._execute("SELECT id, record FROM exports WHERE id = ?", str(export_id))
+        return self._parse(*rows[0]) if rows else None
 
-    def _path(self, export: Export, suffix: str) -> Path:
-        return self._directory / f"{export.id}{suffix}"
+    def _parse(self, export_id: object, record: Any) -> Export:
+        with suppress(ValidationError):
+            export = Export.model_validate_json(record)
+            if export_id == str(export.id).encode():
+                return export
+        self._log(f"row {export_id!r}", "not the record of an export")
+        raise StoreError("the record of this export is damaged: delete its row from exports.db")
+
+    def _execute(self, statement: str, *parameters: str, durable: bool = True) -> list[tuple[Any, ...]]:
+        """Execute one statement, and return its rows with text as bytes, since it may not be UTF-8.
+
+        Args:
+            statement: A transaction of its own.
+            parameters: Values of its placeholders.
+            durable: Wait for the disk: only then a power failure cannot damage the database.
+        """
+        try:
+            # SQLite itself would let others read the file, follow a link, or wait at a named pipe.
+            with suppress(FileExistsError):
+                os.close(os.open(self._database, os.O_CREAT | os.O_EXCL, 0o600))
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                check_regular(sibling(self._database, suffix))
+            connection = sqlite3.connect(self._database, timeout=_BUSY_TIMEOUT, isolation_level=None)
+            with closing(connection):
+                connection.text_factory = bytes
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+                connection.execute(_TABLE)
+                rows = connection.execute(statement, parameters).fetchall()
+        except (sqlite3.Error, OSError, ExportError, UnicodeError) as error:
+            # A message of SQLite that quotes a damaged database may not be UTF-8.
+            damaged = sqlite3.SQLITE_CORRUPT if isinstance(error, UnicodeError) else 0
+            code = getattr(error, "sqlite_errorcode", damaged) & 0xFF
+            remedy = _REMEDIES.get(code, "the log of this server says why")
+            self._log("", str(error))
+            raise StoreError(f"the database exports.db cannot be used: {remedy}") from None
+        self._logged.discard("")
+        return rows
+
+    def _log(self, row: str, problem: str) -> None:
+        """Log a problem once: followers read several times a second."""
+        if row not in self._logged:
+            self._logged.add(row)
+            place = escape_control(f"{self._database} {row}".rstrip())
+            logger.error("cannot use %s: %s", place, escape_control(problem))

@@ -1,4 +1,4 @@
-"""A faithful local Braze: its segment endpoints over invented data, for tests, benchmarks and demos."""
+"""A local server that behaves like Braze's segment endpoints, for tests, benchmarks and demos."""
 
 from ._faults import Answer, Endpoint, LoggedRequest
 from ._server import Sandbox

@@ -1,4 +1,4 @@
-"""The exports of segments' users: what is asked for, what is running, and which file may be fetched."""
+"""The exports of segments' users: started, running, available or cancelled."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -10,15 +10,29 @@ from uuid import UUID
 import attrs
 
 from ._faults import Answer, LoggedRequest
-from ._handlers import UNKNOWN_SEGMENT, RefusedError
 from ._workspace import Workspace
 
-_MOST_RUNNING: Final = 100  # of a company, whatever the segments
+UNKNOWN_SEGMENT: Final = "segment_id must be a string of the Segment api identifier"
+_MAX_RUNNING: Final = 100  # of a company, over all its segments
+
+
+class RefusedError(Exception):
+    """An authorised request with a wrong parameter or body; it is answered with 400 and this text."""
 
 
 @attrs.define(eq=False)
 class Export:
-    """One export: what it tells of which segment's users, and from when till when its url is good."""
+    """One export of a segment's users.
+
+    Attributes:
+        segment_id: Segment of the users.
+        fields: Fields to export.
+        path: Path of the file.
+        signature: Query of the presigned URL.
+        ready_at: Time when the file is ready, in seconds since the epoch.
+        expires_at: Time when the URL expires, in seconds since the epoch.
+        cancelled: Whether it was cancelled while it was running.
+    """
 
     segment_id: str
     fields: frozenset[str]
@@ -29,11 +43,11 @@ class Export:
     cancelled: bool = False
 
     def is_running(self, now: float) -> bool:
-        """Tell whether Braze is still at work on it."""
+        """Return whether Braze is still preparing the file."""
         return not self.cancelled and now < min(self.ready_at, self.expires_at)
 
-    def is_there(self, now: float) -> bool:
-        """Tell whether its file can be fetched."""
+    def is_available(self, now: float) -> bool:
+        """Return whether the file can be downloaded."""
         return not self.cancelled and self.ready_at <= now < self.expires_at
 
 
@@ -42,13 +56,13 @@ class Exports:
     """The exports of a workspace, and the answers to the requests that start and cancel them.
 
     Attributes:
-        workspace: Whose segments they are.
-        seed: Another seed gives other urls.
+        workspace: Segments of the workspace.
+        seed: Seed of the URLs.
         delay: Seconds until a file is ready.
-        life: Seconds until its url has expired, from the same moment on.
-        cloud_storage: Whether files go to the workspace's own storage, so that there is no url.
-        clock: Seconds since the epoch.
-        origin: Where the files are to be had.
+        life: Seconds until a URL expires, counted from the start of the export.
+        cloud_storage: Whether files go to the workspace's own storage, so that there is no URL.
+        clock: Function that returns the seconds since the epoch.
+        origin: Origin of the file host.
     """
 
     workspace: Workspace
@@ -65,10 +79,10 @@ class Exports:
         self._random = random.Random(f"{self.seed}:exports")
 
     def answer(self, request: LoggedRequest) -> Answer:
-        """Return the genuine answer to a request that is authorised, to start exports or to cancel them.
+        """Return the genuine answer to an authorised request that starts or cancels exports.
 
         Raises:
-            RefusedError: The body is no JSON object, or something in it is missing or wrong.
+            RefusedError: The body is not a JSON object, or a field of it is missing or wrong.
         """
         if not isinstance(request.body, dict):
             raise RefusedError("The request body must be a JSON object")
@@ -82,15 +96,15 @@ class Exports:
                 export.cancelled = True
         return Answer(body={"message": "success"})
 
-    def fetchable(self, path: str, query: Mapping[str, str]) -> Export | None:
-        """Return the export whose url that is, while its file is there; it is signed for just this query."""
+    def find_available(self, path: str, query: Mapping[str, str]) -> Export | None:
+        """Return the export with exactly this URL, if its file can be downloaded now."""
         for export in self._exports:
-            if (export.path, export.signature) == (path, query) and export.is_there(self.clock()):
+            if (export.path, export.signature) == (path, query) and export.is_available(self.clock()):
                 return export
         return None
 
     def clear(self) -> None:
-        """Forget all exports; their urls are good for nothing any more."""
+        """Remove all exports; their URLs become invalid."""
         self._exports.clear()
 
     def _running(self, now: float) -> list[Export]:
@@ -99,15 +113,15 @@ class Exports:
     def _start(self, segment_id: str, fields: frozenset[str]) -> Answer:
         now = self.clock()
         running = self._running(now)
-        if len(running) >= _MOST_RUNNING or any(export.segment_id == segment_id for export in running):
-            message = f"One export of a segment and {_MOST_RUNNING} of a company can run at a time"
+        if len(running) >= _MAX_RUNNING or any(export.segment_id == segment_id for export in running):
+            message = f"One export of a segment and {_MAX_RUNNING} of a company can run at a time"
             return Answer(status=429, body={"message": message})
         prefix = f"{UUID(int=self._random.getrandbits(128), version=4)}-{now:.0f}"
         day = datetime.fromtimestamp(now, UTC)
         export = Export(
             segment_id=segment_id,
             fields=fields,
-            path=f"/segment-export/{segment_id}/{day:%Y-%m-%d}/{prefix}/{self._digits(32)}.zip",
+            path=f"/segment-export/{segment_id}/{day:%Y-%m-%d}/{prefix}/{self._hex_digits(32)}.zip",
             signature=self._signature(day),
             ready_at=now + self.delay,
             expires_at=now + self.life,
@@ -125,10 +139,10 @@ class Exports:
             "X-Amz-Date": f"{moment:%Y%m%dT%H%M%SZ}",
             "X-Amz-Expires": f"{self.life:.0f}",
             "X-Amz-SignedHeaders": "host",
-            "X-Amz-Signature": self._digits(64),
+            "X-Amz-Signature": self._hex_digits(64),
         }
 
-    def _digits(self, count: int) -> str:
+    def _hex_digits(self, count: int) -> str:
         return f"{self._random.getrandbits(4 * count):0{count}x}"
 
 
@@ -138,6 +152,6 @@ def _fields(body: Mapping[str, Any]) -> frozenset[str]:
         raise RefusedError("fields_to_export must be an array of the names of fields, and not be empty")
     if not isinstance(body.get("callback_endpoint"), str | None):
         raise RefusedError("callback_endpoint must be a string")
-    if body.get("output_format") not in (None, "zip", "gzip"):  # gzip is for own storage; a file is a ZIP
+    if body.get("output_format") not in (None, "zip", "gzip"):  # gzip applies to cloud storage only
         raise RefusedError("output_format must be zip or gzip")
     return frozenset(fields)

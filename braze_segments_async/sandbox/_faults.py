@@ -1,34 +1,38 @@
-"""What tests say and see of a sandbox: the answers it is told to give, and the requests it was sent."""
+"""Logged requests, injected answers, and the rules that match one to the other."""
 
 import json
 import random
-from collections.abc import Callable, Collection, Mapping
-from email.utils import formatdate
-from http import HTTPStatus
-from math import ceil
-from typing import Any, Literal, Self
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any, Final, Literal
 
 import attrs
+from aiohttp import web
+from multidict import CIMultiDict
 
 Endpoint = Literal["list", "details", "data_series", "users", "cancel", "file", "other"]
 """What a request is for: `GET /segments/...` by the last part of the path, `POST /users/export/segment`
-(`"users"`) and `/export/segment/cancel`, any request to the host of the exported files, and all the rest."""
+(`"users"`) and `/export/segment/cancel`, any request to the host of exported files, or any other request."""
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @attrs.frozen
 class Answer:
-    """One HTTP answer of the sandbox.
+    """One HTTP response of the sandbox.
 
     Attributes:
         status: HTTP status.
-        body: `dict` and `list` become JSON; `str` (as UTF-8) and `bytes` are sent verbatim. `None` is the
-            genuine answer when the status is 200, so that `Answer(delay=5)` is genuine but late, and
-            otherwise a body such as Braze sends with that status.
-        headers: Sent in place of those the sandbox would send, rate-limit headers and `Date` among them; a
-            value of `None` leaves a header out. With a `Content-Length` of more than the body the connection
-            is closed where the body ends.
-        delay: Seconds to wait before answering, on top of the sandbox's latency.
-        content_type: Sent as it is.
+        body: `dict` and `list` become JSON; `str` (as UTF-8) and `bytes` are sent unchanged. `None` is the
+            genuine body if the status is 200, so that `Answer(delay=5)` is genuine but late; with another
+            status it is a body such as Braze sends with that status.
+        headers: Headers that replace those of the sandbox, including the rate-limit headers and `Date`. The
+            value `None` removes a header. If a `Content-Length` is larger than the body, the connection is
+            closed after the body.
+        delay: Seconds to wait before sending, in addition to the sandbox's latency.
+        content_type: Value of the `Content-Type` header, sent unchanged.
     """
 
     status: int = 200
@@ -38,12 +42,10 @@ class Answer:
     content_type: str = "application/json"
 
     def encoded(self) -> bytes:
-        """Return the bytes of the body: compact JSON in UTF-8, unless they are given."""
+        """Return the body as bytes: compact JSON in UTF-8 unless it is text or bytes."""
         if isinstance(self.body, bytes):
             return self.body
-        if isinstance(self.body, str):
-            return self.body.encode()
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
+        return (self.body if isinstance(self.body, str) else _encode(self.body)).encode()
 
 
 @attrs.frozen
@@ -51,15 +53,16 @@ class LoggedRequest:
     """One request as it arrived.
 
     Attributes:
-        endpoint: Which endpoint it was for.
-        ordinal: Its place among the requests of that endpoint, from 1, in order of arrival.
-        method: In capitals.
-        path: As it was sent, without the query.
-        query: The decoded parameters.
-        headers: What the client sent, its Authorization among them; names in any letter case.
-        status: What it was answered with; 0 while it is unanswered, and for good when the client went away.
-        at: When it arrived, in seconds of `time.monotonic()`.
-        body: What it brought as `application/json`, decoded; `None` if that was nothing, or no JSON.
+        endpoint: Endpoint of the request.
+        ordinal: Position among the requests to this endpoint, from 1, in order of arrival.
+        method: HTTP method in capitals.
+        path: Path as it was sent, without the query.
+        query: Decoded parameters.
+        headers: Headers of the request, including `Authorization`; names in any letter case.
+        status: Status of the response. 0 until the request is answered, and permanently if the client
+            disconnected first.
+        at: Time of arrival, in seconds of `time.monotonic()`.
+        body: Decoded body of type `application/json`; `None` if there is none or it is not JSON.
     """
 
     endpoint: Endpoint
@@ -74,22 +77,22 @@ class LoggedRequest:
 
     @property
     def key(self) -> str:
-        """The API key it came with, `""` without one."""
+        """The API key of the request, `""` without one."""
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
     def is_about(self, segment_id: str) -> bool:
-        """Tell whether it names a segment, in its parameters, its body or the path of an exported file."""
+        """Return whether the parameters, the body or the path of an exported file name this segment."""
         parameters = self.body if isinstance(self.body, dict) else self.query
         return parameters.get("segment_id") == segment_id or segment_id in self.path.split("/")
 
 
 Hook = Callable[[LoggedRequest], Answer | None]
-"""Called when a request arrives; `None` lets the genuine answer through."""
+"""Function that is called when a request arrives; `None` stands for the genuine answer."""
 
 
 @attrs.define
 class Rule:
-    """Which requests get an injected answer; a filter that is `None` lets every request through."""
+    """An injected answer and the requests that it applies to; a filter that is `None` matches all of them."""
 
     answer: Answer | Hook
     endpoint: Endpoint | None
@@ -101,7 +104,7 @@ class Rule:
     random: random.Random
 
     def applies(self, request: LoggedRequest) -> bool:
-        """Decide on a request, and use up one of `times` if it matches; dice fall only when all else does."""
+        """Return whether the rule matches, and count that against `times`."""
         ordinals = (self.ordinals,) if isinstance(self.ordinals, int) else self.ordinals
         matches = (
             self.times != 0
@@ -112,6 +115,7 @@ class Rule:
                 self.page is None
                 or (request.endpoint == "list" and request.query.get("page", "0") == str(self.page))
             )
+            # Last, so that the random sequence depends only on the requests that match all other filters.
             and (self.chance is None or self.random.random() < self.chance)
         )
         if matches and self.times is not None:
@@ -124,71 +128,54 @@ class Rule:
 
 
 @attrs.define
-class RateWindow:
-    """A fixed window aligned to the clock, as Braze's hourly one is.
+class RequestLog:
+    """The requests to one host, in order of arrival."""
 
-    Attributes:
-        limit: Requests granted in one window.
-        seconds: Length of a window.
-        clock: Seconds since the epoch.
-        granted: How many were granted in each window that was used, in order.
-    """
+    requests: list[LoggedRequest] = attrs.field(factory=list, init=False)
+    _ordinals: Counter[Endpoint] = attrs.field(factory=Counter, init=False)
 
-    limit: int
-    seconds: float
-    clock: Callable[[], float]
-    granted: list[int] = attrs.field(factory=list, init=False)
-    _start: float | None = attrs.field(default=None, init=False)
+    async def log_request(self, request: web.BaseRequest, endpoint: Endpoint) -> int:
+        """Read the body of a request, log it as unanswered, and return its index."""
+        body = None
+        if request.content_type == "application/json":
+            with suppress(ValueError):
+                body = json.loads(await request.read())
+        # Counted after the body was read: a client that disconnects earlier has not sent a request.
+        self._ordinals[endpoint] += 1
+        logged = LoggedRequest(
+            endpoint=endpoint,
+            ordinal=self._ordinals[endpoint],
+            method=request.method,
+            path=request.rel_url.raw_path,
+            query=dict(request.rel_url.query),
+            headers=request.headers,
+            status=0,
+            at=time.monotonic(),
+            body=body,
+        )
+        self.requests.append(logged)
+        return len(self.requests) - 1
 
-    def take(self) -> bool:
-        """Grant one request, or refuse it because the window is used up."""
-        start = self.clock() // self.seconds * self.seconds
-        if start != self._start:
-            self._start = start
-            self.granted.append(0)
-        if self.granted[-1] >= self.limit:
-            return False
-        self.granted[-1] += 1
-        return True
-
-    def headers(self, status: int) -> dict[str, str]:
-        """Return `Date` and the rate-limit headers, which on a 401 are there but empty."""
-        now = self.clock()
-        start = now // self.seconds * self.seconds
-        used = self.granted[-1] if start == self._start else 0
-        values = {
-            "X-RateLimit-Limit": str(self.limit),
-            "X-RateLimit-Remaining": str(self.limit - used),
-            "X-RateLimit-Reset": str(ceil(start + self.seconds)),
-        }
-        if status == HTTPStatus.UNAUTHORIZED:
-            values = dict.fromkeys(values, "")
-        return {"Date": formatdate(now, usegmt=True), **values}
+    def set_status(self, index: int, status: int) -> None:
+        """Replace a logged request by one with a status; the object that a hook received does not change."""
+        self.requests[index] = attrs.evolve(self.requests[index], status=status)
 
 
-@attrs.define
-class Gauge:
-    """Counts what is under way inside its `with` blocks, and remembers the most."""
-
-    now: int = 0
-    peak: int = 0
-
-    def __enter__(self) -> Self:
-        self.now += 1
-        self.peak = max(self.peak, self.now)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.now -= 1
-
-
-def error_body(status: int, key: str) -> dict[str, Any]:
-    """Return a body such as Braze sends with `status`; like the live service, a 401 echoes the key."""
-    messages = {
-        202: "queued",
-        401: f"Invalid API key: {key}",
-        403: "The API key does not have the permission for this endpoint",
-        404: "Invalid URL",
-        429: "Rate limit exceeded",
-    }
-    return {"message": messages.get(status) or HTTPStatus(status).phrase}
+def build_response(
+    answer: Answer,
+    headers: Mapping[str, str],
+    body: bytes | AsyncIterator[bytes],
+    size: int,
+    status: int | None = None,
+) -> web.Response:
+    """Return a response with `size` bytes of body; the headers of the answer replace `headers`."""
+    merged = CIMultiDict(headers)
+    for name, value in answer.headers.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    response = web.Response(body=body, status=answer.status if status is None else status, headers=merged)
+    if (response.content_length or 0) > size:
+        response.force_close()  # otherwise both ends would wait for the missing bytes
+    return response

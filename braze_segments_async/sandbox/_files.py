@@ -1,71 +1,134 @@
-"""The host of the exported files: another origin than the API, as Braze's storage is, that knows no keys."""
+"""The host of the exported files, and the ZIP files that it serves.
+
+It is another origin than the API and accepts no API key, as Braze's storage.
+"""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from hashlib import blake2b
 from http import HTTPStatus
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Final
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import attrs
 from aiohttp import web
 
-from . import _log as wire
 from ._exports import Export, Exports
-from ._faults import Answer, Endpoint, LoggedRequest
-from ._zip_files import Archives
+from ._faults import Answer, LoggedRequest, RequestLog, build_response
+from ._users import encode_user
 
 _CHUNK: Final = 2**18
+_DIGEST_BYTES: Final = 16  # as many as an ETag of S3
+
+
+class ZipFiles:
+    """ZIP files of exported users: members of `per_file` JSON lines, one user a line.
+
+    Equal contents are equal bytes, and are written once however often they are exported, in a thread, to a
+    temporary directory. Memory holds one user at a time, so that a file may be as large as the disk.
+    """
+
+    def __init__(self, users: int, per_file: int, seed: int) -> None:
+        """Prepare to write ZIP files.
+
+        Args:
+            users: Number of users of each segment.
+            per_file: Number of users in each member but the last.
+            seed: Seed of the users.
+        """
+        self._users = users
+        self._per_file = per_file
+        self._seed = seed
+        self._directory: TemporaryDirectory[str] | None = None
+        self._written: dict[tuple[str, frozenset[str]], asyncio.Future[Path]] = {}
+        self._closing = Event()
+
+    async def path(self, segment_id: str, fields: frozenset[str]) -> Path:
+        """Return the path of a complete ZIP file; its name is a digest of its contents."""
+        contents = (segment_id, fields)
+        if contents not in self._written:
+            self._directory = self._directory or TemporaryDirectory(prefix="braze-sandbox-")
+            path = Path(self._directory.name, f"{self._digest(*contents)}.zip")
+            loop = asyncio.get_running_loop()
+            self._written[contents] = loop.run_in_executor(None, self._write, path, *contents)
+        # Other requests may wait for the same file when the first client disconnects.
+        return await asyncio.shield(self._written[contents])
+
+    async def close(self) -> None:
+        """Stop all writing, and remove the directory."""
+        self._closing.set()
+        await asyncio.gather(*self._written.values(), return_exceptions=True)
+        self._closing.clear()
+        self._written.clear()
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            await asyncio.to_thread(directory.cleanup)
+
+    def _digest(self, segment_id: str, fields: frozenset[str]) -> str:
+        contents = (self._seed, self._users, self._per_file, segment_id, sorted(fields))
+        return blake2b(repr(contents).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+    def _write(self, path: Path, segment_id: str, fields: frozenset[str]) -> Path:
+        with ZipFile(path, "w") as archive:
+            for start in range(0, self._users, self._per_file):
+                entry = ZipInfo(
+                    f"users-{start // self._per_file:05}.json"
+                )  # dated 1980: equal bytes each time
+                entry.compress_type = ZIP_DEFLATED
+                with archive.open(entry, "w") as file:
+                    for index in range(start, min(start + self._per_file, self._users)):
+                        if self._closing.is_set():
+                            return path
+                        file.write(encode_user(self._seed, segment_id, index, fields))
+        return path
 
 
 @attrs.define
 class FileHost:
-    """Answers requests for the urls of exports as S3 answers those for presigned ones.
+    """The server of exported files, which answers presigned URLs as S3 does.
 
-    aiohttp's `FileResponse` would do, but for resumed downloads: it reads no ETag in an If-Range.
+    aiohttp's `FileResponse` is not used because it ignores an ETag in `If-Range`, so it cannot resume a
+    download.
 
     Attributes:
-        exports: Whose urls are good.
-        archives: What is behind them.
-        injected: Gives the answer that a test has for a request.
-        latency: Seconds before each answer.
-        requests: Every request so far, in order of arrival.
+        exports: Exports whose URLs are valid.
+        zip_files: Files of the exports.
+        injected: Function that returns the injected answer to a request, if any.
+        latency: Seconds before each response.
+        log: All requests so far.
     """
 
     exports: Exports
-    archives: Archives
+    zip_files: ZipFiles
     injected: Callable[[LoggedRequest], Answer | None]
     latency: float
-    requests: list[LoggedRequest] = attrs.field(factory=list, init=False)
-    _ordinals: Counter[Endpoint] = attrs.field(factory=Counter, init=False)
+    log: RequestLog = attrs.field(factory=RequestLog, init=False)
 
-    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.Response:
         """Answer a request."""
-        logged = await wire.arrival(request, "file", self._ordinals)
-        self.requests.append(logged)
-        place = len(self.requests) - 1
-        answer, export = self._decide(logged)
-        if (pause := self.latency + answer.delay) > 0:
-            await asyncio.sleep(pause)
+        index = await self.log.log_request(request, "file")
+        answer, export = self._decide(self.log.requests[index])
+        if (delay := self.latency + answer.delay) > 0:
+            await asyncio.sleep(delay)
         if export is None:
-            self.requests[place] = attrs.evolve(logged, status=answer.status)
-            return wire.response(answer, {})
-        path = await self.archives.path((export.segment_id, export.fields))
-        response, part = _opened(request, path)
-        wire.override(response, answer, len(part))
-        self.requests[place] = attrs.evolve(logged, status=response.status)
-        await response.prepare(request)
-        for start in range(part.start, part.stop, _CHUNK):
-            size = min(_CHUNK, part.stop - start)
-            await response.write(await asyncio.to_thread(_read, path, start, size))
+            body = answer.encoded()
+            response = build_response(answer, {"Content-Type": answer.content_type}, body, len(body))
+        else:
+            path = await self.zip_files.path(export.segment_id, export.fields)
+            response = _file_response(request, path, answer)
+        self.log.set_status(index, response.status)
         return response
 
     def _decide(self, request: LoggedRequest) -> tuple[Answer, Export | None]:
+        """Return the answer, and the export whose file is its body if there is one."""
         answer = self.injected(request) or Answer()
         if answer.body is None and answer.status == HTTPStatus.OK:
-            export = self.exports.fetchable(request.path, request.query)
+            export = self.exports.find_available(request.path, request.query)
             if "Authorization" in request.headers:
-                answer = attrs.evolve(answer, status=400)  # as S3 does: the url is signed already
+                answer = attrs.evolve(answer, status=400)  # as S3: the URL is signed already
             elif request.method != "GET" or export is None:
                 answer = attrs.evolve(answer, status=403)
             else:
@@ -75,35 +138,31 @@ class FileHost:
         return answer, None
 
 
-def _opened(request: web.BaseRequest, path: Path) -> tuple[web.StreamResponse, range]:
-    """Return the response to a request for a file, with nothing sent, and which of its bytes belong to it."""
-    etag, part = f'"{path.stem}"', range(path.stat().st_size)
-    size = len(part)
+def _file_response(request: web.BaseRequest, path: Path, answer: Answer) -> web.Response:
+    """Return the response with a file, or with the range of it that the request asks for."""
+    etag, size = f'"{path.stem}"', path.stat().st_size
+    part = range(size)
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": "application/zip"}
     status = HTTPStatus.OK
     if request.headers.get("If-Match", etag) not in {etag, "*"}:
         status, part = HTTPStatus.PRECONDITION_FAILED, range(0)
     elif "Range" in request.headers and request.headers.get("If-Range", etag) == etag:
-        part = _asked(request, part)
+        try:
+            part = part[request.http_range]
+        except ValueError:  # not a range, or it ends before it begins
+            part = range(0)
         status = HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        within = f"{part.start}-{part.stop - 1}" if part else "*"
-        headers["Content-Range"] = f"bytes {within}/{size}"
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = len(part)
-    return response, part
+        content = f"{part.start}-{part.stop - 1}" if part else "*"
+        headers["Content-Range"] = f"bytes {content}/{size}"
+    headers["Content-Length"] = str(len(part))
+    return build_response(answer, headers, _read(path, part), len(part), status)
 
 
-def _asked(request: web.BaseRequest, whole: range) -> range:
-    try:
-        return whole[request.http_range]
-    except ValueError:  # it is no range, or it ends before it begins
-        return range(0)
-
-
-def _read(path: Path, start: int, size: int) -> bytes:
+async def _read(path: Path, part: range) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
-        file.seek(start)
-        return file.read(size)
+        file.seek(part.start)
+        for start in range(part.start, part.stop, _CHUNK):
+            yield await asyncio.to_thread(file.read, min(_CHUNK, part.stop - start))
 
 
 def _error(status: int) -> str:

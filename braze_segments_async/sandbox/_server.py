@@ -9,49 +9,50 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from ._api import ApiHost
+from ._api import ApiHost, RateWindow
 from ._exports import Exports
-from ._faults import Answer, Endpoint, Hook, LoggedRequest, RateWindow, Rule
-from ._files import FileHost
+from ._faults import Answer, Endpoint, Hook, LoggedRequest, Rule
+from ._files import FileHost, ZipFiles
 from ._workspace import Workspace
-from ._zip_files import Archives
 
-_STOP_SECONDS: Final = 0.02  # aiohttp takes 0 for "wait for ever"
+_SHUTDOWN_SECONDS: Final = 0.02  # aiohttp takes 0 for "wait forever"
 
 
 class Sandbox:
-    """A local Braze, started by `async with` and stopped, whatever it is doing, at the end of the block.
+    """A local server that behaves like Braze, started and stopped by `async with`.
 
     It answers `GET /segments/list`, `/segments/details` and `/segments/data_series`,
     `POST /users/export/segment` and `/export/segment/cancel` as Braze documents them, for an invented
-    workspace that is the same for the same arguments. Exported files are on another port, as they are on
-    another host; nobody calls a `callback_endpoint`. A request is decided on when it arrives (the key, then
-    the rate limit, the path, the permission, the parameters) and answered after the latency.
+    workspace that is the same for the same arguments. Exported files are served from another port, as Braze
+    serves them from another host. A `callback_endpoint` is never called. The answer to a request is decided
+    when the request arrives (key, then rate limit, path, permission, parameters) and sent after the latency.
+    The end of the block cancels requests in flight.
 
     Args:
-        segments: How many segments there are to begin with.
-        seed: Another seed is another workspace, and other throws for `inject(chance=...)`.
-        latency: Seconds before each answer.
+        segments: Initial number of segments.
+        seed: Seed of the workspace and of `inject(chance=...)`.
+        latency: Seconds before each response.
         rate_limit: Requests and seconds of one window; windows are aligned to the clock. `None` is Braze's
-            own default, 250,000 an hour.
-        permissions: What the key may do.
-        api_key: The one key there is.
-        port: TCP port on 127.0.0.1; 0 takes a free one.
-        clock: Seconds since the epoch, for the rate limit, the `Date` header and the age of exports.
-        users: How many users each segment exports.
-        users_per_file: How many of them are in one file of the ZIP.
-        export_delay: Seconds until an export is ready; so long it is running.
-        export_life: Seconds until its url has expired, from the same moment on.
-        cloud_storage: Whether the workspace has storage of its own, so that exports have no url.
+            default, 250,000 requests per hour.
+        permissions: Permissions of the key.
+        api_key: The only valid key.
+        port: TCP port on 127.0.0.1; 0 selects a free port.
+        clock: Function that returns the seconds since the epoch, for the rate limit, the `Date` header and
+            the age of exports.
+        users: Number of users that each segment exports.
+        users_per_file: Number of users in one file of the ZIP.
+        export_delay: Seconds until an export is ready.
+        export_life: Seconds until the URL of an export expires, counted from its start.
+        cloud_storage: Whether the workspace has its own storage, so that exports have no URL.
 
     Attributes:
-        api_key: As given.
-        requests: Every request to the API so far, in order of arrival.
-        file_requests: Every request so far to the host of the exported files, in order of arrival.
+        api_key: The only valid key.
+        requests: All requests to the API so far, in order of arrival.
+        file_requests: All requests to the host of exported files so far, in order of arrival.
 
     Raises:
-        RuntimeError: It is entered while it runs.
-        OSError: The port is taken.
+        RuntimeError: The sandbox is entered while it is running.
+        OSError: The port is in use.
     """
 
     def __init__(
@@ -82,19 +83,23 @@ class Sandbox:
         self._rules: list[Rule] = []
         self._workspace = Workspace(segments, seed)
         self._exports = Exports(self._workspace, seed, export_delay, export_life, cloud_storage, clock)
-        self._archives = Archives(users, users_per_file, seed)
-        self._window = RateWindow(*(rate_limit or (250_000, 3_600.0)), clock)
-        may = frozenset(permissions)
+        self._zip_files = ZipFiles(users, users_per_file, seed)
         self._api = ApiHost(
-            self._workspace, self._exports, self._window, self._injected, api_key, may, latency
+            workspace=self._workspace,
+            exports=self._exports,
+            window=RateWindow(*(rate_limit or (250_000, 3_600.0)), clock),
+            injected=self._injected,
+            api_key=api_key,
+            permissions=frozenset(permissions),
+            latency=latency,
         )
-        self._files = FileHost(self._exports, self._archives, self._injected, latency)
-        self.requests, self.file_requests = self._api.requests, self._files.requests
+        self._files = FileHost(self._exports, self._zip_files, self._injected, latency)
+        self.requests, self.file_requests = self._api.log.requests, self._files.log.requests
         self._runners: list[web.ServerRunner] = []
         self._base_url: str | None = None
 
     async def __aenter__(self) -> Self:
-        """Start answering."""
+        """Start the server."""
         if self._runners:
             raise RuntimeError("This sandbox is running already; make another one with Sandbox(...).")
         try:
@@ -108,12 +113,16 @@ class Sandbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop answering; requests under way are cut off."""
+        """Stop the server, and cancel requests in flight."""
         await self._stop()
 
     @property
     def base_url(self) -> str:
-        """Where it answers, `http://127.0.0.1:<port>`; after the block, where it did."""
+        """The address of the API, `http://127.0.0.1:<port>`; it remains after the block.
+
+        Raises:
+            RuntimeError: The sandbox was never started.
+        """
         if self._base_url is None:
             raise RuntimeError("The sandbox has no address yet; start it with: async with Sandbox(...).")
         return self._base_url
@@ -125,50 +134,50 @@ class Sandbox:
 
     @property
     def max_in_flight(self) -> int:
-        """The most requests to the API that were being answered at one time."""
+        """The highest number of concurrent requests to the API so far."""
         return self._api.in_flight.peak
 
     @property
     def max_details_in_flight(self) -> int:
-        """The most requests for `GET /segments/details` that were being answered at one time."""
+        """The highest number of concurrent requests to `GET /segments/details` so far."""
         return self._api.details_in_flight.peak
 
     @property
     def windows(self) -> list[int]:
-        """How many requests the rate limit granted in each window that was used, in order."""
-        return list(self._window.granted)
+        """The number of requests granted in each rate-limit window that was used, in order."""
+        return list(self._api.window.granted)
 
     def count(self, endpoint: Endpoint, status: int | None = None) -> int:
-        """Count the requests so far to an endpoint, or only those answered with `status`."""
+        """Return the number of requests to an endpoint so far, or only of those answered with `status`."""
         requests = self.file_requests if endpoint == "file" else self.requests
         return sum(request.endpoint == endpoint and status in {None, request.status} for request in requests)
 
     def segment(self, segment_id: str) -> dict[str, Any]:
-        """Return what `GET /segments/list` says of a segment, archived or not.
+        """Return the row of a segment in `GET /segments/list`, even if it is archived.
 
         Raises:
-            KeyError: There is no such segment. So it is with all that take an identifier.
+            KeyError: There is no such segment. The other methods with a `segment_id` raise it, too.
         """
         return self._workspace.row(segment_id)
 
     def details(self, segment_id: str) -> dict[str, Any]:
-        """Return what `GET /segments/details` answers for a segment."""
+        """Return the body of `GET /segments/details` for a segment."""
         return self._workspace.details(segment_id)
 
     def create(self, name: str | None = None) -> str:
-        """Add a segment, the newest, and return its identifier; without a name it is given one."""
+        """Add a segment as the newest and return its identifier; without `name`, invent a name."""
         return self._workspace.create(name)
 
     def rename(self, segment_id: str, name: str) -> None:
-        """Give a segment another name and a later `updated_at`."""
+        """Change the name of a segment and advance its `updated_at`."""
         self._workspace.rename(segment_id, name)
 
     def archive(self, segment_id: str) -> None:
-        """Take a segment out of the list; its details are still answered."""
+        """Remove a segment from the list; its details remain available."""
         self._workspace.archive(segment_id)
 
     def unarchive(self, segment_id: str) -> None:
-        """Put an archived segment back into its place in the list."""
+        """Return an archived segment to its position in the list."""
         self._workspace.unarchive(segment_id)
 
     def inject(
@@ -182,30 +191,32 @@ class Sandbox:
         times: int | None = None,
         chance: float | None = None,
     ) -> None:
-        """Answer the requests that match with `answer` in place of the genuine answer.
+        """Send `answer` to the requests that match, in place of the genuine answer.
 
-        The newest rule that matches wins, so that a particular case can be put on top of a general one. An
-        injected answer takes one request from the rate limit, as a genuine one does, unless it is 401 or 429;
-        files are not counted. On the host of the files, an error without a body has one such as S3 sends.
+        The newest matching rule applies, so a special case can be added after a general one. An injected
+        answer counts against the rate limit like a genuine one, unless it is 401 or 429; requests for files
+        do not count. On the host of exported files, an error without a body has one such as S3 sends.
 
         Args:
-            answer: An answer, or a function that is called with the logged request, when it arrives, and
-                returns one. It may change the sandbox first; with `None` it lets the genuine answer through.
-            endpoint: Only requests to this endpoint.
-            ordinals: Only the first, second ... request of its endpoint, counted from 1.
-            segment_id: Only requests about this segment, or for a file with its users.
-            page: Only this page of `GET /segments/list`, in either direction.
-            times: At most so many requests.
-            chance: Only this share of them, from 0 to 1, by throws that depend on the seed alone.
+            answer: An answer, or a function that receives the logged request on arrival and returns an
+                answer. The function may change the sandbox first; if it returns `None`, the genuine answer
+                is sent.
+            endpoint: Match only requests to this endpoint.
+            ordinals: Match only the first, second, ... request to its endpoint, counted from 1.
+            segment_id: Match only requests about this segment, or for a file with its users.
+            page: Match only this page of `GET /segments/list`, in either direction.
+            times: Match at most this number of requests.
+            chance: Match only this share of the requests, from 0 to 1, at random but repeatably: it depends
+                only on the seed and the order of requests.
         """
-        dice = random.Random(f"{self._seed}:rule:{len(self._rules)}")
-        self._rules.append(Rule(answer, endpoint, ordinals, segment_id, page, times, chance, dice))
+        generator = random.Random(f"{self._seed}:rule:{len(self._rules)}")
+        self._rules.append(Rule(answer, endpoint, ordinals, segment_id, page, times, chance, generator))
 
     async def _listen(
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int
     ) -> str:
         server = web.Server(handler, handler_cancellation=True, access_log=None)
-        runner = web.ServerRunner(server, shutdown_timeout=_STOP_SECONDS)
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, backlog=1_024).start()
@@ -214,9 +225,9 @@ class Sandbox:
     async def _stop(self) -> None:
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))
-        await asyncio.sleep(0)  # lets the handlers that were just cancelled end
+        await asyncio.sleep(0)  # one turn of the loop for the handlers that were just cancelled
         self._exports.clear()
-        await self._archives.close()
+        await self._zip_files.close()
 
     def _injected(self, request: LoggedRequest) -> Answer | None:
         rule = next((rule for rule in reversed(self._rules) if rule.applies(request)), None)

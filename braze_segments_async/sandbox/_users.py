@@ -1,7 +1,7 @@
-"""The invented users of a segment: real-looking people, the same ones for the same seed.
+"""The invented users of a segment.
 
-A user depends on the seed, the segment and the place in it alone, so that exports of other fields tell of
-the same people.
+A user depends only on the seed, the segment and the user's index, so that exports of different fields have
+the same users. As with segments, the order of the choices in this module must not change.
 """
 
 import json
@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from . import _vocabulary as words
+from . import _vocabulary as vocabulary
 
 _BORN: Final = int(datetime(1950, 1, 1, tzinfo=UTC).timestamp())
 _CREATED: Final = int(datetime(2019, 1, 7, tzinfo=UTC).timestamp())
-_RECENT: Final = int(datetime(2026, 4, 2, tzinfo=UTC).timestamp())  # events and the like go back 90 days
+_RECENT: Final = int(datetime(2026, 4, 2, tzinfo=UTC).timestamp())  # events are at most 90 days old
 _NOW: Final = int(datetime(2026, 7, 1, tzinfo=UTC).timestamp())
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -22,181 +22,184 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _Choice = TypeVar("_Choice")
 
 
-class _Dice(random.Random):
-    """Throws cheaper than the library's own: a large file takes tens of millions of them."""
+class _FastRandom(random.Random):
+    """A generator with methods cheaper than the standard ones: large files need tens of millions of calls."""
 
     def below(self, limit: int) -> int:
         return int(self.random() * limit)
 
-    def pick(self, choices: Sequence[_Choice]) -> _Choice:
-        return choices[self.below(len(choices))]
+    def pick(self, options: Sequence[_Choice]) -> _Choice:
+        return options[self.below(len(options))]
 
-    def hits(self, share: float) -> bool:
+    def chance(self, share: float) -> bool:
         return self.random() < share
 
-    def digits(self, count: int) -> str:
+    def hex_digits(self, count: int) -> str:
         return f"{self.getrandbits(4 * count):0{count}x}"
 
-    def moment(self, since: int = _RECENT) -> str:
-        return _moment(since + self.below(_NOW - since), self.below(1_000))
+    def timestamp(self, since: int = _RECENT) -> str:
+        return _format_time(since + self.below(_NOW - since), self.below(1_000))
 
 
-def line(seed: int, segment_id: str, index: int, fields: Collection[str]) -> bytes:
+def encode_user(seed: int, segment_id: str, index: int, fields: Collection[str]) -> bytes:
     """Return user `index`, from 0, of a segment as one line of an exported file.
 
-    Only `fields` appear, and of those none that is null, false or empty.
+    The line has only `fields`, without those that are null, false or empty.
     """
-    user = _user(_Dice(f"{seed}:{segment_id}:{index}"), index)
-    kept = {
+    user = _user(_FastRandom(f"{seed}:{segment_id}:{index}"), index)
+    exported = {
         name: value
         for name, value in user.items()
         if name in fields and (value or type(value) in {int, float})
     }
-    return _ENCODER.encode(kept).encode() + b"\n"
+    return _ENCODER.encode(exported).encode() + b"\n"
 
 
-def _user(dice: _Dice, index: int) -> dict[str, Any]:
-    known, device, app = dice.hits(0.9), _device(dice), dice.pick(words.APPS)
+def _user(rng: _FastRandom, index: int) -> dict[str, Any]:
+    known, device, app = rng.chance(0.9), _device(rng), rng.pick(vocabulary.APPS)
     return {
-        "created_at": dice.moment(_CREATED).replace("T", " ").replace("Z", " UTC"),
-        **(_person(dice, index) if known else {}),
+        "created_at": rng.timestamp(_CREATED).replace("T", " ").replace("Z", " UTC"),
+        **(_person(rng, index) if known else {}),
         "user_aliases": [] if known else [{"alias_name": f"user_{index}", "alias_label": "amplitude_id"}],
-        "braze_id": f"{index:08x}{dice.digits(16)}",
-        "random_bucket": dice.below(10_000),
-        "dob": _moment(_BORN + dice.below(_CREATED - _BORN))[:10] if dice.hits(0.3) else None,
-        "gender": dice.pick(("M", "F", None)),
-        **_place(dice),
-        **_attribution(dice),
-        "push_subscribe": dice.pick(words.SUBSCRIPTIONS),
-        "email_subscribe": dice.pick(words.SUBSCRIPTIONS),
-        "uninstalled_at": dice.moment() if dice.hits(0.1) else None,
-        "custom_attributes": _custom_attributes(dice),
-        "custom_events": [_counted(dice, words.EVENTS) for _ in range(dice.below(4))],
-        **_spending(dice),
+        "braze_id": f"{index:08x}{rng.hex_digits(16)}",
+        "random_bucket": rng.below(10_000),
+        "dob": _format_time(_BORN + rng.below(_CREATED - _BORN))[:10] if rng.chance(0.3) else None,
+        "gender": rng.pick(("M", "F", None)),
+        **_place(rng),
+        **_attribution(rng),
+        "push_subscribe": rng.pick(vocabulary.SUBSCRIPTIONS),
+        "email_subscribe": rng.pick(vocabulary.SUBSCRIPTIONS),
+        "uninstalled_at": rng.timestamp() if rng.chance(0.1) else None,
+        "custom_attributes": _custom_attributes(rng),
+        "custom_events": [_counted(rng, vocabulary.EVENTS) for _ in range(rng.below(4))],
+        **_spending(rng),
         "devices": [device],
-        "push_tokens": [_push_token(dice, app, device)] if dice.hits(0.5) else [],
-        "apps": [_app(dice, app)],
-        "campaigns_received": [_campaign(dice) for _ in range(dice.below(3))],
-        "canvases_received": [_canvas(dice) for _ in range(dice.below(2))],
+        "push_tokens": [_push_token(rng, app, device)] if rng.chance(0.5) else [],
+        "apps": [_app(rng, app)],
+        "campaigns_received": [_campaign(rng) for _ in range(rng.below(3))],
+        "canvases_received": [_canvas(rng) for _ in range(rng.below(2))],
     }
 
 
-def _person(dice: _Dice, index: int) -> dict[str, Any]:
+def _person(rng: _FastRandom, index: int) -> dict[str, Any]:
     return {
-        "external_id": f"u{index}_{dice.digits(6)}",
-        "first_name": dice.pick(words.GIVEN_NAMES),
-        "last_name": dice.pick(words.FAMILY_NAMES),
-        "email": f"user.{index}+{dice.below(90)}@example.com" if dice.hits(0.8) else "",
-        "phone": f"+1555{dice.below(10**7):07}" if dice.hits(0.4) else None,
+        "external_id": f"u{index}_{rng.hex_digits(6)}",
+        "first_name": rng.pick(vocabulary.GIVEN_NAMES),
+        "last_name": rng.pick(vocabulary.FAMILY_NAMES),
+        "email": f"user.{index}+{rng.below(90)}@example.com" if rng.chance(0.8) else "",
+        "phone": f"+1555{rng.below(10**7):07}" if rng.chance(0.4) else None,
     }
 
 
-def _place(dice: _Dice) -> dict[str, Any]:
-    city, country, language, time_zone, longitude, latitude = dice.pick(words.PLACES)
+def _place(rng: _FastRandom) -> dict[str, Any]:
+    city, country, language, time_zone, longitude, latitude = rng.pick(vocabulary.PLACES)
     return {
         "home_city": city,
         "country": country,
         "language": language,
         "time_zone": time_zone,
-        "last_coordinates": [longitude + dice.random(), latitude + dice.random()] if dice.hits(0.5) else [],
+        "last_coordinates": [longitude + rng.random(), latitude + rng.random()] if rng.chance(0.5) else [],
     }
 
 
-def _attribution(dice: _Dice) -> dict[str, Any]:
-    if dice.hits(0.8):
+def _attribution(rng: _FastRandom) -> dict[str, Any]:
+    if rng.chance(0.8):
         return {}
     return {
-        "attributed_campaign": f"summer_{dice.below(9)}",
+        "attributed_campaign": f"summer_{rng.below(9)}",
         "attributed_source": "Übersee Ads",
-        "attributed_adgroup": f"group-{dice.below(50)}",
-        "attributed_ad": dice.digits(8),
+        "attributed_adgroup": f"group-{rng.below(50)}",
+        "attributed_ad": rng.hex_digits(8),
     }
 
 
-def _custom_attributes(dice: _Dice) -> dict[str, Any]:
+def _custom_attributes(rng: _FastRandom) -> dict[str, Any]:
     attributes = {
-        "loyaltyId": f"{dice.digits(8)}-{dice.digits(4)}",
-        "loyaltyPoints": str(dice.below(900)),
-        "loyalty points (number)": dice.below(900),
-        "crm_id": 2**53 + dice.below(2**53),  # a float would round it
-        "is_premium": dice.hits(0.3),
-        "score": dice.random(),
-        "sizes": [size for size in ("S", "M", "L") if dice.hits(0.4)],
-        "お気に入り": dice.pick(words.PRODUCTS),
-        "last_order": {"at": dice.moment(), "lines": [{"sku": dice.digits(6), "quantity": dice.below(5)}]},
-        "remark": dice.pick(words.REMARKS),
+        "loyaltyId": f"{rng.hex_digits(8)}-{rng.hex_digits(4)}",
+        "loyaltyPoints": str(rng.below(900)),
+        "loyalty points (number)": rng.below(900),
+        "crm_id": 2**53 + rng.below(2**53),  # a float would round it
+        "is_premium": rng.chance(0.3),
+        "score": rng.random(),
+        "sizes": [size for size in ("S", "M", "L") if rng.chance(0.4)],
+        "お気に入り": rng.pick(vocabulary.PRODUCTS),
+        "last_order": {
+            "at": rng.timestamp(),
+            "lines": [{"sku": rng.hex_digits(6), "quantity": rng.below(5)}],
+        },
+        "remark": rng.pick(vocabulary.REMARKS),
         "opted_out": None,
     }
-    return {name: value for name, value in attributes.items() if dice.hits(0.6)}
+    return {name: value for name, value in attributes.items() if rng.chance(0.6)}
 
 
-def _spending(dice: _Dice) -> dict[str, Any]:
-    if dice.hits(0.7):
+def _spending(rng: _FastRandom) -> dict[str, Any]:
+    if rng.chance(0.7):
         return {"total_revenue": 0}
-    purchases = [_counted(dice, words.PRODUCTS) for _ in range(1 + dice.below(3))]
-    return {"total_revenue": round(dice.random() * 900, 2), "purchases": purchases}
+    purchases = [_counted(rng, vocabulary.PRODUCTS) for _ in range(1 + rng.below(3))]
+    return {"total_revenue": round(rng.random() * 900, 2), "purchases": purchases}
 
 
-def _counted(dice: _Dice, names: Sequence[str]) -> dict[str, Any]:
-    first, last = sorted((dice.moment(), dice.moment()))
-    return {"name": dice.pick(names), "first": first, "last": last, "count": 1 + dice.below(20)}
+def _counted(rng: _FastRandom, names: Sequence[str]) -> dict[str, Any]:
+    first, last = sorted((rng.timestamp(), rng.timestamp()))
+    return {"name": rng.pick(names), "first": first, "last": last, "count": 1 + rng.below(20)}
 
 
-def _device(dice: _Dice) -> dict[str, Any]:
-    model, system = dice.pick(words.DEVICES)
+def _device(rng: _FastRandom) -> dict[str, Any]:
+    model, system = rng.pick(vocabulary.DEVICES)
     return {
         "model": model,
         "os": system,
-        "carrier": dice.pick(words.CARRIERS),
-        "device_id": dice.digits(32),
-        "ad_tracking_enabled": dice.hits(0.5),
+        "carrier": rng.pick(vocabulary.CARRIERS),
+        "device_id": rng.hex_digits(32),
+        "ad_tracking_enabled": rng.chance(0.5),
     }
 
 
-def _push_token(dice: _Dice, app: tuple[str, str], device: dict[str, Any]) -> dict[str, Any]:
+def _push_token(rng: _FastRandom, app: tuple[str, str], device: dict[str, Any]) -> dict[str, Any]:
     return {
         "app": app[0],
         "platform": app[1],
-        "token": dice.digits(64),
+        "token": rng.hex_digits(64),
         "device_id": device["device_id"],
-        "notifications_enabled": dice.hits(0.8),
+        "notifications_enabled": rng.chance(0.8),
     }
 
 
-def _app(dice: _Dice, app: tuple[str, str]) -> dict[str, Any]:
-    first, last = sorted((dice.moment(_CREATED), dice.moment(_CREATED)))
+def _app(rng: _FastRandom, app: tuple[str, str]) -> dict[str, Any]:
+    first, last = sorted((rng.timestamp(_CREATED), rng.timestamp(_CREATED)))
     return {
         "name": app[0],
         "platform": app[1],
-        "version": f"3.{dice.below(40)}.{dice.below(10)}",
-        "sessions": 1 + dice.below(2_000),
+        "version": f"3.{rng.below(40)}.{rng.below(10)}",
+        "sessions": 1 + rng.below(2_000),
         "first_used": first,
         "last_used": last,
     }
 
 
-def _campaign(dice: _Dice) -> dict[str, Any]:
+def _campaign(rng: _FastRandom) -> dict[str, Any]:
     return {
-        "name": f"{dice.pick(words.CONDITIONS)} → {dice.pick(words.AUDIENCES)}",
-        "api_campaign_id": dice.digits(32),
-        "last_received": dice.moment(),
-        "engaged": {channel: True for channel in words.CHANNELS if dice.hits(0.3)},
-        "converted": dice.hits(0.2),
+        "name": f"{rng.pick(vocabulary.CONDITIONS)} → {rng.pick(vocabulary.AUDIENCES)}",
+        "api_campaign_id": rng.hex_digits(32),
+        "last_received": rng.timestamp(),
+        "engaged": {channel: True for channel in vocabulary.CHANNELS if rng.chance(0.3)},
+        "converted": rng.chance(0.2),
         "in_control": False,
-        "variation_name": f"Variant {1 + dice.below(3)}",
-        "variation_api_id": dice.digits(32),
+        "variation_name": f"Variant {1 + rng.below(3)}",
+        "variation_api_id": rng.hex_digits(32),
     }
 
 
-def _canvas(dice: _Dice) -> dict[str, Any]:
-    entered, received = sorted((dice.moment(), dice.moment()))
-    step = {"name": "Step", "api_canvas_step_id": dice.digits(32), "last_received": received}
+def _canvas(rng: _FastRandom) -> dict[str, Any]:
+    entered, received = sorted((rng.timestamp(), rng.timestamp()))
+    step = {"name": "Step", "api_canvas_step_id": rng.hex_digits(32), "last_received": received}
     return {
-        "name": f"{dice.pick(words.AUDIENCES)} / {dice.pick(words.MARKETS)}",
-        "api_canvas_id": dice.digits(32),
+        "name": f"{rng.pick(vocabulary.AUDIENCES)} / {rng.pick(vocabulary.MARKETS)}",
+        "api_canvas_id": rng.hex_digits(32),
         "last_received_message": received,
         "last_entered": entered,
-        "variation_name": f"Variant {1 + dice.below(3)}",
+        "variation_name": f"Variant {1 + rng.below(3)}",
         "in_control": False,
         "last_entered_control_at": None,
         "last_exited": None,
@@ -204,5 +207,5 @@ def _canvas(dice: _Dice) -> dict[str, Any]:
     }
 
 
-def _moment(epoch_seconds: int, milliseconds: int = 0) -> str:
+def _format_time(epoch_seconds: int, milliseconds: int = 0) -> str:
     return f"{datetime.fromtimestamp(epoch_seconds, UTC).isoformat()[:19]}.{milliseconds:03}Z"

@@ -1,4 +1,8 @@
-"""The vocabulary of the invented workspace: what is written into segments and user profiles in CRM work."""
+"""The words of invented segments and users.
+
+The number and order of the entries decide what a seed gives, so they must not change: the same seed must give
+the same workspace, byte for byte, in every version.
+"""
 
 from typing import Final
 
@@ -21,7 +25,7 @@ CONDITIONS: Final = _words(
 )
 MARKETS: Final = _words("EU; US; UK; DACH; FR; JP; KR; BR; MENA; ANZ; Nordics; Global")
 NAMES: Final = _words(
-    "{who} – {what} ({where}){mark}; {who} | {what} | {where}{mark}",  # noqa: RUF001 - as people type it
+    "{who} – {what} ({where}){mark}; {who} | {what} | {where}{mark}",  # noqa: RUF001 - as people type names
     "{where}: {who}, {what}{mark}; [{where}] {who}: {what}{mark}; {who} {what}{mark}",
     "{where}_{who}_{what}{mark}",
 )

@@ -5,11 +5,13 @@
     for result in await export_workspaces(read_workspaces("workspaces.toml", output="exports")):
         print(result.name, result.outcome, result.rows, result.error)
 
-What stands for a workspace here says where its key is, and never holds it: it may be logged, pickled and sent
-to another machine, as `braze_segments_async.dask` does.
+A `WorkspaceConfig` names the place of its key, and never holds the key: it may be logged, pickled and sent to
+another machine, as `braze_segments_async.dask` does.
 """
 
-from ._config import ExportOptions, WorkspaceConfig
+from braze_segments_async.export import ExportOptions
+
+from ._config import WorkspaceConfig
 from ._file import read_workspaces
 from ._results import Outcome, WorkspaceResult
 from ._run import export_workspace, export_workspaces

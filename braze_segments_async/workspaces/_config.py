@@ -1,4 +1,4 @@
-"""A workspace and what is to be written of it, as values that hold no key."""
+"""`WorkspaceConfig`, and the checks of several: values that hold no key."""
 
 from __future__ import annotations
 
@@ -12,93 +12,41 @@ from attrs import field, frozen
 from attrs.converters import optional
 
 from braze_segments_async._api_keys import read_key
-from braze_segments_async._arguments import (
-    CONSISTENCIES,
-    check_base_url,
-    check_choice,
-    check_integer,
-    check_seconds,
-)
-from braze_segments_async._settings import RetryPolicy, check_retry
+from braze_segments_async._arguments import check_base_url
 from braze_segments_async._text import Secret
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import FORMATS
-from braze_segments_async.export._destination import finished
-from braze_segments_async.export._durations import RESUME_WITHIN
-from braze_segments_async.export._options import FileFormat
+from braze_segments_async.export import ExportOptions, is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from braze_segments_async._arguments import Consistency
-    from braze_segments_async.export import Format
+__all__ = ["WorkspaceConfig", "check_distinct", "load_api_keys"]
 
-__all__ = ["ExportOptions", "WorkspaceConfig", "check_distinct", "load_api_keys"]
-
-# A file name on every system, and nothing to a shell. Without dots, no file is beside the file of another.
+# A file name on every system, without a meaning to a shell. Without dots, no name is a sibling of another.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])", re.IGNORECASE)  # with any suffix, too
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # and never a key: Braze writes those in small letters
 
 
-@frozen(kw_only=True)
-class ExportOptions:
-    """What the export of a workspace writes, and how.
-
-    Attributes:
-        format: see `export_segments`, as for all that is not named here.
-        concurrency: requests in flight at once, at most, to each workspace.
-        resume: continue from the journal of an interrupted export, if there is one. A file that has none is
-            finished, and left alone unless `overwrite` is given too.
-        resume_within: seconds within which a journal may be resumed; with `overwrite` too, an older one is
-            discarded, so that `resume` and `overwrite` together are right for a job that runs every night.
-        retry: when and how often a failed request is repeated, and how long to wait for the rate limit.
-
-    Raises:
-        ConfigError: an argument is wrong, or a package is missing that the format needs.
-    """
-
-    format: Format = "ndjson"
-    consistency: Consistency = "safe"
-    concurrency: int = 16
-    resume: bool = False
-    resume_within: float = RESUME_WITHIN
-    overwrite: bool = False
-    allow_partial: bool = False
-    csv_safe: bool = False
-    sizes: int | None = None
-    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 - frozen
-
-    def __attrs_post_init__(self) -> None:
-        check_choice("format", self.format, FORMATS)
-        check_choice("consistency", self.consistency, CONSISTENCIES)
-        check_integer("concurrency", self.concurrency, at_least=1)
-        check_seconds("resume_within", self.resume_within)
-        if self.sizes is not None:
-            check_integer("sizes", self.sizes, at_least=1)
-        check_retry(self.retry)
-        FileFormat(format=self.format, csv_safe=self.csv_safe, sizes=self.sizes).check()
-
-
 def _variable(name: str | None) -> str | None:
-    """The name of a variable as it is; anything else may be a key, so that no traceback is to show it."""
+    """Return the name of a variable; as a secret if it has another form, since it may be a key."""
     return name if name is None else str(name) if _VARIABLE.fullmatch(name) else Secret(name)
 
 
 @frozen(kw_only=True)
 class WorkspaceConfig:
-    """A workspace, and where its export goes. It says where the key is, and never holds it.
+    """A workspace, the place of its key, and the file of its export. It never holds the key.
 
     Attributes:
-        name: letters, digits, `-` and `_`: what it is called in results, messages and on a cluster.
-        base_url: the REST endpoint, such as an `Instance`.
-        path: the file to write.
-        api_key_env: the environment variable that has the key, in the process that exports; or else …
+        name: Letters, digits, `-` and `_`, for results, messages and tasks on a cluster.
+        base_url: The REST endpoint, such as an `Instance`.
+        path: The file to write.
+        api_key_env: The environment variable that has the key, in the process that exports; or else …
         api_key_file: … a file that holds the key and nothing else, on the machine that exports.
-        options: what is written, and how.
+        options: The options of the export.
 
     Raises:
-        ConfigError: an argument is wrong; the message shows nothing that could be a key.
+        ConfigError: An argument is wrong; the message shows nothing that could be a key.
     """
 
     name: str
@@ -106,7 +54,7 @@ class WorkspaceConfig:
     path: Path = field(converter=Path)
     api_key_env: str | None = field(default=None, converter=_variable)
     api_key_file: Path | None = field(default=None, converter=optional(Path))
-    options: ExportOptions = ExportOptions()
+    options: ExportOptions = ExportOptions()  # noqa: RUF009 - frozen
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -127,14 +75,14 @@ class WorkspaceConfig:
 
     @property
     def finished(self) -> bool:
-        """Whether the file is there, and no later export to it was interrupted."""
-        return finished(self.path)
+        """Whether the file exists, and no later export to it was interrupted."""
+        return is_finished(self.path)
 
     def read_key(self) -> Secret:
-        """The key, from the environment or the disk of the process that asks for it.
+        """Return the key, from the environment or the disk of this process.
 
         Raises:
-            ConfigError: it is not there.
+            ConfigError: The variable is not set, or the file cannot be read.
         """
         if self.api_key_file is not None:
             return read_key(self.api_key_file)
@@ -145,16 +93,16 @@ class WorkspaceConfig:
 
 
 def check_distinct(configs: Iterable[WorkspaceConfig], keys: Mapping[str, Secret]) -> None:
-    """Refuse workspaces that would spend one allowance twice, or write one file.
+    """Check that no two workspaces share a rate limit or a file.
 
     Args:
-        configs: of one run.
-        keys: those that are known, by the names of their workspaces.
+        configs: The workspaces of one run.
+        keys: The known keys, by the names of their workspaces.
 
     Raises:
-        ConfigError: names two of them, and what they share.
+        ConfigError: Two workspaces share something; the message names both, and what they share.
     """
-    taken: dict[tuple[str, object], str] = {}
+    owners: dict[tuple[str, object], str] = {}
     for config in configs:
         marks = {
             "name": config.name.lower(),  # EU.csv and eu.csv are one file on some systems
@@ -164,23 +112,23 @@ def check_distinct(configs: Iterable[WorkspaceConfig], keys: Mapping[str, Secret
             "API key": keys.get(config.name),
         }
         for what, value in marks.items():
-            if (what, value) in taken:
+            if (what, value) in owners:
                 raise ConfigError(
-                    f"{taken[what, value]} and {config.name} have the same {what}: leave one of them out"
+                    f"{owners[what, value]} and {config.name} have the same {what}: leave one of them out"
                 )
             if value is not None:
-                taken[what, value] = config.name
+                owners[what, value] = config.name
 
 
 def load_api_keys(configs: Iterable[WorkspaceConfig]) -> dict[str, Secret]:
-    """The keys of workspaces by their names, once each is seen to be another.
+    """Return the keys of workspaces by their names. A key that cannot be read is left out.
 
     Raises:
-        ConfigError: two of them have the same key, name or file.
+        ConfigError: Two of them have the same key, name or file.
     """
     keys = {}
     for config in configs:
-        with suppress(ConfigError):  # which is for this workspace alone to tell, where it is exported
+        with suppress(ConfigError):  # raised again by the export of this workspace alone
             keys[config.name] = config.read_key()
     check_distinct(configs, keys)
     return keys

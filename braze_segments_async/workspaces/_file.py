@@ -1,4 +1,4 @@
-"""The file that names workspaces."""
+"""The TOML file that lists workspaces."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from braze_segments_async._arguments import check_base_url
 from braze_segments_async._instances import Instance
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export._durations import parse_duration
+from braze_segments_async.export import ExportOptions, parse_duration
 
-from ._config import ExportOptions, WorkspaceConfig, check_distinct
+from ._config import WorkspaceConfig, check_distinct
 
 if TYPE_CHECKING:
     import os
@@ -35,64 +35,68 @@ def read_workspaces(
     output: str | os.PathLike[str],
     options: ExportOptions = ExportOptions(),  # noqa: B008 - frozen
 ) -> tuple[WorkspaceConfig, ...]:
-    """Read from a file in TOML which workspaces there are. Their keys are elsewhere, and not read yet.
+    """Read the workspaces of a TOML file. Their keys are elsewhere, and not read yet.
 
     Args:
-        path: the file: a table `[[workspace]]` for each, with `name`, either `instance` or `base_url`, and
+        path: The file: a table `[[workspace]]` for each, with `name`, either `instance` or `base_url`, and
             either `api_key_env` or `api_key_file`; the latter is relative to this file. `resume_within`, as
             "6h", replaces that of the options for its workspace.
-        output: the directory to export to: each goes to its name, with the suffix of the format.
-        options: what is written of each, and how.
+        output: The directory of the files, each called after its workspace, with the suffix of the format.
+        options: The options of the exports.
+
+    Returns:
+        The workspaces in the order of the file.
 
     Raises:
-        ConfigError: the file cannot be read, or something in it is wrong; says of which workspace, and shows
-            nothing that could be a key.
+        ConfigError: The file cannot be read, or a workspace is wrong; the message names it, and shows nothing
+            that could be a key.
     """
     path, output = Path(path), Path(output).absolute()
     shown = escape_control(str(path))
     configs = []
     for number, table in enumerate(_tables(path, shown), 1):
-        with _about(f"{shown}, workspace {number}"):
+        with _error_prefix(f"{shown}, workspace {number}"):
             configs.append(_config(table, path.absolute().parent, output, options))
-    with _about(shown):
+    with _error_prefix(shown):
         check_distinct(configs, {})
     return tuple(configs)
 
 
 @contextmanager
-def _about(place: str) -> Iterator[None]:
+def _error_prefix(place: str) -> Iterator[None]:
+    """Put the place in the file in front of the message of a `ConfigError`."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error.reason}") from None
+        raise ConfigError(f"{place}: {error}") from None
 
 
 def _tables(path: Path, shown: str) -> list[dict[str, Any]]:
     """Return the `[[workspace]]` tables."""
     text = read_secret(path)
     try:
-        found = _hidden(tomllib.loads(text))
+        found = _as_secrets(tomllib.loads(text))
     except (ValueError, RecursionError) as error:
         place = re.search(r"line \d+, column \d+", str(error))
     else:
         tables = found.pop("workspace", [])
-        with _about(shown):
+        with _error_prefix(shown):
             _refuse_unknown(found, ("workspace",))
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise ConfigError(f"{shown}: write [[workspace]], in two brackets, above each workspace")
         if not tables:
-            raise ConfigError(f"{shown} names no workspace: write [[workspace]] above what is said of each")
+            raise ConfigError(f"{shown} names no workspace: write a [[workspace]] table for each")
         return tables
-    # Raised out here: from 3.14 on, the error of tomllib holds the whole text.
+    # Raised outside of `except`: from Python 3.14 on, the error of tomllib holds the whole text.
     raise ConfigError(f"{shown} is not TOML{f': see {place[0]}' if place else ''}")
 
 
-def _hidden(value: Any) -> Any:
-    """All texts as secrets: any may be a key that somebody has put there, and a traceback shows variables."""
+def _as_secrets(value: Any) -> Any:
+    """Return a value with all texts as secrets: any may be a pasted key, and a traceback shows variables."""
     if isinstance(value, dict):
-        return {key: _hidden(inner) for key, inner in value.items()}
+        return {key: _as_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_hidden(inner) for inner in value]
+        return [_as_secrets(inner) for inner in value]
     return Secret(value) if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""What came of the export of a workspace."""
+"""Result of the export of one workspace."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Outcome = Literal["done", "skipped", "partial", "rate-limited", "failed"]
 
 @frozen(kw_only=True)
 class WorkspaceResult:
-    """What came of the export of a workspace.
+    """Result of the export of one workspace.
 
     Attributes:
-        name: of the workspace.
-        path: its file.
-        rows: segments in the file or, if it was not written since some are missing, in the journal.
-        failures: how many segments could not be had.
-        archived: see `ExportResult`, as for the next two.
-        recovered: see there.
-        resumed: see there.
-        elapsed: seconds.
-        skipped: whether a finished file was there, so that nothing was requested; `failures` are those of
-            the file.
-        error: what kept the file from being written; `None` if it is there.
+        name: Name of the workspace.
+        path: The file.
+        rows: Segments in the file or, if the file was not written because some failed, in the journal.
+        failures: Number of segments that could not be fetched.
+        archived: See `ExportResult`.
+        recovered: See `ExportResult`.
+        resumed: See `ExportResult`.
+        elapsed: Seconds.
+        skipped: Whether the file was finished before, so that nothing was requested; `failures` are those of
+            that file.
+        error: Why the file was not written; `None` if it was.
     """
 
     name: str
@@ -52,7 +52,7 @@ class WorkspaceResult:
 
     @property
     def outcome(self) -> Outcome:
-        """One word for it: "partial" if segments are missing, "skipped" if a finished file was left alone."""
+        """The result in one word: "partial" if segments failed, "skipped" if the file was finished before."""
         if self.failures:
             return "partial"
         if self.error is not None:
@@ -63,7 +63,7 @@ class WorkspaceResult:
     def of_export(
         cls, config: WorkspaceConfig, result: ExportResult, error: BrazeError | None = None
     ) -> Self:
-        """From what `export_segments` tells."""
+        """Return the result for a result of `export_segments`."""
         return cls(
             name=config.name,
             path=config.path,
@@ -78,7 +78,7 @@ class WorkspaceResult:
 
     @classmethod
     def of_error(cls, config: WorkspaceConfig, error: BrazeError, elapsed: float = 0.0) -> Self:
-        """From what ended the export."""
+        """Return the result for an error that ended the export."""
         if isinstance(error, IncompleteExportError):
             return cls.of_export(config, error.result, error)
         return cls(name=config.name, path=config.path, elapsed=elapsed, error=error)

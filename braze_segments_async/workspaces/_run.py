@@ -10,8 +10,7 @@ from braze_segments_async._arguments import check_callback
 from braze_segments_async._client import BrazeSegments
 from braze_segments_async._support import cancel_and_wait, create_task
 from braze_segments_async.errors import BrazeError
-from braze_segments_async.export import ExportProgress, export_segments
-from braze_segments_async.export._destination import count_failures
+from braze_segments_async.export import ExportProgress, count_failures, export_to_file
 
 from ._config import load_api_keys
 from ._results import WorkspaceResult
@@ -30,7 +29,7 @@ __all__ = ["export_workspace", "export_workspaces", "gather_or_cancel"]
 
 T = TypeVar("T")
 
-_NOTHING_YET = ExportProgress(
+_NO_PROGRESS = ExportProgress(
     pages=0, listed=0, total=None, done=0, failed=0, archived=0, resumed=0, rate_limit=None
 )
 
@@ -38,11 +37,14 @@ _NOTHING_YET = ExportProgress(
 async def export_workspace(
     config: WorkspaceConfig, *, on_progress: OnProgress | None = None
 ) -> WorkspaceResult:
-    """Export one workspace, with a client of its own; what goes wrong is in the result and not raised.
+    """Export one workspace, with a client of its own. An error is in the result, and not raised.
 
     Args:
-        config: the workspace; its key is read here, in this process.
-        on_progress: see `export_workspaces`.
+        config: The workspace; its key is read in this process.
+        on_progress: See `export_workspaces`.
+
+    Returns:
+        The result.
 
     Raises:
         ConfigError: `on_progress` cannot be called, or is an `async def`.
@@ -60,17 +62,17 @@ async def export_workspaces(
     """Export workspaces, all at the same time, each with a client, a rate limit and a journal of its own.
 
     Args:
-        configs: the workspaces.
-        on_progress: called with the workspace, its open client and how far it is: when the client is opened,
-            then up to ten times a second, and at the end. Its `stats` say whether the client waits. A plain
+        configs: The workspaces.
+        on_progress: Called with the workspace, its open client and its progress: when the client is opened,
+            then up to ten times a second, and at the end. The client's `stats` tell whether it waits. A plain
             function that must not block.
-        on_result: called with each result when it is there; a plain function that must not block.
+        on_result: Called with each result when its export ends; a plain function that must not block.
 
     Returns:
-        The results in the order of the workspaces; what went wrong with one is in its own.
+        The results in the order of the workspaces, each with the error of its own export.
 
     Raises:
-        ConfigError: two of them have the same key, name or file, or a callback cannot be called or is an
+        ConfigError: Two of them have the same key, name or file, or a callback cannot be called or is an
             `async def`; nothing was sent.
     """
     check_callback("on_progress", on_progress)
@@ -79,7 +81,7 @@ async def export_workspaces(
     keys = load_api_keys(configs)
 
     async def export(config: WorkspaceConfig) -> WorkspaceResult:
-        # Read once: the file of a key may be a pipe. One that was not there is read again, to fail here.
+        # A key is read once: its file may be a pipe. A missing key is read again, to fail here alone.
         key = keys.get(config.name)
         result = await _export(config, config.read_key if key is None else lambda: key, on_progress)
         if on_result is not None:
@@ -101,32 +103,20 @@ async def _export(
             read_key(), base_url=config.base_url, concurrency=options.concurrency, retry=options.retry
         ) as client:
 
-            def tell(progress: ExportProgress) -> None:
+            def report(progress: ExportProgress) -> None:
                 if on_progress is not None:
                     on_progress(config, client, progress)
 
-            tell(_NOTHING_YET)
-            result = await export_segments(
-                client,
-                config.path,
-                format=options.format,
-                consistency=options.consistency,
-                resume=options.resume,
-                resume_within=options.resume_within,
-                overwrite=options.overwrite,
-                allow_partial=options.allow_partial,
-                csv_safe=options.csv_safe,
-                sizes=options.sizes,
-                on_progress=tell,
-            )
+            report(_NO_PROGRESS)
+            result = await export_to_file(client, config.path, options, report)
             return WorkspaceResult.of_export(config, result)
     except BrazeError as error:
         return WorkspaceResult.of_error(config, error, time.monotonic() - began)
 
 
-async def gather_or_cancel(works: Iterable[Coroutine[Any, Any, T]]) -> tuple[T, ...]:
-    """Do all of it at the same time; end the rest if one raises, as only a caller's own callback should."""
-    running = [create_task(work) for work in works]
+async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, T]]) -> tuple[T, ...]:
+    """Run all at the same time; if one raises, as only a callback of the caller should, cancel the others."""
+    running = [create_task(coroutine) for coroutine in coroutines]
     try:
         return tuple(await asyncio.gather(*running))
     finally:

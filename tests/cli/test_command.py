@@ -1,22 +1,26 @@
 """The command does what its help says, ends with the exit code it promises, and never shows the key."""
 
 import asyncio
+import io
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cli_helpers import KEY, environment
+from rich.console import Console
 
 import braze_segments_async
 from braze_segments_async import RateLimit, SegmentDetails
 from braze_segments_async._models import Stats
 from braze_segments_async.cli import progress
 from braze_segments_async.cli.app import app
-from braze_segments_async.cli.progress import ProgressTracker, watching
+from braze_segments_async.cli.progress import ProgressTracker, show_progress
 from braze_segments_async.cli.runner import run
 from braze_segments_async.export import to_json_line
 from braze_segments_async.sandbox import Sandbox
@@ -64,41 +68,59 @@ def test_line_with_a_lone_surrogate_is_escaped() -> None:
     assert json.loads(line)["name"] == "ü \ud83d"
 
 
-class _Client:
-    """What the watch reads of a client."""
-
-    def __init__(self, stats: Stats | None = None, rate_limit: RateLimit | None = None) -> None:
-        self.stats = stats or Stats()
-        self.rate_limit = rate_limit
+def _client(stats: Stats | None = None, rate_limit: RateLimit | None = None) -> Any:
+    """Return the attributes of a client that progress shows."""
+    return SimpleNamespace(stats=stats or Stats(), rate_limit=rate_limit)
 
 
-def test_watch_tells_the_time_left_once_the_total_is_known() -> None:
-    """The number found is "so far", and there is no time left, until the list has been walked to its end."""
+def test_a_line_has_the_time_left_once_the_total_is_known() -> None:
+    """The number found is "so far", and there is no time left, until the whole list was read."""
     now = 0.0
-    watch = ProgressTracker(_Client(rate_limit=RateLimit(250_000, 249_979, DAY)), clock=lambda: now)
-    watch.pages, watch.found = 1, 100
+    tracker = ProgressTracker(_client(rate_limit=RateLimit(250_000, 249_979, DAY)), clock=lambda: now)
+    tracker.pages, tracker.found = 1, 100
     now = 2.0
-    watch.done = 20
-    assert watch.words() == (
-        "20 of 100 so far",
-        f"1 page · 10 details/s · 249,979 requests left until {SHOWN}",
-    )
-    watch.pages, watch.found, watch.listed = 2, 160, True
-    assert watch.words()[0] == "20 of 160, 0:00:14 left"
+    tracker.done = 20
+    assert tracker.lines() == [
+        f"20 of 100 so far · 1 page · 10 details/s · 249,979 requests left until {SHOWN}",
+    ]
+    tracker.pages, tracker.found, tracker.listed = 2, 160, True
+    now = 4.0
+    tracker.done = 40
+    assert tracker.lines()[0].startswith("40 of 160, 0:00:12 left · 2 pages · 10 details/s · ")
 
 
-def test_watch_says_that_and_until_when_it_is_paused() -> None:
-    """While the client waits for the rate limit, that is said; the speed afterwards does not count it."""
+def test_a_line_says_until_when_the_client_is_paused() -> None:
+    """A pause is shown with its end and reason; neither it nor resumed segments count for the speed."""
     now = 0.0
-    client = _Client(Stats(paused_until=DAY, pause_reason="429"))
-    watch = ProgressTracker(client, clock=lambda: now)
-    watch.pages, watch.found, watch.listed = 1, 100, True
+    client = _client(Stats(paused_until=DAY, pause_reason="429"))
+    tracker = ProgressTracker(client, clock=lambda: now)
+    tracker.pages, tracker.found, tracker.listed = 1, 100, True
     now = 3_000.0
-    assert watch.words() == ("0 of 100", f"paused until {SHOWN}: 429")
+    tracker.done = tracker.resumed = 50
+    assert tracker.lines() == [f"50 of 100 · paused until {SHOWN}: 429"]
     now = 3_001.0
     client.stats = Stats(requests=3, retries=1)
-    watch.done = 1
-    assert watch.words() == ("1 of 100, 0:01:39 left", "1 page · 1 details/s · 1 retry")
+    tracker.done = 51
+    assert tracker.lines() == ["51 of 100, 0:00:49 left · 1 page · 1 details/s · 1 retry"]
+
+
+def test_a_bar_measures_neither_a_pause_nor_resumed_segments() -> None:
+    """The speed and the time left that a terminal shows are those of the segments fetched lately."""
+    client = _client()
+    tracker = ProgressTracker(client, resumable=True)
+    render = tracker.display()
+
+    def shown() -> str:
+        Console(file=(out := io.StringIO()), width=80).print(render())
+        return out.getvalue()
+
+    tracker.pages, tracker.found, tracker.done, tracker.resumed = 1, 2_000, 1_000, 1_000
+    assert re.search(r"^━+ 1,000 of 2,000 so far +\n1 page *\n$", shown())
+    tracker.listed = True
+    client.stats = Stats(paused_until=datetime.now(UTC) + timedelta(seconds=60), pause_reason="429")
+    text = shown()
+    assert re.search(r"^━+╸? +1,000 of 2,000 -:--:--\npaused until \S+ \S+: 429 · 0:01:00 to go *\n", text)
+    assert text.endswith("\nCtrl-C is safe: --resume continues the export\n")
 
 
 @pytest.mark.parametrize(
@@ -111,10 +133,10 @@ def test_watch_says_that_and_until_when_it_is_paused() -> None:
 def test_summary(found: int, stats: Stats, summary: str) -> None:
     """The summary says how much, how long, and with how many requests."""
     now = 0.0
-    watch = ProgressTracker(_Client(stats), clock=lambda: now)
-    watch.done = found
+    tracker = ProgressTracker(_client(stats), clock=lambda: now)
+    tracker.done = found
     now = 1.2
-    assert watch.summary() == summary
+    assert tracker.summary() == summary
 
 
 async def test_lines_are_not_repeated(
@@ -122,8 +144,8 @@ async def test_lines_are_not_repeated(
 ) -> None:
     """Where there is no terminal, progress is plain lines; a pause is said once, however long it is."""
     monkeypatch.setattr(progress, "_LINE_EVERY", 0.001)
-    watch = ProgressTracker(_Client(Stats(paused_until=DAY, pause_reason="429")))
-    async with watching(watch, bar=True):
+    tracker = ProgressTracker(_client(Stats(paused_until=DAY, pause_reason="429")))
+    async with show_progress(tracker, bar=True):
         await asyncio.sleep(0.05)
     assert capsys.readouterr().err.splitlines() == [f"0 of 0 so far · paused until {SHOWN}: 429"]
 

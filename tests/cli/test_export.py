@@ -59,7 +59,7 @@ async def test_output_is_a_whole_new_file(tmp_path: Path) -> None:
         asked = len(sandbox.requests)
         code, _, err = await ran(sandbox, "export", "--output", str(target))
         assert code == 2
-        assert err == f"braze-segments: {target} exists; name a new file, or --overwrite replaces it\n"
+        assert err == f"braze-segments: {target} exists: name a new file; --overwrite replaces it\n"
         assert len(sandbox.requests) == asked
         assert target.read_bytes() == whole
 
@@ -131,7 +131,7 @@ async def test_some_could_not_be_had(tmp_path: Path) -> None:
         assert code == 3
         assert bad in err.splitlines()[0]
         assert err.splitlines()[1:] == [
-            f"braze-segments: {target} is not written: 1 segment of 20 could not be had.",
+            f"braze-segments: {target} is not written: 1 segment of 20 could not be fetched.",
             "--resume tries them again; --resume --allow-partial writes the file without them.",
         ]
         assert not target.exists()
@@ -154,7 +154,7 @@ async def test_rate_limited_beyond_the_wait_exits_4(tmp_path: Path) -> None:
         )
         code, _, err = await ran(sandbox, "export", "-o", str(tmp_path / "x.ndjson"), "--max-wait", "60")
     assert code == 4
-    assert "longer than --max-wait (60 s)" in err
+    assert "; --max-wait (60 s) can be longer" in err
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ async def test_archived_meanwhile_is_no_failure_on_standard_output_either() -> N
         code, out, err = await ran(sandbox, "export")
         assert code == 0
         assert len(out.splitlines()) == 29
-        assert err.rstrip().endswith("; 1 archived meanwhile")
+        assert err.rstrip().endswith("; 1 archived during the export")
         sandbox.inject(Answer(400), endpoint="details", segment_id=sandbox.segment_ids[3])
         code, out, err = await ran(sandbox, "export")
         assert code == 1

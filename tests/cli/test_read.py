@@ -262,7 +262,7 @@ def test_check(capfd: pytest.CaptureFixture[str]) -> None:
     out, err = capfd.readouterr()
     assert err == ""
     assert re.search(r"^segments\.data_series +yes$", out, re.MULTILINE)
-    left = r"^requests left +249,99\d of 250,000, whole again at \d\d:00 UTC$"
+    left = r"^requests left +249,99\d of 250,000, resets at \d\d:00 UTC$"
     assert re.search(left, out, re.MULTILINE)
     assert _code("check", "--sandbox", "--json") == 0
     (report,) = _lines(capfd.readouterr().out)
@@ -276,7 +276,7 @@ async def test_check_of_a_key_that_lacks_something() -> None:
     async with Sandbox(5, api_key=KEY, permissions=("segments.list",)) as sandbox:
         code, out, err = await _run(sandbox, "check")
     assert (code, err) == (1, "")
-    assert "An export cannot be made." in out
+    assert "Not ready to export:" in out
     assert "- the key lacks segments.details and segments.data_series: " in out
     assert "Settings > API Keys" in out
 
@@ -487,6 +487,15 @@ async def test_a_pause_is_told() -> None:
     assert re.match(r"waiting until \d\d:\d\d:\d\d \S+: .*; Ctrl-C ends it\n", err)
 
 
+async def test_a_pause_is_one_line_for_all_requests(braze: Sandbox) -> None:
+    """Sixteen requests that get a 429 at the same time wait together, which is one pause and one line."""
+    limited = Answer(429, headers={"Retry-After": "0.2"}, delay=0.1)
+    braze.inject(limited, endpoint="details", ordinals=range(1, 17))
+    code, out, err = await _run(braze, "details", *braze.segment_ids[:16])
+    assert (code, len(_lines(out)), len(err.splitlines())) == (0, 16, 1)
+    assert ": 429; Ctrl-C ends it" in err
+
+
 def test_help_imports_no_client() -> None:
     """`--help` of every command does without aiohttp."""
     program = (
@@ -494,7 +503,7 @@ def test_help_imports_no_client() -> None:
         "for command in ('list', 'details', 'sizes', 'check', 'diff'):\n"
         "    try: app([command, '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"
-        "print('aiohttp' in sys.modules, 'braze_segments_async.cli.show' in sys.modules)"
+        "print('aiohttp' in sys.modules, 'braze_segments_async.cli.rendering' in sys.modules)"
     )
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment()

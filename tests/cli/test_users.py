@@ -17,9 +17,10 @@ import pytest
 from cli_helpers import COMMAND, KEY, environment, inside, started, until
 from users_helpers import beside
 
-from braze_segments_async._models import Stats
+from braze_segments_async import PauseEvent
 from braze_segments_async.cli.app import app
-from braze_segments_async.cli.commands.fetch import Job
+from braze_segments_async.cli.commands.users import UsersJob
+from braze_segments_async.cli.progress import local_time
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def test_overwrite(run: Run, braze: Sandbox, tmp_path: Path) -> None:
     target.write_text("old")
     code, _, err = run(braze, "users", ID, "--fields", "email", "-o", str(target))
     assert code == 2
-    assert err == f"braze-segments: {target} exists; name a new file, or --overwrite replaces it\n"
+    assert err == f"braze-segments: {target} exists: name a new file; --overwrite replaces it\n"
     assert not braze.requests
     assert target.read_text() == "old"
     code, _, _ = run(braze, "users", ID, "--fields", "email", "-o", str(target), "--overwrite")
@@ -143,7 +144,7 @@ async def test_in_a_terminal(never: Sandbox, tmp_path: Path) -> None:
     shown = b""
     while b"waiting for Braze to make the file" not in shown:
         shown += await asyncio.to_thread(os.read, ours, 65_536)
-    assert b"Ctrl-C leaves that going on there" in shown
+    assert b"Ctrl-C stops waiting; the export continues at Braze" in shown
     process.send_signal(signal.SIGINT)
     await process.wait()
     while f"{GOES_ON}\r\n".encode() not in shown:
@@ -161,7 +162,7 @@ async def test_in_a_terminal(never: Sandbox, tmp_path: Path) -> None:
         (("--fields", ""), "fields must be one or more names, each of them text and not empty"),
         (("--fields", "email,,phone"), "fields must be one or more names, each of them text and not empty"),
         (("--fields", "a", "-o", "users.csv"), "users.csv: the name must end in .ndjson or .jsonl"),
-        (("--fields", "a", "-o", "/no/such/users.zip"), "its directory is not there; make that first"),
+        (("--fields", "a", "-o", "/no/such/users.zip"), "its directory does not exist; create it first"),
         (("--fields", "a", "-o", "/"), "/: the name must end in"),
         (("--fields", "a", "-o", "--overwrite"), "--overwrite: the name must end in"),
         (("--fields", "a", "--overwrite"), "--overwrite needs a file: name it with --output"),
@@ -216,7 +217,7 @@ def test_running_already(run: Run, never: Sandbox) -> None:
     assert (code, out) == (1, "")
     assert err == (
         f"braze-segments: POST /users/export/segment (segment_id={ID}): 429 after 1 attempt: an export of "
-        f"this segment's users is running already: wait for it, or end it with braze-segments cancel {ID}\n"
+        f"this segment's users is running already: wait for it; braze-segments cancel {ID} ends it\n"
     )
 
 
@@ -247,10 +248,10 @@ def test_a_timeout(run: Run, never: Sandbox, tmp_path: Path) -> None:
 
 def test_never_ready(run: Run, never: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """After hours in vain there is nothing at Braze that would have to be ended."""
-    monkeypatch.setattr("braze_segments_async._users.export._LIFE", 0.0)
+    monkeypatch.setattr("braze_segments_async._users.export._URL_LIFETIME", 0.0)
     code, _, err = run(never, "users", ID, "--fields", "email")
     assert code == 1
-    assert "no file within the four hours" in err
+    assert "not ready within the four hours" in err
     assert len(err.splitlines()) == 1
 
 
@@ -290,7 +291,7 @@ def test_no_connection(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     """What was never sent is not at work at Braze."""
     monkeypatch.setenv("BRAZE_API_KEY", KEY)
     monkeypatch.setenv("BRAZE_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("braze_segments_async.cli.commands.fetch._ATTEMPTS", 1)
+    monkeypatch.setattr("braze_segments_async.cli.commands.users._ATTEMPTS", 1)
     assert _code("users", ID, "--fields", "email") == 1
     err = capfd.readouterr().err
     assert "cannot connect to 127.0.0.1:9" in err
@@ -360,7 +361,7 @@ def test_cloud_storage(run: Run) -> None:
     with beside(Sandbox(1, cloud_storage=True, api_key=KEY)) as sandbox:
         code, out, err = run(sandbox, "users", ID, "--fields", "email")
         assert (code, out, len(err.splitlines())) == (1, "", 1)
-        assert "cloud storage of its own connected: the files are put there, below " in err
+        assert "connected cloud storage that gets the files, below " in err
         code, out, told = run(sandbox, "users", ID, "--fields", "email", "--no-wait")
         assert (code, told) == (0, "")
         started = json.loads(out)
@@ -376,7 +377,7 @@ def test_no_wait_without_cloud_storage(run: Run, never: Sandbox) -> None:
     assert code == 0
     assert len(out.splitlines()) == 1
     assert "http" not in out + err
-    assert "run it without --no-wait" in err
+    assert "Run the command again without --no-wait" in err
     assert f"braze-segments cancel {ID}" in err
     assert not never.file_requests
 
@@ -384,28 +385,23 @@ def test_no_wait_without_cloud_storage(run: Run, never: Sandbox) -> None:
 # --- words --------------------------------------------------------------------------------------------
 
 
-class _Client:
-    """What is read of a client."""
-
-    stats = Stats()
-
-
 def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stage has its words; while there is nothing but waiting, they change once a minute."""
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    job: Any = Job("a segment's")
+    job: Any = UsersJob("a segment's")
     assert job.lines() == ["asking Braze for the users"]
-    job.client = _Client()
+    job.set_pause(PauseEvent(1, datetime.now(UTC) - timedelta(seconds=1), "429"))
     assert job.lines() == ["asking Braze for the users"]
-    job.client.stats = Stats(paused_until=datetime.now(UTC) + timedelta(seconds=60), pause_reason="429")
-    assert job.lines()[0].startswith("waiting until ")
+    until = datetime.now(UTC) + timedelta(seconds=60)
+    job.set_pause(PauseEvent(60, until, "429"))
+    assert job.lines() == [f"waiting until {local_time(until)}: 429"]
     job.export, job.running = _Export(), "goes on"
     assert job.lines() == ["waiting for Braze to make the file"]
     now[0] += 150
     assert job.lines() == ["waiting for Braze to make the file: 0:02:00"]
-    assert job.drawn().plain == (
-        "waiting for Braze to make the file: 0:02:30\nCtrl-C leaves that going on there"
+    assert job.display()().plain == (
+        "waiting for Braze to make the file: 0:02:30\nCtrl-C stops waiting; the export continues at Braze"
     )
     assert job.interrupted() == (
         """the export goes on at Braze: braze-segments cancel 'a segment'"'"'s' ends it"""
@@ -414,7 +410,7 @@ def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert job.lines() == ["fetching the file"]
     assert job.interrupted() == ""
     job.export.size, job.export.received = 1_234_567_890, 1_048_576
-    assert job.drawn().plain == "1.0 of 1,234.6 MB received"
+    assert job.display()().plain == "1.0 of 1,234.6 MB received"
     job.count = 1_000
     assert job.lines() == ["1,000 users"]
 

@@ -20,7 +20,7 @@ from workspaces_helpers import keys_in, table, write_file
 
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.commands.workspaces import Overview
-from braze_segments_async.cli.progress import watching
+from braze_segments_async.cli.progress import show_progress
 from braze_segments_async.sandbox import Answer, Sandbox
 from braze_segments_async.workspaces import WorkspaceConfig, WorkspaceResult
 
@@ -96,10 +96,10 @@ async def test_one_is_done_whatever_becomes_of_the_others(workspaces: Workspaces
     assert code == 1
     outcomes = {name: result["outcome"] for name, result in results.items()}
     assert outcomes == {"a": "partial", "b": "rate-limited", "c": "done", "d": "failed", "e": "failed"}
-    assert err[0].startswith("braze-segments: a: 1 of 30 segments could not be had, ")
-    assert "; --resume tries them again, and with --allow-partial " in err[0]
+    assert err[0].startswith("braze-segments: a: 1 of 30 segments could not be fetched, ")
+    assert "; --resume tries them again, --allow-partial writes " in err[0]
     assert err[1].startswith("braze-segments: b: GET /segments/details (segment_id=")
-    assert "longer than --max-wait (3900 s)" in err[1]
+    assert "; --max-wait (3900 s) can be longer" in err[1]
     assert err[2].startswith("braze-segments: d: GET /segments/list (page=0): 401 after 1 attempt: ")
     assert "check the key, that base_url is " in err[2]
     assert err[3:] == [
@@ -130,7 +130,7 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
     assert (code, results["b"]["outcome"]) == (3, "partial")
     shown = workspaces.output / "b.ndjson"
     assert err == [
-        f"braze-segments: b: 1 segment could not be had: see {shown}.failures.ndjson",
+        f"braze-segments: b: 1 segment could not be fetched: see {shown}.failures.ndjson",
     ]
     shown.unlink()
     c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "9000"}), endpoint="details", ordinals=10)
@@ -158,7 +158,7 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
         (("--env-file", ".env"), "leave --env-file out"),
         (("--sandbox",), "leave --sandbox out"),
         (("--segments", "5"), "leave --segments out"),
-        (("--output", "-"), "name the directory of them with --output"),
+        (("--output", "-"), "name their directory with --output"),
         (("--output", "workspaces.toml"), "workspaces.toml is a file; "),
         (("--csv-safe",), "--csv-safe is for CSV, and this export is ndjson"),
         (("--dask", "here"), "cannot reach a dask scheduler at here: missing port number"),
@@ -299,9 +299,9 @@ async def test_in_a_pipe_progress_is_lines(
         for name in ("a", "b")
     ]
     overview = Overview(configs)
-    async with watching(overview, bar=True):
+    async with show_progress(overview, bar=True):
         await asyncio.sleep(0.02)
-        overview.ended(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
+        overview.finish(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
         await asyncio.sleep(0.02)
     assert capsys.readouterr().err.splitlines() == ["a: under way", "b: under way", "b: done · 3 segments"]
 

@@ -1,4 +1,4 @@
-"""What the README and the docs show is run, as it stands there; the built site is looked at."""
+"""Run the examples of the README and the docs, and check the built site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
-from doc_runner import PAGES, ROOT, Page, blocks, run_console
+from doc_runner import PAGES, ROOT, Page, assert_console, blocks
 from site_check import problems
 
 import braze_segments_async
@@ -33,36 +33,36 @@ if TYPE_CHECKING:
 
 PACKAGE = braze_segments_async.__name__
 README = (ROOT / "README.md").read_text()
-# Run by test_recipes.py, and by the tests of FastAPI.
-ELSEWHERE = {"airflow_dag.py", "dagster_asset.py", "dlt_pipeline.py", "fastapi_app.py"}
+# Tested by test_recipes.py and by the tests of FastAPI.
+OTHER_TESTS = {"airflow_dag.py", "dagster_asset.py", "dlt_pipeline.py", "fastapi_app.py"}
 
 
 def _block(heading: str, language: str = "python") -> str:
-    """The first code block below a heading of the README."""
+    """Return the first code block below a heading of the README."""
     section = README.split(f"{heading}\n", 1)[1]
     return section.split(f"```{language}\n", 1)[1].split("```", 1)[0]
 
 
-def _ask_only(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the sandbox the Braze that the environment names, with no way out of this machine."""
+def _use_only(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the environment to the sandbox, and refuse connections to other machines."""
     monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
     monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
-    look_up = socket.getaddrinfo
+    getaddrinfo = socket.getaddrinfo
 
-    def here(host: Any, *arguments: Any, **more: Any) -> Any:
-        assert host in {None, "127.0.0.1", "localhost"}, f"an example asks for {host}"
-        return look_up(host, *arguments, **more)
+    def local_only(host: Any, *args: Any, **kwargs: Any) -> Any:
+        assert host in {None, "127.0.0.1", "localhost"}, f"an example connects to {host}"
+        return getaddrinfo(host, *args, **kwargs)
 
-    monkeypatch.setattr(socket, "getaddrinfo", here)
+    monkeypatch.setattr(socket, "getaddrinfo", local_only)
 
 
 @asynccontextmanager
 async def _proxy() -> AsyncIterator[dict[str, str]]:
-    """What docs/proxy.md has: a proxy that must be used, and the certificate of an authority."""
-    passed = []
+    """Yield the replacements for docs/proxy.md: a proxy, which must be used, and a certificate file."""
+    forwarded = []
 
     async def forward(request: web.BaseRequest) -> web.Response:
-        passed.append(request.url)
+        forwarded.append(request.url)
         headers = {
             name: request.headers[name]
             for name in ("Authorization", "Content-Type")
@@ -70,33 +70,33 @@ async def _proxy() -> AsyncIterator[dict[str, str]]:
         }
         async with aiohttp.request(
             request.method, request.url, headers=headers, data=await request.read()
-        ) as reply:
-            kept = {name: value for name, value in reply.headers.items() if name.startswith(("X-", "Date"))}
-            return web.Response(status=reply.status, body=await reply.read(), headers=kept)
+        ) as response:
+            headers = {k: v for k, v in response.headers.items() if k.startswith(("X-", "Date"))}
+            return web.Response(status=response.status, body=await response.read(), headers=headers)
 
     runner = web.ServerRunner(web.Server(forward))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    here = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     authority = ssl.get_default_verify_paths().cafile
     try:
         yield {
-            "http://proxy.example.com:3128": here,
-            'os.environ["HTTPS_PROXY"]': repr(here),
+            "http://proxy.example.com:3128": url,
+            'os.environ["HTTPS_PROXY"]': repr(url),
             'cafile="/etc/ssl/certs/company-ca.pem"': f"cafile={authority!r}",
         }
     finally:
         await runner.cleanup()
-    assert len(passed) > 250
+    assert len(forwarded) > 250
 
 
 @asynccontextmanager
-async def _nothing() -> AsyncIterator[dict[str, str]]:
+async def _no_proxy() -> AsyncIterator[dict[str, str]]:
     yield {}
 
 
-# What the README shows is run by `make test`, the rest by `make docs`.
-in_docs = pytest.mark.skipif("SITE" not in os.environ, reason="make docs runs it, and skips nothing")
+# `make test` runs the examples of the README, and `make docs` all others.
+in_docs = pytest.mark.skipif("SITE" not in os.environ, reason="run by make docs")
 
 
 @pytest.mark.parametrize(
@@ -108,35 +108,35 @@ in_docs = pytest.mark.skipif("SITE" not in os.environ, reason="make docs runs it
     ],
 )
 async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every Python block of a page is run, or says why not; what is shown of its output is what it prints."""
+    """Every Python block of a page runs and prints the output that the page shows."""
     monkeypatch.chdir(tmp_path)
-    size = 30 if page == "README.md" else 250  # which asks for a year of sizes of all of them
-    async with Sandbox(size) as sandbox, _proxy() if page == "docs/proxy.md" else _nothing() as instead:
-        _ask_only(sandbox, monkeypatch)
-        monkeypatch.setenv("BRAZE_KEY_US", sandbox.api_key)  # of docs/workspaces.md
+    size = 30 if page == "README.md" else 250  # the README fetches a year of sizes of every segment
+    async with Sandbox(size) as sandbox, _proxy() if page == "docs/proxy.md" else _no_proxy() as replacements:
+        _use_only(sandbox, monkeypatch)
+        monkeypatch.setenv("BRAZE_KEY_US", sandbox.api_key)  # used in docs/workspaces.md
         names = {"__name__": "page", "segment_id": sandbox.segment_ids[0]}
-        await Page(tmp_path, names, instead).run(page)
+        await Page(tmp_path, names, replacements).assert_runs(page)
 
 
 @in_docs
 async def test_console(tmp_path: Path) -> None:
-    """The commands of docs/start.md say what is shown."""
-    await run_console("docs/start.md", tmp_path)
+    """The commands of docs/quickstart.md print the output that the page shows."""
+    await assert_console("docs/quickstart.md", tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_data(page: str) -> None:
-    """What is shown as JSON and TOML is that."""
+    """Blocks marked as JSON or TOML can be parsed."""
     for block in blocks(page):
         if block.language == "json":
             for line in block.text.splitlines():
-                json.loads(line)
+                assert isinstance(json.loads(line), dict | list)
         elif block.language == "toml":
-            tomllib.loads(block.text)
+            assert tomllib.loads(block.text)
 
 
 def test_reference() -> None:
-    """Every public name is in the reference, and nothing else."""
+    """The reference lists exactly the public names."""
     modules = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
     public = {
         f"{PACKAGE}{suffix}.{name}"
@@ -155,7 +155,7 @@ def test_reference() -> None:
 
 
 async def _run(example: str, names: dict[str, Any]) -> dict[str, Any]:
-    """Run a piece with `await` and `async with` at its top level."""
+    """Run code with `await` and `async with` at its top level, and return its variables."""
     body = textwrap.indent(example, "    ")
     scope = dict(names)
     exec(f"async def example():\n{body}\n    return locals()", scope)  # noqa: S102 - our own README
@@ -164,13 +164,13 @@ async def _run(example: str, names: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("source", ["readme", "docstring"])
-async def test_ten_lines(sandbox: Sandbox, source: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The ten lines at the top of the README, and of the package's docstring, work."""
-    lines = _block("## Ten lines")
+async def test_quick_tour(sandbox: Sandbox, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of the README and of the package's docstring runs."""
+    lines = _block("## Quick tour")
     if source == "docstring":
         shown = (braze_segments_async.__doc__ or "").split("\n\n", 1)[1].rpartition("\n\n")[0]
         documented = textwrap.dedent(shown)
-        assert documented.splitlines()[2:8] == lines.splitlines()[2:8]
+        assert _without_comments(documented)[2:8] == _without_comments(lines)[2:8]
         lines = documented
     lines = lines.replace('"KEY"', "key").replace('"https://rest.iad-01.braze.com"', "url")
     names: dict[str, Any] = {"key": sandbox.api_key, "url": sandbox.base_url}
@@ -180,8 +180,12 @@ async def test_ten_lines(sandbox: Sandbox, source: str, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().out.splitlines()) == 250 + 3 + 250 + 1
 
 
+def _without_comments(code: str) -> list[str]:
+    return [line.partition("  #")[0].rstrip() for line in code.splitlines()]
+
+
 def test_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's service answers at once and has the catalogue in its cache after the background task."""
+    """The README's service returns 202, and its cache has all segments after the background task."""
     from fastapi.testclient import TestClient  # noqa: PLC0415 - slow to import
 
     names: dict[str, Any] = {}
@@ -205,17 +209,17 @@ def test_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _exported(readline: Callable[[], str]) -> tuple[str, str]:
-    """The next `export NAME=value` of the sandbox command."""
+    """Return the next `export NAME=value` that the sandbox command prints."""
     while line := readline():
         if match := re.search(r"export (BRAZE_\w+)=(\S+)", line):
             return match[1], shlex.split(match[2])[0]
-    raise AssertionError("the sandbox did not say how to reach it")
+    raise AssertionError("the sandbox did not print its address")
 
 
 async def test_pytest_fixture() -> None:
-    """The README's pytest fixture gives a client of a sandbox whose third list request fails once."""
+    """The README's pytest fixture yields a client of a sandbox whose third list request fails once."""
     names: dict[str, Any] = {}
-    exec(_block("## A Braze on your own machine"), names)  # noqa: S102
+    exec(_block("## Testing"), names)  # noqa: S102
     fixture = names["segments"]
     generator = getattr(fixture, "__wrapped__", fixture)()
     client = await anext(generator)
@@ -225,16 +229,16 @@ async def test_pytest_fixture() -> None:
 
 
 @in_docs
-@pytest.mark.parametrize("example", sorted({p.name for p in (ROOT / "examples").glob("*.py")} - ELSEWHERE))
+@pytest.mark.parametrize("example", sorted({p.name for p in (ROOT / "examples").glob("*.py")} - OTHER_TESTS))
 async def test_examples(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every example runs by one command, with no key."""
+    """Every example runs as a script without a key."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     output = await _python(str(ROOT / "examples" / example))
     assert "250 segments" in output
 
 
 def test_error_table() -> None:
-    """The README's table of errors has all of them, with their real bases."""
+    """The README's table lists all errors with their base classes."""
     rows = re.findall(r"^\| `(\w+Error)` \|[^|]*\|([^|]*)\|$", README, re.MULTILINE)
     assert {name for name, _ in rows} >= {
         name
@@ -249,7 +253,7 @@ def test_error_table() -> None:
 
 
 def test_reliability_numbers() -> None:
-    """The numbers in the docs are the defaults in the code."""
+    """The numbers in docs/reliability.md are the defaults of the code."""
     page = (ROOT / "docs" / "reliability.md").read_text()
     policy, limits = RetryPolicy(), Limits()
     for row in (
@@ -259,7 +263,7 @@ def test_reliability_numbers() -> None:
         f"| connecting | {limits.connect:g} s |",
         f"| no data (read timeout) | {limits.read_timeout:g} s |",
         f"| one body, after decompression | {limits.body // 2**20} MiB |",
-        f"| pages of one walk | {limits.pages:,} |",
+        f"| pages of one listing | {limits.pages:,} |",
         f"| retries of one client | {limits.retry_quota} tokens: a retry costs 14, a rate-limit pause 5;",
     ):
         assert row in page
@@ -267,7 +271,7 @@ def test_reliability_numbers() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links(page: str) -> None:
-    """Every relative link leads to a file that is there."""
+    """Every relative link points to an existing file."""
     here = (ROOT / page).parent
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text()):
         assert (here / target).exists(), target
@@ -275,12 +279,12 @@ def test_links(page: str) -> None:
 
 @in_docs
 def test_site() -> None:
-    """No page of the built site loads anything from another host, and every link in it leads somewhere."""
+    """The built site loads nothing from other hosts and has no broken links."""
     assert not problems(ROOT / os.environ["SITE"])
 
 
 async def _python(*arguments: str) -> str:
-    """Run our interpreter beside the loop, which serves the sandbox meanwhile."""
+    """Run the Python interpreter as a subprocess, and return its output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", *arguments, stdout=-1, stderr=-1, env=dict(os.environ), cwd=ROOT
     )

@@ -1,6 +1,6 @@
-"""The main uses of the package and its extras, as they have to work with the lowest allowed dependencies.
+"""Test the main uses of the package and its extras with the lowest allowed versions of all dependencies.
 
-`make lowest` installs those, and runs this module with them.
+`make lowest` installs these versions and runs this module.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ SEGMENTS = 120
 COMMAND = (sys.executable, "-W", "error", "-m", "braze_segments_async")
 
 
-@pytest.mark.skipif("LOWEST" not in os.environ, reason="make lowest runs it")
+@pytest.mark.skipif("LOWEST" not in os.environ, reason="run by make lowest")
 def test_the_lowest_versions_are_installed() -> None:
-    """Of every dependency and extra: else this module would show nothing about them."""
+    """The lowest version of every dependency and extra is installed."""
     for text in requires("braze-segments-async") or ():
         requirement = Requirement(text)
         if requirement.marker is None or any(
@@ -53,14 +53,14 @@ def test_the_lowest_versions_are_installed() -> None:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A full page and a part of a second one."""
+    """Yield a sandbox with one full page and part of a second one."""
     async with Sandbox(SEGMENTS) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def api(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """The routes of an app that exports to the directory `exports`."""
+    """Yield a client for an app that exports to the directory `exports`."""
     async with serving(sandbox, tmp_path / "exports") as api:
         yield api
 
@@ -96,7 +96,7 @@ async def _run(*arguments: str, **env: str) -> tuple[int | None, str, str]:
 
 
 async def test_the_commands(tmp_path: Path) -> None:
-    """They export, compare, show their help, and exit 2 at wrong use, with deprecation warnings as errors."""
+    """The commands export, compare, print help, and exit with 2 on wrong use; warnings are errors."""
     path = tmp_path / "segments.csv"
     code, _, err = await _run("export", "--sandbox", "--segments", "20", "--csv-safe", "-o", str(path))
     assert (code, path.exists()) == (0, True), err
@@ -119,7 +119,7 @@ async def test_dask(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_fastapi(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """An export is started, followed to its end, and downloaded, whole and in part."""
+    """An export can be started, followed to its end, and downloaded as a whole and in ranges."""
     started = await api.post("/exports")
     assert started.status_code == 202
     *_, last = events((await api.get(f"/exports/{started.json()['id']}/events")).text)
@@ -134,7 +134,7 @@ async def test_fastapi(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
 
 
 async def test_a_range_header_does_not_block_the_server(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Thousands of ranges are read in next to no time; starlette before 1.0 takes seconds for them."""
+    """A header with thousands of ranges is parsed quickly; starlette before 1.0 takes seconds."""
     app = FastAPI()
     ranges = ",".join(f"{2 * number}-{2 * number}" for number in range(6_000))
 

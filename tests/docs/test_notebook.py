@@ -1,4 +1,4 @@
-"""The notebook of the examples: its cells run, one after the other, as they stand there."""
+"""Run the cells of examples/notebook.ipynb."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 
 async def test_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a key, in an event loop that runs already; and no output of a run is kept in the file."""
+    """The cells run without a key in a running event loop, and the file contains no output."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     names: dict[str, Any] = {}
@@ -30,12 +30,10 @@ async def test_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert len(names["sizes"]) == 90
 
 
-@pytest.mark.skipif(
-    "RECIPES" not in os.environ, reason="a kernel takes its time: make recipes starts one, and skips nothing"
-)
-@pytest.mark.filterwarnings("default")  # Jupyter's own
+@pytest.mark.skipif("RECIPES" not in os.environ, reason="a kernel is slow to start: run by make recipes")
+@pytest.mark.filterwarnings("default")  # from Jupyter
 def test_in_jupyter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real kernel runs all of it."""
+    """A Jupyter kernel runs the notebook."""
     nbclient, nbformat = importlib.import_module("nbclient"), importlib.import_module("nbformat")
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     notebook = nbformat.read(NOTEBOOK, 4)

@@ -1,4 +1,4 @@
-"""The recipes: the script for cron, and the examples that need a package. `make recipes` runs them."""
+"""Test the cron script and the examples that need extra packages. `make recipes` runs this module."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
     from braze_segments_async.sandbox import Sandbox
 
-pytestmark = pytest.mark.skipif("RECIPES" not in os.environ, reason="make recipes runs it, and skips nothing")
+pytestmark = pytest.mark.skipif("RECIPES" not in os.environ, reason="run by make recipes")
 
 EXAMPLES = ROOT / "examples"
 KEY_FILE = "api-key"
 
-# Runs a script that may talk to this machine only. Telemetry's own thread would swallow an exception.
+# Runs a script that may connect to this machine only. An exception could be swallowed by a telemetry thread.
 ALONE = """
 import os, runpy, sys
 
 def watch(event, arguments):
     host = {"socket.getaddrinfo": lambda: arguments[0], "socket.connect": lambda: arguments[1][0]}.get(event)
     if host and host() not in {None, "127.0.0.1", "localhost"}:
-        os.write(2, f"it talks to {host()}".encode())
+        os.write(2, f"the example connects to {host()}".encode())
         os._exit(99)
 
 sys.addaudithook(watch)
@@ -42,7 +42,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 
 
 async def _ran(sandbox: Sandbox | None, *command: str | Path, **variables: str) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
+    """Run a command; return its exit code, output and error output."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=-1, stderr=-1, env=environment(sandbox, **variables)
     )
@@ -54,7 +54,7 @@ async def _ran(sandbox: Sandbox | None, *command: str | Path, **variables: str) 
 async def _example(
     name: str, home: Path, sandbox: Sandbox | None = None, **more: str
 ) -> tuple[int, str, str]:
-    """Run an example at home in a folder of its own, and with no network."""
+    """Run an example with its own home directory and without network access."""
     variables = {"HOME": str(home), "TMPDIR": str(home), "DLT_DATA_DIR": str(home / "dlt"), **more}
     return await _ran(sandbox, sys.executable, "-W", "error", "-c", ALONE, EXAMPLES / name, **variables)
 
@@ -64,7 +64,7 @@ async def _example(
 
 @pytest.fixture
 def night(tmp_path: Path, sandbox: Sandbox) -> Path:
-    """A home with a key file, and a path on which the command is."""
+    """Return a home directory with a key file and a `bin` folder with the command."""
     key = tmp_path / KEY_FILE
     key.write_text(f"{sandbox.api_key}\n")
     key.chmod(0o600)
@@ -88,7 +88,7 @@ async def _nightly(night: Path, sandbox: Sandbox) -> tuple[int, str, str]:
 
 
 async def test_night_after_night(night: Path, sandbox: Sandbox) -> None:
-    """Says nothing when all is well, and replaces last night's file."""
+    """The script prints nothing on success and replaces the file of the previous night."""
     assert await _nightly(night, sandbox) == (0, "", "")
     sandbox.rename(sandbox.segment_ids[0], "Of tonight")
     assert await _nightly(night, sandbox) == (0, "", "")
@@ -97,14 +97,14 @@ async def test_night_after_night(night: Path, sandbox: Sandbox) -> None:
 
 
 async def test_next_attempt_resumes(night: Path, sandbox: Sandbox) -> None:
-    """What failed is asked for again, what came is not; and cron has nothing to mail."""
+    """A retry fetches only the failed segment, and prints nothing."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=2)
     assert await _nightly(night, sandbox) == (0, "", "")
     assert sandbox.count("details") == 250 + 2
 
 
 async def test_next_night_starts_afresh(night: Path, sandbox: Sandbox) -> None:
-    """A night that failed leaves the file as it was, says so once, and leaves nothing old to the next."""
+    """A failed night keeps the file and prints one report; the next night fetches everything again."""
     file = night / "segments.ndjson"
     file.write_text("of last night")
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=3)
@@ -121,8 +121,8 @@ async def test_next_night_starts_afresh(night: Path, sandbox: Sandbox) -> None:
     assert sandbox.count("details") == before + 250
 
 
-async def test_what_never_passes_is_tried_once(night: Path, sandbox: Sandbox) -> None:
-    """No key, or one that others can read: said at once, with nothing sent."""
+async def test_permanent_errors_are_not_retried(night: Path, sandbox: Sandbox) -> None:
+    """A missing key, or a key file that others can read, stops the script before any request."""
     (night / KEY_FILE).chmod(0o640)
     code, _, err = await _nightly(night, sandbox)
     assert (code, err) == (2, f"others can read the API key: chmod 600 {night / KEY_FILE}\n")
@@ -134,11 +134,11 @@ async def test_what_never_passes_is_tried_once(night: Path, sandbox: Sandbox) ->
     assert not sandbox.requests
 
 
-async def test_stopped_is_not_tried_again(night: Path, sandbox: Sandbox) -> None:
-    """SIGTERM to all of it, as at a shutdown."""
+async def test_an_interrupted_export_is_not_retried(night: Path, sandbox: Sandbox) -> None:
+    """SIGTERM, as during a shutdown, ends the script."""
     sandbox.inject(Answer(delay=30.0), endpoint="details", segment_id=sandbox.segment_ids[249])
     command = night / "bin" / "braze-segments"
-    # The command alone is stopped; what `sh` makes of it is what is looked at.
+    # Only the command gets the signal; the script must handle its exit code.
     command.write_text(f'#!/bin/sh\n"{COMMAND[0]}" -m {COMMAND[2]} "$@" & echo $! >"{night}/pid"; wait $!\n')
     task = asyncio.create_task(_nightly(night, sandbox))
     await until(lambda: sandbox.count("details") == 250)
@@ -152,15 +152,16 @@ async def test_stopped_is_not_tried_again(night: Path, sandbox: Sandbox) -> None
 
 
 def test_airflow(tmp_path: Path) -> None:
-    """It compiles. Airflow is too much to install here, so that no more than this is known of it."""
-    py_compile.compile(str(EXAMPLES / "airflow_dag.py"), cfile=str(tmp_path / "compiled"), doraise=True)
+    """The example compiles. It is not run, because Airflow is too large to install here."""
+    example = str(EXAMPLES / "airflow_dag.py")
+    assert py_compile.compile(example, cfile=str(tmp_path / "compiled"), doraise=True)
 
 
 # Dagster
 
 
 async def test_dagster_without_a_key(tmp_path: Path) -> None:
-    """One command, no key: the file, and the metadata."""
+    """The example runs without a key, writes the file, and prints the metadata."""
     file = str(tmp_path / "segments.parquet")
     code, out, err = await _example("dagster_asset.py", tmp_path, SEGMENTS_FILE=file)
     assert code == 0, err
@@ -169,7 +170,7 @@ async def test_dagster_without_a_key(tmp_path: Path) -> None:
 
 
 async def test_dagster_retry_resumes(tmp_path: Path, sandbox: Sandbox) -> None:
-    """A segment that is missing fails the attempt; the next asks for that one only."""
+    """A failed segment fails the attempt; the retry fetches only that segment."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=1)
     folder = tmp_path / "of the asset"
     folder.mkdir()
@@ -184,14 +185,14 @@ async def test_dagster_retry_resumes(tmp_path: Path, sandbox: Sandbox) -> None:
 
 
 async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> None:
-    """No file and no materialisation while a segment is missing."""
+    """No file is written and nothing is materialised if a segment is missing."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
     file = tmp_path / "segments.parquet"
     code, out, err = await _example(
         "dagster_asset.py", tmp_path, sandbox, SEGMENTS_FILE=str(file), RETRY_DELAY="0"
     )
     assert (code, out) == (1, "")
-    assert "1 of 250 segments could not be had" in err
+    assert "1 of 250 segments could not be fetched" in err
     assert not file.exists()
 
 
@@ -199,12 +200,12 @@ async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> Non
 
 
 async def test_dlt_without_a_key(tmp_path: Path) -> None:
-    """One command, no key: the history of the segment that was renamed."""
+    """The example runs without a key and prints the history of the renamed segment."""
     code, out, err = await _example("dlt_pipeline.py", tmp_path)
     assert code == 0, err
     first, second, old, new = out.splitlines()
-    assert first == "250 segments, and 0 versions that were"
-    assert second == "250 segments, and 1 versions that were"
+    assert first == "250 segments, 0 earlier versions"
+    assert second == "250 segments, 1 earlier versions"
     was = re.fullmatch(r"(.{19}) to (.{19}): (.+)", old)
     now = re.fullmatch(r"(.{19}) to now: Renamed in the dashboard", new)
     assert was is not None
@@ -213,13 +214,13 @@ async def test_dlt_without_a_key(tmp_path: Path) -> None:
 
 
 async def test_dlt_history(tmp_path: Path, sandbox: Sandbox) -> None:
-    """A load that lacks a segment does not happen; archived ones are retired, and come back."""
+    """An incomplete load changes nothing; versions of archived segments end, and un-archived ones return."""
     history = str(tmp_path / "history.duckdb")
     renamed, archived = sandbox.segment_ids[:2]
     name = sandbox.segment(renamed)["name"]
 
     async def loaded() -> tuple[int, int, int]:
-        """Exit code; versions that hold; versions that were."""
+        """Return the exit code, the number of current versions, and of earlier versions."""
         code, _, err = await _example("dlt_pipeline.py", tmp_path, sandbox, HISTORY=history)
         assert code == 0 or "422 after 1 attempt" in err
         return code, *_versions(history)

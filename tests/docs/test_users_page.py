@@ -1,4 +1,4 @@
-"""What docs/users.md and the help of the two commands say is so; test_docs.py runs the examples."""
+"""Check docs/users.md and the help of the two commands; test_docs.py runs the examples."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from braze_segments_async import BrazeSegments, ExportRunningError
 from braze_segments_async._users import export as users
 from braze_segments_async.cli.app import app
 from braze_segments_async.sandbox import Sandbox
-from braze_segments_async.sandbox._users import line
+from braze_segments_async.sandbox._users import encode_user
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "users.md").read_text()
-OF_COMMANDS = (ROOT / "docs" / "cli.md").read_text()
+COMMAND_LINE_PAGE = (ROOT / "docs" / "cli.md").read_text()
 ID = Sandbox(1).segment_ids[0]
 
 
 async def test_one_at_a_time() -> None:
-    """The example for a running export ends that, and gets one of its own."""
+    """The example for a running export cancels it and starts a new one."""
     example = next(
         found for found in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "except" in found
     )
@@ -50,7 +50,7 @@ async def test_one_at_a_time() -> None:
 
 
 def test_commands(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The commands give what is shown."""
+    """The commands print the output that the page shows."""
     monkeypatch.chdir(tmp_path)
     shown = re.search(r"```console\n\$ (.*?)\n(.*?)\n\$ (.*?) \| head -n 1\n(.*?)\n```", PAGE, re.DOTALL)
     assert shown is not None
@@ -79,11 +79,11 @@ def test_numbers() -> None:
 
 
 def test_fields() -> None:
-    """The fields of the page are those that the sandbox, and so Braze's documentation, knows."""
-    listed = set(re.findall(r"`(\w+)`", PAGE.partition("fields are Braze's:")[2].partition("Others are")[0]))
+    """The page lists the fields that the sandbox knows, which are those of Braze's documentation."""
+    listed = set(re.findall(r"`(\w+)`", PAGE.partition("fields are Braze's:")[2].partition("Other names")[0]))
     known: set[str] = set()
     for index in range(200):
-        known |= set(json.loads(line(0, ID, index, listed)))
+        known |= set(json.loads(encode_user(0, ID, index, listed)))
     assert known == listed
 
 
@@ -93,7 +93,7 @@ def test_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         app([command, "--help"])
     text = capsys.readouterr().out.partition("─ Workspace")[0]
-    section = OF_COMMANDS.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+    section = COMMAND_LINE_PAGE.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `(--[\w-]+)", section, re.MULTILINE))
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) >= documented
     if command == "users":
@@ -101,13 +101,13 @@ def test_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_imports_no_command_and_no_extra() -> None:
-    """`--help` needs neither the code of the commands nor the packages of the extras."""
+    """`--help` imports neither the code of the commands nor the packages of the extras."""
     script = (
         "import sys\nfrom braze_segments_async.cli.app import app\n"
         "for command in ('users', 'cancel'):\n"
         "    try: app([command, '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"
-        "late = {'duckdb', 'fastapi', 'distributed', 'braze_segments_async.cli.commands.fetch'}\n"
+        "late = {'duckdb', 'fastapi', 'distributed', 'braze_segments_async.cli.rendering'}\n"
         "print(late & set(sys.modules))"
     )
     done = subprocess.run(  # noqa: S603

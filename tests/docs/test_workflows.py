@@ -1,4 +1,4 @@
-"""The workflows of the repository run only code that cannot be replaced under the same name."""
+"""The CI workflows use only actions that are pinned to a commit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 WORKFLOWS = sorted((Path(__file__).parents[2] / ".github" / "workflows").glob("*.y*ml"))
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)  # none in an sdist
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)  # an sdist contains none
 def test_actions_are_pinned(path: Path) -> None:
-    """By the full hash of a commit, with the version in a comment; no credentials are left on the disk."""
+    """Actions are pinned to a full commit hash, and the checkout does not store credentials."""
     text = path.read_text(encoding="utf-8")
     actions = re.findall(r"\buses:(.*)", text)
     assert actions

@@ -42,7 +42,7 @@ async def interrupted(sandbox: Sandbox, client: BrazeSegments, target: Path, **o
     sandbox.requests.clear()
 
 
-async def refused(
+async def assert_refused(
     sandbox: Sandbox, client: BrazeSegments, target: Path, error: type[Exception], says: str, **options: Any
 ) -> None:
     """An export that raises before anything is sent, and changes nothing."""
@@ -57,7 +57,9 @@ async def refused(
 async def test_a_directory_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
     """Even if it is to be replaced."""
     target.mkdir()
-    await refused(sandbox, client, target, ExportError, "is a directory; name a file in it", overwrite=True)
+    await assert_refused(
+        sandbox, client, target, ExportError, "is a directory; name a file in it", overwrite=True
+    )
 
 
 async def test_what_is_not_a_plain_file_is_refused(
@@ -65,7 +67,7 @@ async def test_what_is_not_a_plain_file_is_refused(
 ) -> None:
     """A device, a pipe: one rename would put a file in its place."""
     os.mkfifo(target)
-    await refused(sandbox, client, target, ExportError, "is not a plain file", overwrite=True)
+    await assert_refused(sandbox, client, target, ExportError, "is not a regular file", overwrite=True)
 
 
 async def test_a_missing_folder_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
@@ -115,7 +117,7 @@ async def test_an_existing_file_is_refused(
     else:
         target.write_text("precious")
     for options in ({}, {"resume": True}):
-        await refused(sandbox, client, target, ConfigError, "exists; .* overwrite=True", **options)
+        await assert_refused(sandbox, client, target, ConfigError, "exists: .* overwrite=True", **options)
 
     def precious(_: LoggedRequest) -> None:
         assert dangling or target.read_text() == "precious"
@@ -135,7 +137,7 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced(
         target.write_text("precious")
 
     sandbox.inject(appear, endpoint="details", ordinals=9)
-    with pytest.raises(ExportError, match=r"was created during the export\. .* resume=True replaces"):
+    with pytest.raises(ExportError, match=r"was created by another program .*; .*resume=True replaces"):
         await export_segments(client, target)
     assert target.read_text() == "precious"
     assert names_in(target) == {target.name, f"{target.name}.journal"}
@@ -145,12 +147,12 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced(
 async def test_a_leftover_journal_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
     """It holds work: whether to go on from it or not is said by the caller."""
     await interrupted(sandbox, client, target)
-    await refused(
+    await assert_refused(
         sandbox,
         client,
         target,
         ConfigError,
-        "was interrupted: resume=True continues it, overwrite=True starts afresh",
+        "was interrupted; resume=True continues it, overwrite=True starts afresh",
     )
     result = await export_segments(client, target, overwrite=True)
     assert (result.rows, result.resumed) == (250, 0)
@@ -206,9 +208,9 @@ def _foreign(header: bytes, rows: bytes) -> dict[str, tuple[bytes, str]]:
             "workspace was rest.iad-01.braze.com, is now 127",
         ),
         "another version": (but(journal=1), "journal was 1, is now 2"),
-        "garbage": (header + rows + b"?\n", "a line of it is not a segment"),
-        "another row": (header + rows + b'{"id":7,"created_at":null}\n', "a line of it is not a segment"),
-        "twice": (header + rows + rows, "a segment is in it twice"),
+        "garbage": (header + rows + b"?\n", "one of its lines is not a segment"),
+        "another row": (header + rows + b'{"id":7,"created_at":null}\n', "one of its lines is not a segment"),
+        "twice": (header + rows + rows, "it holds a segment twice"),
     }
 
 
@@ -222,14 +224,14 @@ async def test_a_foreign_journal_is_refused(
     header, rows = journal.read_bytes().split(b"\n", 1)
     made, says = _foreign(header + b"\n", rows)[which]
     journal.write_bytes(made)
-    await refused(sandbox, client, target, ExportError, f"cannot resume .*{says}", resume=True)
+    await assert_refused(sandbox, client, target, ExportError, f"cannot resume .*{says}", resume=True)
     assert (await export_segments(client, target, overwrite=True)).rows == 250
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"format": "csv"}, "format was ndjson, is now csv; resume with what it was begun with"),
+        ({"format": "csv"}, "format was ndjson, is now csv; resume with the options it was begun with"),
         ({"format": "csv", "csv_safe": True}, "format was .*; csv_safe was False, is now True"),
         ({"sizes": 7}, "sizes was None, is now 7"),
     ],
@@ -239,7 +241,7 @@ async def test_resume_with_other_options_is_refused(
 ) -> None:
     """Whatever shapes the file; the message says what differs."""
     await interrupted(sandbox, client, target)
-    await refused(sandbox, client, target, ExportError, says, resume=True, **options)
+    await assert_refused(sandbox, client, target, ExportError, says, resume=True, **options)
 
 
 async def test_resume_may_go_about_it_differently(

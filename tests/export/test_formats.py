@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braze_segments_async import BrazeSegments, ConfigError, SegmentDetails, SizePoint
-from braze_segments_async.export import csv_header, export_segments, to_csv_line, to_json_line
-from braze_segments_async.export._options import FileFormat, Format, format_of
+from braze_segments_async.export import Format, csv_header, export_segments, to_csv_line, to_json_line
+from braze_segments_async.export._formats import write_rows
+from braze_segments_async.export._options import format_of
 from braze_segments_async.sandbox import Answer, Sandbox
 
 HOSTILE = [
@@ -61,8 +62,7 @@ def written(
     with TemporaryDirectory() as folder:
         # A name that DuckDB could take for a pattern, or for an end of its own text.
         path = Path(folder, "it's [a] *?.file")
-        layout = FileFormat(format=kind, csv_safe=safe, sizes=None if sizes is None else len(sizes))
-        layout.write(path, lines)
+        write_rows(path, lines, kind, sizes=sizes is not None, csv_safe=safe)
         assert [left.name for left in Path(folder).iterdir()] == [path.name]
         return read(kind, path)
 
@@ -119,7 +119,7 @@ def test_the_suffix_names_the_format(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a.json", "a.csv.gz", ".csv"])
 def test_an_unknown_suffix_is_refused(name: str) -> None:
     """The message lists those there are."""
-    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.db, or format="):
+    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.db; format= chooses"):
         format_of(Path(name))
     assert format_of(Path(name), "sqlite") == "sqlite"
 
@@ -199,7 +199,7 @@ def test_csv_safe_defuses_formulas(first: str) -> None:
 def test_parquet_columns_are_typed(tmp_path: Path) -> None:
     """Moments with a zone, lists of text, integers, days; what Braze adds some day is JSON text."""
     path = tmp_path / "a.parquet"
-    FileFormat(format="parquet", sizes=2).write(path, [to_json_line(ONE, sizes=SIZES)])
+    write_rows(path, [to_json_line(ONE, sizes=SIZES)], "parquet", sizes=True)
     with duckdb.connect() as database:
         columns = database.execute("DESCRIBE FROM read_parquet($path)", {"path": str(path)}).fetchall()
     assert {name: kind for name, kind, *_ in columns} == {
@@ -246,9 +246,8 @@ def test_sqlite_tables(tmp_path: Path) -> None:
     """Tags and sizes are tables too, keyed to their segment, and names and descriptions are indexed."""
     path = tmp_path / "a.db"
     two = evolve(ONE, id="b", name="Zwei Käufer", tags=("x", "x"), estimated_size=10**30)
-    FileFormat(format="sqlite", sizes=2).write(
-        path, [to_json_line(ONE, sizes=SIZES), to_json_line(two, sizes=[])]
-    )
+    lines = [to_json_line(ONE, sizes=SIZES), to_json_line(two, sizes=[])]
+    write_rows(path, lines, "sqlite", sizes=True)
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []

@@ -35,27 +35,27 @@ MEDIA_TYPES = {
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small one: it is exported again and again."""
+    """A small sandbox, since it is exported many times."""
     async with Sandbox(120) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def api(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """The routes of an app that exports to the directory `exports`."""
+    """A client of an app that exports to the directory `exports`."""
     async with serving(sandbox, tmp_path / "exports") as api:
         yield api
 
 
 async def _end(api: httpx2.AsyncClient, export: dict[str, Any]) -> dict[str, Any]:
-    """The last that is told of an export."""
+    """Wait for the end of an export, and return its last state."""
     *_, last = events((await api.get(f"/exports/{export['id']}/events")).text)
     return last
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 async def test_an_export(api: httpx2.AsyncClient, client: BrazeSegments, tmp_path: Path, kind: str) -> None:
-    """Started, followed to its end, and fetched: the bytes that `export_segments` writes."""
+    """An export has the bytes that `export_segments` writes."""
     started = await api.post("/exports", json={"format": kind})
     assert started.status_code == 202
     assert (await api.get(f"{started.headers['location']}/file")).status_code == 409
@@ -71,7 +71,7 @@ async def test_an_export(api: httpx2.AsyncClient, client: BrazeSegments, tmp_pat
 
 
 async def test_one_runs_at_a_time(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """The one that runs is the answer, unless something else was asked for."""
+    """A second request returns the running export, or 409 if it has other options."""
     Brake(sandbox, after=10)
     started = await api.post("/exports")
     for said in ({}, {"format": "ndjson"}, {"resume": True}):
@@ -88,7 +88,7 @@ async def test_one_runs_at_a_time(api: httpx2.AsyncClient, sandbox: Sandbox) -> 
     "body", [{"format": "xml"}, {"sizes": 0}, {"sizes": 1_001}, {"csv_safe": True}, {"path": "/etc/passwd"}]
 )
 async def test_wrong_orders(api: httpx2.AsyncClient, sandbox: Sandbox, body: dict[str, Any]) -> None:
-    """Nothing is started, and nothing asked of Braze."""
+    """Wrong options start nothing, and send no request to Braze."""
     assert (await api.post("/exports", json=body)).status_code == 422
     assert (await api.get("/exports")).json() == sandbox.requests == []
 
@@ -96,7 +96,7 @@ async def test_wrong_orders(api: httpx2.AsyncClient, sandbox: Sandbox, body: dic
 async def test_cancelled_and_resumed(
     api: httpx2.AsyncClient, sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
 ) -> None:
-    """The journal is kept; the same export goes on with what is missing, and no other."""
+    """The same export resumes from its journal, and fetches only the missing segments."""
     brake = Brake(sandbox, after=50)
     started = (await api.post("/exports", json={"format": "csv", "csv_safe": True})).json()
     await brake.reached.wait()
@@ -123,12 +123,12 @@ async def test_cancelled_and_resumed(
 
 
 async def test_failed_and_resumed(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """The state says why and what to do, in the words of the library; doing that works."""
+    """The state has the library's error, and its advice works."""
     sandbox.inject(Answer(status=422), segment_id=sandbox.segment_ids[0])
     started = (await api.post("/exports")).json()
     last = await _end(api, started)
     assert (last["state"], last["failed"], last["done"]) == ("failed", 1, 119)
-    assert "1 of 120 segments could not be had" in last["error"]
+    assert "1 of 120 segments could not be fetched" in last["error"]
     file = await api.get(f"/exports/{started['id']}/file")
     assert (file.status_code, last["error"] in file.json()["detail"]) == (409, True)
     await api.post("/exports", json={"resume": True, "allow_partial": True})
@@ -138,7 +138,7 @@ async def test_failed_and_resumed(api: httpx2.AsyncClient, sandbox: Sandbox) -> 
 
 
 async def test_the_key_is_refused(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """An export says so, and does not say the key."""
+    """The error of the export names the status, and not the key."""
     sandbox.inject(Answer(status=401))
     last = await api.get(f"/exports/{(await _end(api, (await api.post('/exports')).json()))['id']}")
     assert "401" in last.json()["error"]
@@ -146,7 +146,7 @@ async def test_the_key_is_refused(api: httpx2.AsyncClient, sandbox: Sandbox) -> 
 
 
 async def test_any_worker_answers(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Two apps with one directory, as two workers are: what one runs, the other tells and cancels."""
+    """Of two apps with one directory, each shows and cancels the export of the other."""
     brake = Brake(sandbox, after=50)
     async with serving(sandbox, tmp_path) as one, serving(sandbox, tmp_path) as two:
         started = (await one.post("/exports")).json()
@@ -161,7 +161,7 @@ async def test_any_worker_answers(sandbox: Sandbox, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["shutdown", "crash", "request"])
 async def test_the_next_start_goes_on_if_told_to(sandbox: Sandbox, tmp_path: Path, end: str) -> None:
-    """With what a shutdown or a crash has ended, not with what somebody has cancelled."""
+    """Only an export that a shutdown or a crash ended is resumed, not a cancelled one."""
     brake = Brake(sandbox, after=50)
     async with serving(sandbox, tmp_path) as api:
         export = (await api.post("/exports", json={"format": "csv"})).json()
@@ -172,7 +172,7 @@ async def test_the_next_start_goes_on_if_told_to(sandbox: Sandbox, tmp_path: Pat
         running = records.get(UUID(export["id"]))
         assert running is not None
     if end == "crash":
-        records.save(running)
+        records.update(running)
     brake.let_go()
     expected = {"shutdown": "cancelled", "crash": "interrupted", "request": "cancelled"}[end]
     async with serving(sandbox, tmp_path, resume=False) as api:
@@ -185,7 +185,7 @@ async def test_the_next_start_goes_on_if_told_to(sandbox: Sandbox, tmp_path: Pat
 
 
 async def test_old_ones_make_room(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A new export removes the oldest beyond what is kept, with its file; what is not ours stays."""
+    """A new export removes the oldest ones beyond `keep` with their files, and no other files."""
     (tmp_path / "mine.json").write_text("{}")
     ids = []
     async with serving(sandbox, tmp_path, keep=2) as api:
@@ -195,15 +195,16 @@ async def test_old_ones_make_room(sandbox: Sandbox, tmp_path: Path) -> None:
         assert [export["id"] for export in (await api.get("/exports")).json()] == [ids[2], ids[1]]
     assert names_in(tmp_path / "any") == {
         "mine.json",
-        *(f"{export_id}.{suffix}" for export_id in ids[1:] for suffix in ("json", "ndjson")),
+        "exports.db",
+        *(f"{export_id}.ndjson" for export_id in ids[1:]),
     }
 
 
 async def test_a_directory_that_cannot_be_written_to(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Is said when the app starts, or else where it is met."""
-    monkeypatch.setattr(jobs, "_PATIENCE", 0.0)
+    """It is reported when the app starts, or by the next request."""
+    monkeypatch.setattr(jobs, "_LOCK_TIMEOUT", 0.0)
     (file := tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write"):
         async with serving(sandbox, file):
@@ -217,7 +218,7 @@ async def test_a_directory_that_cannot_be_written_to(
 async def test_a_mistake_of_ours(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ends the export and not its watcher: the state says so, and the log the rest."""
+    """An unexpected error ends the export; its state names the type, and the log has the traceback."""
 
     async def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -229,7 +230,7 @@ async def test_a_mistake_of_ours(
 
 
 async def test_a_reader_that_goes_away(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Ends its stream, and not the export."""
+    """A reader that disconnects does not end the export."""
     app, read = FastAPI(), asyncio.Event()
     Brake(sandbox, after=10)
 
@@ -248,7 +249,7 @@ async def test_a_reader_that_goes_away(sandbox: Sandbox, tmp_path: Path) -> None
 
 
 async def test_a_reader_that_does_not_read(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Holds up neither the export nor the end of the server."""
+    """A reader that stops reading delays neither the export nor the end of the server."""
     app, stuck, never = FastAPI(), asyncio.Event(), asyncio.Event()
 
     async def receive() -> dict[str, Any]:
@@ -272,7 +273,7 @@ async def test_a_reader_that_does_not_read(sandbox: Sandbox, tmp_path: Path) -> 
 
 
 def _events_of(export: dict[str, Any]) -> dict[str, Any]:
-    """The request for the events of an export, as a server has it."""
+    """Return the ASGI scope of a request for the events of an export."""
     http = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1"}
     path = f"/braze/exports/{export['id']}/events"
     return {**http, "method": "GET", "path": path, "query_string": b"", "headers": []}

@@ -6,8 +6,12 @@ import asyncio
 import json
 import os
 import random
+import resource
+import sqlite3
+import stat
 import threading
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -19,6 +23,7 @@ from braze_segments_async import ExportError
 from braze_segments_async.export import export_segments
 from braze_segments_async.fastapi import _jobs as jobs
 from braze_segments_async.fastapi._errors import http_error
+from braze_segments_async.fastapi._schemas import Export
 from braze_segments_async.fastapi._store import ExportStore
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -30,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class Terminated(BaseException):
-    """As Prefect and Dagster have: no `Exception`."""
+    """An error that is no `Exception`, as in Prefect and Dagster."""
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small one: it is exported again and again."""
+    """A small sandbox, since it is exported many times."""
     async with Sandbox(5) as sandbox:
         yield sandbox
 
@@ -57,7 +62,7 @@ async def _unlocked(directory: Path) -> None:
 
 
 async def test_failed_exports_never_remove_the_last_good_file(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Exports that fail do not count as kept ones; they have a limit of their own."""
+    """Failed exports do not count as finished ones; they have their own limit."""
     async with serving(sandbox, tmp_path, keep=2) as api:
         good = await _export(api, tmp_path)
         assert good["state"] == "done"
@@ -67,17 +72,16 @@ async def test_failed_exports_never_remove_the_last_good_file(sandbox: Sandbox, 
         kept = [export["id"] for export in (await api.get("/exports")).json()]
         assert kept == [failed[3]["id"], failed[2]["id"], good["id"]]
         assert len((await api.get(f"/exports/{good['id']}/file")).text.splitlines()) == 5
-    assert {name.split(".")[0] for name in names_in(tmp_path / "any")} == set(kept)
+    assert names_in(tmp_path / "any") == {"exports.db", f"{good['id']}.ndjson"}
 
 
 async def test_killed_exports_do_not_accumulate(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Processes that die never come to the end of an export: the next start removes what they left."""
+    """The next start removes old exports of processes that died."""
     async with serving(sandbox, tmp_path, keep=2) as api:
         good = await _export(api, tmp_path)
-        record = json.loads((tmp_path / f"{good['id']}.json").read_text())
+        store = ExportStore(tmp_path)
         for _ in range(5):
-            record |= {"id": str(uuid4()), "state": "running", "ended_at": None}
-            (tmp_path / f"{record['id']}.json").write_text(json.dumps(record))
+            store.add(Export(**good | {"id": uuid4(), "state": "running", "ended_at": None}))
         Brake(sandbox, after=0)
         await api.post("/exports")
         states = sorted(export["state"] for export in (await api.get("/exports")).json())
@@ -85,7 +89,7 @@ async def test_killed_exports_do_not_accumulate(sandbox: Sandbox, tmp_path: Path
 
 
 async def test_the_last_file_stays_until_the_next_one_is_finished(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Also with keep=1: while the next export runs, and after it has failed."""
+    """With keep=1, the file stays while the next export runs, and after that export was cancelled."""
     async with serving(sandbox, tmp_path, keep=1) as api:
         first = await _export(api, tmp_path)
         brake = Brake(sandbox, after=2)
@@ -104,7 +108,7 @@ async def test_the_last_file_stays_until_the_next_one_is_finished(sandbox: Sandb
 
 
 async def test_partial_files_never_remove_the_last_complete_one(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An export that left out failed segments is finished; the newest complete one is kept beside it."""
+    """The newest export without failed segments is kept in addition to partial ones."""
     async with serving(sandbox, tmp_path, keep=1) as api:
         complete = await _export(api, tmp_path)
         sandbox.inject(Answer(status=422), segment_id=sandbox.segment_ids[0])
@@ -117,7 +121,7 @@ async def test_partial_files_never_remove_the_last_complete_one(sandbox: Sandbox
 async def test_an_old_export_that_cannot_be_removed(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Is logged; new exports work all the same, and a link in its place is removed, not followed."""
+    """It is logged, and new exports work; a link among its files is removed, not followed."""
     (outside := tmp_path / "outside").mkdir()
     (outside / "mine").write_text("")
     async with serving(sandbox, exports := tmp_path / "exports", keep=1) as api:
@@ -136,57 +140,42 @@ async def test_an_old_export_that_cannot_be_removed(
     assert (outside / "mine").exists()
 
 
-# --- odd files in the directory -----------------------------------------------------------------------
+# --- the database -------------------------------------------------------------------------------------
 
 _ID = "5b8b2a4e-0f5f-4f0e-8f5a-1f2f3f4f5f6f"
-_NAIVE = {"id": _ID, "order": {}, "created_at": "2026-11-24T00:00:00", "state": "done"}
+_RECORD: dict[str, Any] = {"id": _ID, "order": {}, "created_at": "2026-11-24T00:00:00Z", "state": "done"}
 
-
-def _large(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(2**30)  # a hole, which takes no space
-
-
-# What is made, under which name without `.json`; `_ID` unless it says another.
-_ODD: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "empty": (_ID, lambda path: path.write_bytes(b"")),
-    "cut": (_ID, lambda path: path.write_bytes(json.dumps(_NAIVE).encode()[:-9])),
-    "not UTF-8": (_ID, lambda path: path.write_bytes(b"\xff\xfe")),
-    "a list": (_ID, lambda path: path.write_text("[]")),
-    "nested": (_ID, lambda path: path.write_text("[" * 100_000)),
-    "a time without a zone": (_ID, lambda path: path.write_text(json.dumps(_NAIVE))),
-    "an unknown state": (
-        _ID,
-        lambda path: path.write_text(
-            json.dumps(_NAIVE | {"state": "?", "created_at": "2026-11-24T00:00:00Z"})
-        ),
-    ),
-    "of another id": (
-        _ID,
-        lambda path: path.write_text(
-            json.dumps(_NAIVE | {"id": str(UUID(int=7)), "created_at": "2026-11-24T00:00:00Z"})
-        ),
-    ),
-    "a directory": (_ID, lambda path: path.mkdir()),
-    "a pipe": (_ID, os.mkfifo),
-    "a link": (_ID, lambda path: path.symlink_to("/etc/hostname")),
-    "large": (_ID, _large),
-    "no id": ("z" * 8 + "-zzzz" * 3 + "-" + "z" * 12, lambda path: path.write_text("{}")),
-    "an id in capitals": (_ID.upper(), lambda path: path.write_text(json.dumps(_NAIVE))),
-    "another name": ("settings", lambda path: path.write_text("{}")),
-    "not a word": ("\x1b[2J\udcff", lambda path: path.write_text("{}")),
+# The id and the record of rows that other programs have written, or other versions of this one.
+_ODD_ROWS: dict[str, tuple[object, object]] = {
+    "empty": (_ID, ""),
+    "cut": (_ID, json.dumps(_RECORD)[:-9]),
+    "not UTF-8": (_ID, b"\xff\xfe"),
+    "a list": (_ID, "[]"),
+    "a number": (_ID, 7),
+    "nested": (_ID, "[" * 100_000),
+    "a time without a zone": (_ID, json.dumps(_RECORD | {"created_at": "2026-11-24T00:00:00"})),
+    "an unknown state": (_ID, json.dumps(_RECORD | {"state": "?"})),
+    "an unknown option": (_ID, json.dumps(_RECORD | {"order": {"color": "red"}})),
+    "of another id": (_ID, json.dumps(_RECORD | {"id": str(UUID(int=7))})),
+    "an id in capitals": (_ID.upper(), json.dumps(_RECORD)),
+    "no id": (7, json.dumps(_RECORD)),
+    "an id with control characters": ("\x1b[2J", "{}"),
 }
 
 
-@pytest.mark.parametrize("kind", _ODD)
-async def test_an_odd_file_does_no_harm(
+def _plant_row(directory: Path, kind: str) -> None:
+    ExportStore(directory).all()  # creates the table
+    with closing(sqlite3.connect(directory / "exports.db")) as database, database:
+        database.execute("INSERT INTO exports (id, record) VALUES (?, ?)", _ODD_ROWS[kind])
+
+
+@pytest.mark.parametrize("kind", _ODD_ROWS)
+async def test_an_odd_row_does_no_harm(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """It is skipped and logged once; exports are started, listed, told apart and fetched beside it."""
-    name, make = _ODD[kind]
-    make(tmp_path / f"{name}.json")
-    async with serving(sandbox, tmp_path) as api, serving(sandbox, tmp_path, resume=True):
-        caplog.clear()
+    """The row is skipped and logged once; other exports are started, listed and fetched."""
+    _plant_row(tmp_path, kind)
+    async with serving(sandbox, tmp_path) as api:
         exports = [await _export(api, tmp_path) for _ in range(2)]
         assert [export["state"] for export in exports] == ["done"] * 2
         assert [export["id"] for export in (await api.get("/exports")).json()] == [
@@ -194,17 +183,15 @@ async def test_an_odd_file_does_no_harm(
             exports[0]["id"],
         ]
         assert (await api.get(f"/exports/{exports[0]['id']}/file")).status_code == 200
-        warnings = [record for record in caplog.records if record.levelname == "WARNING"]
-        assert len(warnings) == 1
-        assert warnings[0].getMessage().startswith(f"skipped {tmp_path}")
-        assert warnings[0].getMessage().isprintable()
-    assert f"{name}.json" in names_in(tmp_path / "any")
+    (problem,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert problem.startswith(f"cannot use {tmp_path / 'exports.db'} row")
+    assert problem.isprintable()
 
 
-@pytest.mark.parametrize("kind", [kind for kind, (name, _) in _ODD.items() if name == _ID])
+@pytest.mark.parametrize("kind", [kind for kind, (export_id, _) in _ODD_ROWS.items() if export_id == _ID])
 async def test_a_damaged_record_is_called_damaged(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
-    """Whoever asks for that export learns that it is damaged, and no path of the server."""
-    _ODD[kind][1](tmp_path / f"{_ID}.json")
+    """The response names the damage, and no path of the server."""
+    _plant_row(tmp_path, kind)
     async with serving(sandbox, tmp_path) as api:
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/file"), ("GET", "/events")):
             reply = await api.request(method, f"/exports/{_ID}{path}")
@@ -213,26 +200,149 @@ async def test_a_damaged_record_is_called_damaged(sandbox: Sandbox, tmp_path: Pa
         assert (await api.get(f"/exports/{UUID(int=1)}")).status_code == 404
 
 
-async def test_records_with_changed_bytes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Any change of a record leaves it readable or damaged: no answer is an unexpected error."""
+def _large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)  # a hole, which takes no space
+
+
+def _foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE exports (name TEXT)")
+
+
+def _cut(path: Path) -> None:
+    store = ExportStore(path.parent)
+    for number in range(20):
+        store.add(Export(**_RECORD | {"id": UUID(int=number)}))
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _linked(path: Path) -> None:
+    _foreign(path.parent.with_name("outside.db"))
+    path.symlink_to(path.parent.with_name("outside.db"))
+
+
+# What is made in place of the database, or beside it.
+_ODD_FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "text": ("exports.db", lambda path: path.write_text("hello, " * 1_000)),
+    "cut": ("exports.db", _cut),
+    "large": ("exports.db", _large),
+    "of another program": ("exports.db", _foreign),
+    "a directory": ("exports.db", lambda path: path.mkdir()),
+    "a pipe": ("exports.db", os.mkfifo),
+    "a link": ("exports.db", _linked),
+    "a link to nothing": ("exports.db", lambda path: path.symlink_to(path.with_name("nothing"))),
+    "a pipe as the journal": ("exports.db-journal", os.mkfifo),
+    "a link as the journal": ("exports.db-journal", lambda path: path.symlink_to("/etc/hostname")),
+}
+
+
+@pytest.mark.parametrize("kind", _ODD_FILES)
+async def test_an_odd_database_is_reported_and_not_touched(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """The app starts; responses name the file without its path; exports work once it is moved away."""
+    name, make = _ODD_FILES[kind]
+    (directory := tmp_path / "exports").mkdir()
+    make(path := directory / name)
+    outside = tmp_path / "outside.db"
+    before = outside.read_bytes() if outside.exists() else None
+    async with serving(sandbox, directory, resume=True) as api:
+        for method, route in (("POST", ""), ("GET", ""), ("GET", f"/{_ID}"), ("DELETE", f"/{_ID}")):
+            reply = await api.request(method, f"/exports{route}")
+            assert (reply.status_code, "exports.db" in reply.json()["detail"]) == (500, True)
+            assert tmp_path.name not in reply.text
+        (logged,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert str(directory / "exports.db") in logged
+        assert (await api.get("/segments")).status_code == 200
+        assert before is None or outside.read_bytes() == before
+        path.rename(tmp_path / "moved away")
+        assert (await _export(api, directory))["state"] == "done"
+    assert not (directory / "nothing").exists()
+
+
+async def test_a_database_with_changed_bytes(sandbox: Sandbox, tmp_path: Path) -> None:
+    """After any change the database is read or reported as damaged, without an unexpected error."""
     chance = random.Random(20_261_124)
     async with serving(sandbox, tmp_path) as api:
         export = await _export(api, tmp_path)
-        path = tmp_path / f"{export['id']}.json"
-        whole = path.read_bytes()
+        whole = (tmp_path / "exports.db").read_bytes()
         for _ in range(60):
             changed = bytearray(whole)
-            for _ in range(chance.randint(1, 3)):
+            for _ in range(chance.randint(1, 30)):
                 changed[chance.randrange(len(changed))] = chance.randrange(256)
-            path.write_bytes(changed[: chance.choice([len(changed), chance.randrange(len(changed))])])
-            assert (await api.get("/exports")).status_code == 200
-            for part in ("", "/file"):
-                reply = await api.get(f"/exports/{export['id']}{part}")
-                assert reply.status_code in {200, 409} or "is damaged" in reply.json()["detail"]
+            (tmp_path / "exports.db").write_bytes(changed)
+            for path in ("", f"/{export['id']}", f"/{export['id']}/file"):
+                reply = await api.get(f"/exports{path}")
+                assert reply.status_code in {200, 404, 409} or "exports.db" in reply.json()["detail"]
+
+
+async def test_a_locked_database(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Responses say what to do; the running export continues, and can be cancelled later."""
+    brake = Brake(sandbox, after=2)
+    async with serving(sandbox, tmp_path) as api:
+        export = (await api.post("/exports")).json()
+        await brake.reached.wait()
+        with closing(sqlite3.connect(tmp_path / "exports.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            for method, path in (("GET", ""), ("POST", ""), ("DELETE", f"/{export['id']}")):
+                reply = await api.request(method, f"/exports{path}")
+                assert (reply.status_code, "has locked it" in reply.json()["detail"]) == (500, True)
+        assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "running"
+        assert (await api.delete(f"/exports/{export['id']}")).json()["state"] == "cancelled"
+
+
+async def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The response says so, and nothing is started; with space, exports work again."""
+    async with serving(sandbox, tmp_path) as api:
+        done = await _export(api, tmp_path)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # bytes of one file: enough for the lock
+        try:
+            reply = await api.post("/exports")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (reply.status_code, "the disk is full" in reply.json()["detail"]) == (500, True)
+        assert (await api.get("/exports")).json() == [done]
+        assert (await _export(api, tmp_path))["state"] == "done"
+
+
+def test_workers_share_the_database(tmp_path: Path) -> None:
+    """While one worker saves progress, others read and cancel: no error, and no request is lost."""
+    export = Export(**_RECORD | {"state": "running"})
+
+    def save() -> None:
+        (store := ExportStore(tmp_path)).add(export)
+        for done in range(1, 101):
+            store.update(export.model_copy(update={"done": done}))
+
+    def read() -> None:
+        store = ExportStore(tmp_path)
+        while not (exports := store.all()) or exports[0].done < 50:
+            pass
+        store.request_cancel(export)
+        while store.all()[0].done < 100:
+            assert store.cancel_requested(export)
+
+    with ThreadPoolExecutor(4) as pool:
+        for work in [*[pool.submit(read) for _ in range(3)], pool.submit(save)]:
+            work.result()
+    assert ExportStore(tmp_path).cancel_requested(export)
+
+
+async def test_only_the_owner_can_read_the_database(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Its permissions do not depend on the umask of the server."""
+    before = os.umask(0)
+    try:
+        async with serving(sandbox, tmp_path) as api:
+            await api.get("/exports")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "exports.db").stat().st_mode) == 0o600
 
 
 async def test_a_link_is_not_served_as_the_file(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Who can write to the directory cannot have other files of the server sent."""
+    """A link in the directory does not expose other files of the server."""
     (secret := tmp_path / "secret").write_text("secret")
     async with serving(sandbox, exports := tmp_path / "exports") as api:
         export = await _export(api, exports)
@@ -248,11 +358,11 @@ async def test_a_link_is_not_served_as_the_file(sandbox: Sandbox, tmp_path: Path
 async def test_no_answer_names_a_path(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the file system says is in the log of the server; the client learns that it is there."""
-    monkeypatch.setattr(jobs, "_PATIENCE", 0.0)
+    """Messages of the file system are logged; the response refers to the log."""
+    monkeypatch.setattr(jobs, "_LOCK_TIMEOUT", 0.0)
     async with serving(sandbox, exports := tmp_path / "exports") as api:
         with monkeypatch.context() as patched:
-            patched.setattr(ExportStore, "target", lambda *_: tmp_path / "no such directory" / "x.ndjson")
+            patched.setattr(ExportStore, "path", lambda *_: tmp_path / "no such directory" / "x.ndjson")
             failed = await _export(api, exports)
         file = await api.get(f"/exports/{failed['id']}/file")
         for said in (failed["error"], file.json()["detail"]):
@@ -271,7 +381,7 @@ async def test_no_answer_names_a_path(
 
 
 def test_routes_of_the_app_name_no_path_either() -> None:
-    """`braze_errors` leaves the paths of an export out of any answer."""
+    """`braze_errors` sends no path of an export."""
     assert "/srv" not in http_error(ExportError("cannot write /srv/x.csv: No space left on device")).detail
 
 
@@ -282,7 +392,7 @@ def test_routes_of_the_app_name_no_path_either() -> None:
 async def test_any_exception_ends_a_job(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    """It fails; a cancellation that nobody asked for is an interruption. It never counts as finished."""
+    """The export failed, or was interrupted by a cancellation without a request. It is never done."""
 
     async def broken(*args: Any, **options: Any) -> None:
         await export_segments(*args, **options)
@@ -305,7 +415,7 @@ async def test_any_exception_ends_a_job(
 def test_what_ends_the_process_ends_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    """These two leave the event loop at once, and end the server; the record says that the export failed."""
+    """An error that ends the event loop is saved as a failure of the export."""
 
     async def broken(*_: object, **__: object) -> None:
         raise error
@@ -334,7 +444,7 @@ async def test_a_job_that_is_not_followed_any_more_is_ended(
     caplog: pytest.LogCaptureFixture,
     error: type[BaseException],
 ) -> None:
-    """Whatever ends the task that saves the state of an export ends the export too, and is logged."""
+    """An error while the state of an export is saved ends the export too, and is logged."""
     brake = Brake(sandbox, after=2)
     raised = asyncio.Event()
 
@@ -348,25 +458,25 @@ async def test_a_job_that_is_not_followed_any_more_is_ended(
         export = (await api.post("/exports")).json()
         await brake.reached.wait()
         with monkeypatch.context() as patched:
-            patched.setattr(ExportStore, "asked_to_cancel", broken)
+            patched.setattr(ExportStore, "cancel_requested", broken)
             await raised.wait()
             await _unlocked(tmp_path)
         last = (await api.get(f"/exports/{export['id']}")).json()
         assert last["state"] == "interrupted"
-        assert ("its state cannot be followed" in caplog.text) == (error is not asyncio.CancelledError)
+        assert "its state cannot be saved" in caplog.text
         brake.let_go()
         resumed = await _export(api, tmp_path, resume=True)
         assert (resumed["id"], resumed["state"]) == (export["id"], "done")
 
 
 async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Somebody cancels the tasks of an export before their first step: it is interrupted, and not running."""
+    """An export whose task is cancelled before its first step is interrupted."""
     Brake(sandbox, after=2)
     async with serving(sandbox, tmp_path) as api:
         before = asyncio.all_tasks()
         export = (await api.post("/exports")).json()
         for task in asyncio.all_tasks() - before:
-            if "fastapi/_jobs.py" in repr(task):
+            if "export_segments" in repr(task):
                 task.cancel()
         await _unlocked(tmp_path)
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "interrupted"
@@ -375,7 +485,7 @@ async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_pa
 async def test_a_job_that_does_not_end_is_not_running_for_ever(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where cancellation does not end a task, the server stops in time, and the export is interrupted."""
+    """If cancellation does not end a task, the server stops in time, and the export is interrupted."""
     started, never = asyncio.Event(), asyncio.Event()
 
     async def deaf(*_: object, **__: object) -> None:
@@ -385,7 +495,7 @@ async def test_a_job_that_does_not_end_is_not_running_for_ever(
         await never.wait()
 
     monkeypatch.setattr(jobs, "export_segments", deaf)
-    monkeypatch.setattr(jobs, "_END", 0.05)
+    monkeypatch.setattr(jobs, "_CANCEL_TIMEOUT", 0.05)
     async with serving(sandbox, tmp_path) as api:
         await api.post("/exports")
         await started.wait()

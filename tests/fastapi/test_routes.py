@@ -1,4 +1,4 @@
-"""The FastAPI routes, in this process: who may, what is answered, and what becomes of an export."""
+"""The FastAPI routes, in this process: authentication, responses, statuses and lifespans."""
 
 from __future__ import annotations
 
@@ -52,27 +52,27 @@ ROUTES = {
 
 @pytest.fixture
 async def api(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """The routes of an app that asks the sandbox."""
+    """A client of an app that uses the sandbox."""
     async with serving(sandbox, tmp_path) as api:
         yield api
 
 
 @pytest.fixture
 def in_env(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """The sandbox, as the environment names a Braze."""
+    """The sandbox, configured by environment variables."""
     monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
     monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
     return sandbox
 
 
 def test_routes_do_not_mount_without_a_word_on_who_may() -> None:
-    """What everybody can reach was not left open by mistake."""
+    """Routes without authentication have to be allowed explicitly."""
     with pytest.raises(ConfigError, match="allow_unauthenticated=True"):
         segments_router()
 
 
 async def test_the_dependencies_guard_every_route(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Nobody passes whom the app's own dependency refuses, and nothing is asked of Braze."""
+    """A caller that the app's dependency refuses reaches no route, and causes no request to Braze."""
 
     async def refuse() -> None:
         raise HTTPException(401, "who are you?")
@@ -92,7 +92,7 @@ async def test_the_dependencies_guard_every_route(sandbox: Sandbox, tmp_path: Pa
 
 
 async def test_openapi(sandbox: Sandbox) -> None:
-    """The page has every route with what it takes and answers, and not the key."""
+    """The page has every route with its summary and media types, and not the key."""
     app = FastAPI()
     async with serving(sandbox, app=app) as api:
         page = (await api.get("http://app/openapi.json")).text
@@ -109,13 +109,13 @@ async def test_openapi(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("name", ["Segment", "SegmentDetails", "SizePoint"])
 def test_the_models_are_those_of_the_library(name: str) -> None:
-    """Field by field: what the page shows is what the routes send."""
+    """The models of the page have the fields that the routes send."""
     fields = [field.name for field in attrs.fields(getattr(braze_segments_async, name))]
     assert list(getattr(schemas, name).model_fields) == fields
 
 
 async def test_pages(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """Page after page until there is none: every segment, one request for each page."""
+    """All pages have all segments, with one request for each page."""
     found: list[dict[str, Any]] = []
     page: int | None = 0
     while page is not None:
@@ -129,7 +129,7 @@ async def test_pages(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
 
 
 async def test_a_page_with_a_segment_twice_is_not_the_end(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """Fewer than 100 are left of it, and there are more."""
+    """A page with 99 segments after deduplication has a next page."""
     rows = [sandbox.segment(segment_id) for segment_id in sandbox.segment_ids[:99]]
     sandbox.inject(Answer(body={"message": "success", "segments": [*rows, rows[0]]}), page=0)
     reply = (await api.get("/segments")).json()
@@ -137,7 +137,7 @@ async def test_a_page_with_a_segment_twice_is_not_the_end(api: httpx2.AsyncClien
 
 
 async def test_details(api: httpx2.AsyncClient, client: BrazeSegments, sandbox: Sandbox) -> None:
-    """As a line of an export has them."""
+    """The response equals a line of an NDJSON export."""
     segment_id = sandbox.segment_ids[7]
     reply = await api.get(f"/segments/{segment_id}")
     schemas.SegmentDetails.model_validate(reply.json())
@@ -146,7 +146,7 @@ async def test_details(api: httpx2.AsyncClient, client: BrazeSegments, sandbox: 
 
 
 async def test_half_a_character(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """A name that UTF-8 cannot say comes through as Braze wrote it, as an escape."""
+    """A name with a lone surrogate is sent as an escape."""
     row = rb'{"message": "success", "segments": [{"id": "x", "name": "half \ud83d"}]}'
     sandbox.inject(Answer(body=row), endpoint="list")
     sandbox.inject(Answer(body=rb'{"message": "success", "name": "half \ud83d"}'), endpoint="details")
@@ -155,7 +155,7 @@ async def test_half_a_character(api: httpx2.AsyncClient, sandbox: Sandbox) -> No
 
 
 async def test_sizes(api: httpx2.AsyncClient, client: BrazeSegments, sandbox: Sandbox) -> None:
-    """So many days, the oldest first."""
+    """The response has one size for each day, the oldest first."""
     segment_id = sandbox.segment_ids[7]
     reply = await api.get(f"/segments/{segment_id}/sizes", params={"days": 120})
     expected = await client.data_series(segment_id, length=120)
@@ -179,7 +179,7 @@ async def test_sizes(api: httpx2.AsyncClient, client: BrazeSegments, sandbox: Sa
     ],
 )
 async def test_wrong_questions(api: httpx2.AsyncClient, path: str, status: int) -> None:
-    """Are answered as such."""
+    """Wrong arguments and unknown ids have statuses of their own."""
     assert (await api.get(path)).status_code == status
 
 
@@ -201,7 +201,7 @@ async def test_wrong_questions(api: httpx2.AsyncClient, path: str, status: int) 
 async def test_statuses(
     api: httpx2.AsyncClient, sandbox: Sandbox, answer: Answer, status: int, says: str
 ) -> None:
-    """What goes wrong at Braze is never the caller's fault; its text comes through, the key does not."""
+    """Errors of Braze have a status above 500, and the library's text without the key."""
     sandbox.inject(answer, endpoint="details")
     reply = await api.get(f"/segments/{sandbox.segment_ids[0]}")
     assert reply.status_code == status
@@ -213,7 +213,7 @@ async def test_statuses(
 async def test_a_request_is_not_kept_waiting_for_the_rate_limit(
     api: httpx2.AsyncClient, sandbox: Sandbox
 ) -> None:
-    """Neither the one that meets it, nor the next, which is not sent; they are told when to come again."""
+    """Requests during a pause get 503 with `Retry-After`, and are not sent to Braze."""
     sandbox.inject(Answer(status=429, headers={"Retry-After": "60"}), times=1)
     for path in ("/segments", "/segments/x", "/segments/x/sizes"):
         reply = await api.get(path)
@@ -234,12 +234,12 @@ async def test_a_request_is_not_kept_waiting_for_the_rate_limit(
     ],
 )
 def test_statuses_of_errors(error: BrazeError, status: int) -> None:
-    """What does not come from an answer of Braze has an honest status too."""
+    """Errors without a response of Braze have a status, too."""
     assert http_error(error).status_code == status
 
 
 async def test_no_client() -> None:
-    """An app without the lifespan says what it lacks, and so does one without a directory for exports."""
+    """An app without the lifespan, or without a directory for exports, says what is missing."""
     app = FastAPI()
     app.include_router(segments_router(allow_unauthenticated=True))
     transport = httpx2.ASGITransport(app)
@@ -253,7 +253,7 @@ async def test_no_client() -> None:
 
 
 def test_wrong_lifespans() -> None:
-    """A client that was made too early, as it breaks on the second loop; and nothing to keep."""
+    """A client in place of a function is refused, and so is keep=0."""
     client = BrazeSegments("key", base_url="http://localhost")
     with pytest.raises(ConfigError, match="without brackets"):
         braze_lifespan(client)  # type: ignore[arg-type]
@@ -262,7 +262,7 @@ def test_wrong_lifespans() -> None:
 
 
 async def test_an_app_starts_again_in_another_loop(in_env: Sandbox) -> None:
-    """Each start has a client of its own: an app made at import serves in any loop."""
+    """Each start creates a client, so one app can run in several event loops."""
     app = FastAPI(lifespan=braze_lifespan())
     app.include_router(segments_router(allow_unauthenticated=True))
 
@@ -276,7 +276,7 @@ async def test_an_app_starts_again_in_another_loop(in_env: Sandbox) -> None:
 
 
 async def test_two_workspaces_are_two_mounted_apps() -> None:
-    """Each with a client of its own, opened in the lifespan of the outer one."""
+    """Each mounted app has its own client, opened in the lifespan of the outer app."""
     outer = FastAPI()
     async with AsyncExitStack() as stack:
         for size in (3, 5):
@@ -290,7 +290,7 @@ async def test_two_workspaces_are_two_mounted_apps() -> None:
 
 
 async def test_override(client: BrazeSegments) -> None:
-    """A test gives the app a client of its own, without the lifespan."""
+    """A test can replace the client, without the lifespan."""
     app = FastAPI()
     app.include_router(segments_router(allow_unauthenticated=True))
     app.dependency_overrides[get_segments] = lambda: client
@@ -305,14 +305,14 @@ async def test_override(client: BrazeSegments) -> None:
 
 
 def test_the_docs_show_the_example() -> None:
-    """As it is, but for its docstring."""
+    """The page shows the example without its docstring."""
     code = EXAMPLE.read_text(encoding="utf-8").split('"""\n\n', 1)[1]
     page = (EXAMPLE.parents[1] / "docs" / "fastapi.md").read_text(encoding="utf-8")
     assert f"```python\n# {EXAMPLE.name}\n{code}```\n" in page
 
 
 async def test_without_the_extra() -> None:
-    """The import says what to install."""
+    """The import error says what to install."""
     code = "import sys; sys.modules['fastapi'] = None; import braze_segments_async.fastapi"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=-1)
     _, said = await process.communicate()

@@ -26,7 +26,7 @@ _IN_TIME = 0.5  # seconds from SIGTERM to the end of the process
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small one: a server takes long enough to start."""
+    """A small sandbox, since servers take long to start."""
     async with Sandbox(120) as sandbox:
         yield sandbox
 
@@ -34,7 +34,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def _followed_until_sigterm(
     server: Server, export: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], float]:
-    """What a reader of events is told, and how long the server takes to end while there is one."""
+    """Return the events of a reader, and the seconds the server takes to end meanwhile."""
     async with server.client.stream("GET", f"/exports/{export['id']}/events") as stream:
         lines = aiter(stream.aiter_lines())
         first = await anext(lines)
@@ -45,7 +45,7 @@ async def _followed_until_sigterm(
 async def test_sigterm_then_kill_9_and_each_time_resumed(
     sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
 ) -> None:
-    """Neither the export nor a reader of its events holds up the end; the next start goes on."""
+    """Neither an export nor a reader of its events delays the end; the next start resumes the export."""
     records = ExportStore(tmp_path / "exports")
     for _ in range(3):  # a machine that is busy with other work may need another one
         brake = Brake(sandbox, after=20)
@@ -85,7 +85,7 @@ async def test_sigterm_then_kill_9_and_each_time_resumed(
 
 
 async def test_two_workers(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Whichever answers, it is the same export; when the one that runs it is killed, another goes on."""
+    """Both workers show the same export; when its worker is killed, another one resumes it."""
     brake, records = Brake(sandbox, after=50), ExportStore(tmp_path / "exports")
     async with Server(sandbox, tmp_path, workers=2) as server:
         export = (await server.client.post("/exports")).json()
@@ -104,7 +104,7 @@ async def test_two_workers(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_sigterm_while_a_route_waits_for_the_rate_limit(sandbox: Sandbox, tmp_path: Path) -> None:
-    """One of the app's own: it is answered, and holds nothing up."""
+    """A route of the app is answered with 503, and does not delay the end."""
     sandbox.inject(Answer(status=429, headers={"Retry-After": "60"}), endpoint="list", times=1)
     async with Server(sandbox, tmp_path) as server:
         waiting = asyncio.create_task(server.client.get(server.url("/tags")))

@@ -1,4 +1,4 @@
-"""Whatever the service sends, in whatever order things fail: a value, or an error of ours."""
+"""Any response in any order of faults gives a value or an error of the package."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ HEADERS = st.dictionaries(
 
 
 def _judged(request: Request[Any], status: int, body: bytes, headers: dict[str, str] | None = None) -> Any:
-    told = CIMultiDict(headers or {})
-    sent = response_date(told, 1_795_341_600.0)
-    return parse_response(request, Response(status, told, body, parse_rate_limit(told, sent), sent), KEY)
+    fields = CIMultiDict(headers or {})
+    sent = response_date(fields, 1_795_341_600.0)
+    return parse_response(request, Response(status, fields, body, parse_rate_limit(fields, sent), sent), KEY)
 
 
 @settings(max_examples=80)
 @given(REQUEST, BODIES)
 def test_any_json(request_: Request[Any], body: Any) -> None:
-    """Any JSON in a success reply is a value or a `ReplyError`."""
+    """Any JSON in a success response is a value or a `ReplyError`."""
     try:
         assert isinstance(_judged(request_, 200, json.dumps(body).encode()), object)
     except ReplyError as error:
@@ -83,8 +83,8 @@ def test_any_json(request_: Request[Any], body: Any) -> None:
 
 @settings(max_examples=100)
 @given(REQUEST, st.integers(100, 599), st.binary(), HEADERS)
-def test_any_reply(request_: Request[Any], status: int, body: bytes, headers: dict[str, str]) -> None:
-    """Any status, bytes and headers are a value or an error of ours; a wait is above 0 and finite."""
+def test_any_response(request_: Request[Any], status: int, body: bytes, headers: dict[str, str]) -> None:
+    """Any status, bytes and headers are a value or a `BrazeError`; a wait is above 0 and finite."""
     try:
         _judged(request_, status, body, headers)
     except BrazeError as error:
@@ -96,7 +96,7 @@ def test_any_reply(request_: Request[Any], status: int, body: bytes, headers: di
 @settings(max_examples=100)
 @given(REQUEST, st.sampled_from([200, 400, 403, 404, 409, 500, 503]), st.text(), st.text())
 def test_any_text_of_the_service(request_: Request[Any], status: int, before: str, after: str) -> None:
-    """Any text of the service with the key in it makes a message that is printable, and without the key."""
+    """Any text of the service that contains the key gives a printable message without the key."""
     body = json.dumps({"message": f"{before}{KEY}{after}"}).encode()
     try:
         _judged(request_, status, body)
@@ -117,14 +117,14 @@ _PASSING = [
 @settings(max_examples=25)
 @given(st.lists(st.none() | st.sampled_from(_PASSING), max_size=30))
 def test_any_schedule(schedule: list[Any]) -> None:
-    """Under any schedule of passing faults a walk with its details is complete, or raises; never short."""
+    """Under any schedule of temporary faults a listing with details is complete or raises, never short."""
 
     async def walk() -> None:
         turns = iter(schedule)
 
         async def fault(exchange: Exchange) -> None:
             row = next(turns, None)
-            await (answer() if row is None else row.fault)(exchange)
+            await (answer() if row is None else row.respond)(exchange)
 
         async with Faulty(fault, segments=120) as server, client_of(server.base_url) as client:
             got: list[str] = []
@@ -145,7 +145,7 @@ def test_any_schedule(schedule: list[Any]) -> None:
     st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]),
 )
 def test_any_bytes(garbage: bytes, start: bytes) -> None:
-    """Any bytes in place of an answer are an error of ours."""
+    """Any bytes in place of a response give a `BrazeError`."""
 
     async def ask() -> None:
         fault = say(start + garbage, Exchange.close)

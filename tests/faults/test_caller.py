@@ -1,4 +1,4 @@
-"""Every fault "from the caller" gets what its row says, in the order of the document."""
+"""Every fault of the caller has the result of its row."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - the mistake
     ],
 )
 def test_key(key: Any, says: str) -> None:
-    """A key that cannot be one is a `ConfigError` naming argument and position, never the key."""
+    """An invalid key is a `ConfigError` that names argument and position, never the key."""
     with pytest.raises(ConfigError, match="api_key") as caught:
         BrazeSegments(key, base_url=URL)
     text = f"{caught.value} {caught.value!r} {caught.value.args}"
@@ -62,7 +62,7 @@ def test_key(key: Any, says: str) -> None:
         ("http://[::2]", "https"),
         ("https://u:hunter2@rest.iad-01.braze.com", "api_key"),
         ("https://hunter2@rest.iad-01.braze.com", "api_key"),
-        (f"https://user:{KEY}@rest.iad-01.braze.com", "holds the API key"),
+        (f"https://user:{KEY}@rest.iad-01.braze.com", "contains the API key"),
         (f"{URL}?a=b", "query"),
         (f"{URL}/?", "query"),
         (f"{URL}#a", "fragment"),
@@ -82,7 +82,7 @@ def test_key(key: Any, says: str) -> None:
     ],
 )
 def test_url(url: Any, hint: str) -> None:
-    """A url that would lose the key, or is not the REST endpoint, is a `ConfigError` with the hint."""
+    """A URL that would expose the key, or is not the REST endpoint, is a `ConfigError` with a hint."""
     with pytest.raises(ConfigError, match="base_url") as caught:
         BrazeSegments(KEY, base_url=url)
     assert hint in str(caught.value)
@@ -104,8 +104,8 @@ def test_url(url: Any, hint: str) -> None:
         ("localhost:8080", "https://localhost:8080"),
     ],
 )
-def test_url_is_mended(url: str, mended: str) -> None:
-    """A trailing slash and a missing scheme are mended (https); http is for loopback; a path stays."""
+def test_url_is_normalized(url: str, mended: str) -> None:
+    """A trailing slash is removed, a missing scheme becomes https; http is for loopback; a path remains."""
     assert BrazeSegments(KEY, base_url=url).base_url.rstrip("/") == mended
 
 
@@ -167,7 +167,7 @@ def test_concurrency(value: Any) -> None:
 @pytest.mark.parametrize("value", [0, -1, True, float("nan"), float("inf"), "4", None])
 @pytest.mark.parametrize("name", ["timeout", "limits.connect", "limits.read_timeout"])
 def test_seconds(name: str, value: Any) -> None:
-    """A time that is none is a `ConfigError` naming the argument."""
+    """An invalid duration is a `ConfigError` that names the argument."""
     with pytest.raises(ConfigError, match=name):
         if name == "timeout":
             BrazeSegments(KEY, base_url=URL, timeout=value)
@@ -188,14 +188,14 @@ def test_seconds(name: str, value: Any) -> None:
     ],
 )
 def test_limits(kind: type, name: str, value: Any) -> None:
-    """A limit out of its range is a `ConfigError` naming it."""
+    """A limit out of its range is a `ConfigError` that names it."""
     with pytest.raises(ConfigError, match=name):
         kind(**{name: value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1, 1.5, True, float("nan"), "0.1"])
 def test_reserve(value: Any) -> None:
-    """A reserve that is no share of the whole is a `ConfigError`."""
+    """A reserve that is not a share from 0 to below 1 is a `ConfigError`."""
     with pytest.raises(ConfigError, match="reserve"):
         BrazeSegments(KEY, base_url=URL, reserve=value)
 

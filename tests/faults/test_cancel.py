@@ -1,4 +1,4 @@
-"""`break`, an exception in the loop, cancellation, `asyncio.timeout`: instant and clean."""
+"""`break`, exceptions in the loop, cancellation and `asyncio.timeout` are prompt and clean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fault_client import CALLS, Call, Clock, Tried, check_values, client_of
+from fault_client import CALLS, Attempt, Call, Clock, assert_values, client_of
 from raw_server import Exchange, Fault, Faulty, answer, drip, head, say
 
 from braze_segments_async import BrazeSegments, RetryPolicy
@@ -24,17 +24,17 @@ WAITS: dict[str, Fault] = {
     "in the body": say(head(headers={"Content-Length": "99"}) + b"{", Exchange.wait_until_gone),
     "in a drip": drip(0.001),
     "before a retry": answer(503, b""),
-    "at the gate": answer(429, b"", {"Retry-After": "300"}),
+    "at the rate limiter": answer(429, b"", {"Retry-After": "300"}),
 }
 
 
 class CallersError(Exception):
-    """The caller's own."""
+    """An exception of the caller."""
 
 
-def _nothing_runs(server: Faulty, before: set[Any]) -> None:
-    """The tasks are those from before, but for the server's own, which see a closed connection late."""
-    running = asyncio.all_tasks() - before - set(server._open)
+def _assert_nothing_runs(server: Faulty, before: set[Any]) -> None:
+    """Assert that no task is left but the server's, which notice a closed connection late."""
+    running = asyncio.all_tasks() - before - server.tasks
     assert not [task for task in running if "_accept_connection" not in repr(task.get_coro())]
 
 
@@ -44,7 +44,7 @@ def _nothing_runs(server: Faulty, before: set[Any]) -> None:
 async def test_cancelled_while_waiting(
     call: Call, wait: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled or timed out at any wait: the caller's own exception at once, and the client is usable."""
+    """Cancellation or a timeout at any wait raises the caller's exception at once; the client is usable."""
     async with Faulty(WAITS[wait]) as server, client_of(server.base_url, retry=SLOW) as client:
         before = asyncio.all_tasks()
         started = asyncio.get_running_loop().time()
@@ -60,15 +60,15 @@ async def test_cancelled_while_waiting(
             with pytest.raises(asyncio.CancelledError):
                 await asked
         assert asyncio.get_running_loop().time() - started < 5.0
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         server.fault = None
-        Clock(1e9).drive(monkeypatch)  # past what the gate may be waiting for
-        check_values(call, Tried(await call.outcomes(client, server.ids), 0, []))
+        Clock(1e9).drive(monkeypatch)  # past any pause of the rate limiter
+        assert_values(call, Attempt(await call.outcomes(client, server.ids), 0, []))
 
 
 @EACH
 async def test_cancelled_at_any_await(call: Call) -> None:
-    """Cancelled after any number of turns of the loop: `CancelledError`, or all was done; client usable."""
+    """Cancellation after any number of loop iterations raises `CancelledError`, or the call had completed."""
     async with Faulty() as server, client_of(server.base_url) as client:
         for turns in range(40):
             before = asyncio.all_tasks()
@@ -77,13 +77,13 @@ async def test_cancelled_at_any_await(call: Call) -> None:
                 await asyncio.sleep(0)
             asked.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                check_values(call, Tried(await asked, 0, []))
-            _nothing_runs(server, before)
-        check_values(call, Tried(await call.outcomes(client, server.ids), 0, []))
+                assert_values(call, Attempt(await asked, 0, []))
+            _assert_nothing_runs(server, before)
+        assert_values(call, Attempt(await call.outcomes(client, server.ids), 0, []))
 
 
 async def _leave(client: BrazeSegments, way: str, error: Exception | None) -> None:
-    """Iterate in some way, and leave after the first item: with `break`, or an exception."""
+    """Iterate, and leave the loop after the first item with `break` or an exception."""
     concurrency = int(way.partition("@")[2] or 1)
     streams: dict[str, Callable[[], Any]] = {
         "list": lambda: aiter(client.list()),
@@ -106,11 +106,11 @@ WAYS = ["list", "safe", "pages", "all_details@1", "all_details@8", "collect@1", 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_break(way: str) -> None:
-    """`break` leaves nothing running once the stream is closed, and the client is usable."""
+    """After `break` and closing the stream nothing is running, and the client is usable."""
     async with Faulty(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         await _leave(client, way, None)
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         seen = len(server.requests)
         await asyncio.sleep(0.02)
         assert len(server.requests) <= seen + 8  # what was on its way; nothing new is started
@@ -119,7 +119,7 @@ async def test_break(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_exception_in_the_loop(way: str) -> None:
-    """An exception in the loop is the caller's own, unchanged and in no group; nothing is left running."""
+    """An exception in the loop is raised unchanged and in no group; nothing is left running."""
     async with Faulty(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         error = CallersError("mine")
@@ -127,13 +127,13 @@ async def test_exception_in_the_loop(way: str) -> None:
             await _leave(client, way, error)
         assert caught.value is error
         assert (error.__cause__, error.__context__) == (None, None)
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         assert [segment.id async for segment in client.list()] == server.ids
 
 
 @pytest.mark.parametrize("way", ["list", "all_details"])
 async def test_break_without_closing(way: str) -> None:
-    """`break` without `aclosing`: nothing is left running once the client is closed, and no warning."""
+    """After `break` without `aclosing` nothing is running once the client is closed; there is no warning."""
     async with Faulty(segments=350) as server:
         before = asyncio.all_tasks()
         async with client_of(server.base_url) as client:
@@ -141,12 +141,12 @@ async def test_break_without_closing(way: str) -> None:
             async for _ in stream:
                 break
         await asyncio.sleep(0)
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_exception_of_a_hook(way: str) -> None:
-    """What `on_retry` raises is the caller's own, unchanged; nothing is left running."""
+    """An exception of `on_retry` is raised unchanged; nothing is left running."""
     error = CallersError("mine")
 
     def hook(_: object) -> None:
@@ -160,11 +160,11 @@ async def test_exception_of_a_hook(way: str) -> None:
         with pytest.raises(CallersError) as caught:
             await _leave(client, way, None)
         assert caught.value is error
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
 
 
 async def test_exception_of_the_ids() -> None:
-    """What the caller's own iterable of ids raises comes out unchanged; nothing is left running."""
+    """An exception of the caller's iterable of ids is raised unchanged; nothing is left running."""
     error = CallersError("mine")
 
     async def ids() -> Any:
@@ -178,11 +178,11 @@ async def test_exception_of_the_ids() -> None:
             async for _ in client.all_details(ids()):
                 pass
         assert caught.value is error
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
 
 
 async def test_timeout_in_the_loop() -> None:
-    """`asyncio.timeout` around a loop ends it with `TimeoutError`; what was had is the caller's."""
+    """`asyncio.timeout` around a loop raises `TimeoutError`; the results so far were yielded."""
     got = []
     async with Faulty(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
@@ -194,5 +194,5 @@ async def test_timeout_in_the_loop() -> None:
                         time_out.reschedule(asyncio.get_running_loop().time() + 0.05)
                     await asyncio.sleep(0.01)
         assert 1 <= len(got) < 350
-        _nothing_runs(server, before)
+        _assert_nothing_runs(server, before)
         assert (await client.details(got[0])).name

@@ -1,4 +1,4 @@
-"""A status says enough: a body that cannot be read must not hide it."""
+"""An error status is reported even if the body cannot be read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GZIP = {"Content-Encoding": "gzip"}
 async def test_an_error_whose_body_cannot_be_read(
     status: int, headers: dict[str, str], error: type[BrazeError], requests: int
 ) -> None:
-    """It is the error of its status, with as many requests as that deserves, and its headers count."""
+    """An error with an unreadable body has the type, the retries and the headers of its status."""
     async with Faulty(answer(status, b"", headers)) as server, client_of(server.base_url) as client:
         with pytest.raises(error) as caught:
             await client.details(server.ids[0])
@@ -42,7 +42,7 @@ async def test_an_error_whose_body_cannot_be_read(
 
 
 async def test_an_error_page_beyond_the_cap() -> None:
-    """An error with an endless page is that error: not a reply too large, and not retried."""
+    """An error with an endless body is the error of its status, and is not retried."""
     async with (
         Faulty(answer(403, b"x" * 50_000_000)) as server,
         client_of(server.base_url, retry=RetryPolicy(backoff=0.0)) as client,

@@ -1,7 +1,8 @@
-"""The key leaves by no pickle and no echo, in whole or in part; what never could work is refused."""
+"""The key is in no pickle and no echoed text, in whole or in part; unusable arguments are refused."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import pickle
@@ -20,7 +21,6 @@ from raw_server import Faulty, answer, changed
 
 from braze_segments_async import BrazeError, BrazeSegments, ConfigError, ReplyError, RetryPolicy
 from braze_segments_async._api_keys import read_key
-from braze_segments_async._arguments import check_callback
 from braze_segments_async._http import endpoints
 from braze_segments_async._http.responses import Response, parse_response
 from braze_segments_async._text import Secret, contains_part
@@ -47,7 +47,7 @@ URL = "https://rest.iad-01.braze.com"
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 async def test_a_client_is_not_pickled(protocol: int) -> None:
-    """A client, new, open or closed, refuses to be pickled, and says what to send instead."""
+    """A client refuses to be pickled, whether new, open or closed, and says what to send instead."""
     client = BrazeSegments(KEY, base_url=URL)
     says = "pickled or copied: .* the environment variable or the path of the file .* make the client"
     with pytest.raises(TypeError, match=says):
@@ -62,13 +62,13 @@ async def test_a_client_is_not_pickled(protocol: int) -> None:
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
 def test_a_client_is_not_copied(copied: Callable[[object], object]) -> None:
-    """Two clients would share connections and a rate limit, and each would close those of the other."""
+    """A client refuses to be copied: both would share and close the same connections."""
     with pytest.raises(TypeError, match="cannot be pickled or copied"):
         copied(BrazeSegments(KEY, base_url=URL))
 
 
 async def test_nothing_that_holds_a_client_is_pickled() -> None:
-    """Nor a closure over it, as dask sends it; nor a listing, a stream or the export of users."""
+    """A closure over a client, a listing, a stream and an export of users refuse to be pickled."""
     cloudpickle = pytest.importorskip("cloudpickle")
     async with Sandbox(1, users=1, api_key=KEY) as sandbox, client_of_key(sandbox.base_url) as client:
         export = await client.export_users(sandbox.segment_ids[0], fields=["email"])
@@ -87,8 +87,8 @@ def test_a_secret_is_not_pickled() -> None:
     assert copy.copy(secret) is copy.deepcopy([secret])[0] is secret
 
 
-def test_a_class_of_ones_own_may_say_how_it_is_pickled() -> None:
-    """A subclass that makes the client anew where it runs is the caller's decision."""
+def test_a_subclass_may_define_how_it_is_pickled() -> None:
+    """A subclass may make the client again where it is unpickled."""
     client = _FromEnvironment(KEY, base_url=URL)
     assert pickle.loads(pickle.dumps(client)) == "made here"  # noqa: S301 - our own
     assert KEY.encode() not in pickle.dumps(client)
@@ -100,7 +100,7 @@ class _FromEnvironment(BrazeSegments):
 
 
 def client_of_key(base_url: str) -> BrazeSegments:
-    """A client with a key as Braze makes them."""
+    """Return a client with a key of the format that Braze uses."""
     return BrazeSegments(KEY, base_url=base_url)
 
 
@@ -143,7 +143,7 @@ STATUSES = (200, 202, 302, 400, 401, 403, 404, 408, 418, 429, 500, 503)
 
 
 def error_of(status: int, body: object, secret: str) -> BrazeError:
-    """What a reply with such a body is taken for."""
+    """Return the error for a response with this body."""
     reply = Response(status, {}, json.dumps(body).encode(), None, 0.0)
     with pytest.raises(BrazeError) as caught:
         parse_response(endpoints.details("a-segment"), reply, secret)
@@ -161,7 +161,7 @@ def error_of(status: int, body: object, secret: str) -> BrazeError:
 def test_no_part_of_the_key_is_shown(
     encoding: str, key: str, cut: tuple[int, int], around: tuple[str, str], status: int
 ) -> None:
-    """Six characters of the key in a row, in any encoding and anywhere in a message: none of it is shown."""
+    """Six consecutive characters of the key, in any encoding and anywhere in a message, are not shown."""
     part = key[cut[0] : cut[0] + cut[1]]
     if "dashes" in encoding and len(part.replace("-", "")) < 6:  # few of its characters are left then
         part = key
@@ -174,8 +174,8 @@ def test_no_part_of_the_key_is_shown(
 
 @pytest.mark.parametrize("length", [6, 17, 36])
 @pytest.mark.parametrize("status", [200, 400, 403, 503])
-async def test_a_part_of_the_key_comes_back(status: int, length: int) -> None:
-    """From a server, too; and the message still says what is wrong, what to do, and why a part is missing."""
+async def test_a_part_of_the_key_from_a_server(status: int, length: int) -> None:
+    """An error whose text had part of the key says what is wrong, what to do and why a part is missing."""
     body = changed(every={"message": f"Invalid API key {KEY[:length]}…"})
     async with Faulty(answer(status, body)) as server:
         async with BrazeSegments(KEY, base_url=server.base_url, retry=RetryPolicy(attempts=1)) as client:
@@ -200,18 +200,18 @@ async def test_a_part_of_the_key_comes_back(status: int, length: int) -> None:
     ],
 )
 def test_other_texts_are_shown(text: str) -> None:
-    """A text without six characters of the key is quoted as it came; so is one with five."""
+    """A text with at most five consecutive characters of the key is quoted unchanged."""
     assert not contains_part(text, KEY)
 
 
-def test_an_endless_encoding_is_not_shown() -> None:
-    """A text that is encoded more often than anybody would is withheld, and takes no time."""
+def test_a_text_encoded_many_times_is_not_shown() -> None:
+    """A text that is encoded too many times is withheld, and takes no time."""
     assert contains_part("%" + "25" * 1_000, KEY)
     assert contains_part("&" + "amp;" * 500, KEY)
 
 
 def test_a_short_key_is_withheld_too() -> None:
-    """Whole, since there are no six characters in a row."""
+    """A key of fewer than six characters is withheld as a whole."""
     assert contains_part("the key is q7x!", "q7x!")
     assert not contains_part("the key is q7", "q7x!")
 
@@ -277,8 +277,8 @@ async def test_a_callback_that_would_never_run(hook: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("hook", [None, print, [].append, partial(print, 1), lambda _: None, list, _Async])
 def test_a_callback_that_runs(hook: Any) -> None:
-    """Functions, methods, classes, and partials of them are callbacks; so is none."""
-    check_callback("on_retry", hook)
+    """Functions, methods, classes, and partials of them are valid callbacks; so is `None`."""
+    assert BrazeSegments(KEY, base_url=URL, on_retry=hook).base_url == URL
 
 
 async def _first(stream: SegmentStream[Any]) -> object:
@@ -293,7 +293,7 @@ BLANK = pytest.mark.parametrize("blank", [" ", "\t", "\u3000", " \r\n "])
 
 @BLANK
 async def test_a_blank_id_is_refused(blank: str) -> None:
-    """Spaces alone are no segment id, wherever one is given; nothing is sent."""
+    """A segment id of spaces is refused by every method; nothing is sent."""
     async with Sandbox(1, api_key=KEY) as sandbox, client_of_key(sandbox.base_url) as client:
         calls: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: client.details(blank),
@@ -313,7 +313,7 @@ async def test_a_blank_id_is_refused(blank: str) -> None:
 @BLANK
 @pytest.mark.parametrize("on_error", ["raise", "collect"])
 async def test_a_blank_id_among_others_is_refused_at_the_call(blank: str, on_error: OnError) -> None:
-    """A collection of ids is checked when the call is made, so that nothing is sent for the good ones."""
+    """All ids of a collection are checked before any request is sent."""
     async with Sandbox(2, api_key=KEY) as sandbox, client_of_key(sandbox.base_url) as client:
         with pytest.raises(ConfigError, match=r"^segment_id is empty; "):
             client.all_details([*sandbox.segment_ids, blank], on_error=on_error)
@@ -321,7 +321,7 @@ async def test_a_blank_id_among_others_is_refused_at_the_call(blank: str, on_err
 
 
 async def test_a_blank_id_in_the_list() -> None:
-    """Of Braze, it is a reply that cannot be used."""
+    """A blank id in a page of Braze is a `ReplyError`."""
     body = {"message": "success", "segments": [{"id": " ", "name": "A"}]}
     reply = Response(200, {}, json.dumps(body).encode(), None, 0.0)
     with pytest.raises(ReplyError, match="expected an id, got empty text"):
@@ -329,27 +329,28 @@ async def test_a_blank_id_in_the_list() -> None:
 
 
 async def test_a_blank_id_for_the_command() -> None:
-    """Exit code 2, among good ids and from standard input too; nothing is sent."""
+    """A blank id, as an argument or from standard input, exits 2; nothing is sent."""
     async with Sandbox(1) as sandbox:
-        for command in ("details", "sizes"):
-            code, out, err = await ran(sandbox, command, sandbox.segment_ids[0], " ")
-            assert (code, out) == (2, "")
-            assert err.startswith("braze-segments: segment_id is empty; ")
-        code, out, err = await ran(sandbox, "users", " ", "--fields", "email")
-        assert (code, out, err.partition(";")[0]) == (2, "", "braze-segments: segment_id is empty")
+        commands = (
+            ("details", sandbox.segment_ids[0], " "),
+            ("sizes", sandbox.segment_ids[0], " "),
+            ("users", " ", "--fields", "email"),
+        )
+        for code, out, err in await asyncio.gather(*(ran(sandbox, *command) for command in commands)):
+            assert (code, out, err.partition(";")[0]) == (2, "", "braze-segments: segment_id is empty")
         assert not sandbox.requests
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n\r\n", " \n\t\n", "\u2028"])
 def test_a_key_file_may_end_in_white_space(tmp_path: Path, end: str) -> None:
-    """Editors and secret stores add line ends, some of them two."""
+    """White space at the end of a key file is removed."""
     (file := tmp_path / "key").write_bytes(f"{KEY}{end}".encode())
     assert read_key(file) == KEY
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n \n", "\t\r\n"])
 def test_a_blank_key_file_is_empty(tmp_path: Path, text: str) -> None:
-    """White space alone is no key."""
+    """A key file of white space is refused as empty."""
     (file := tmp_path / "key").write_text(text)
     with pytest.raises(ConfigError, match="is empty"):
         read_key(file)
@@ -357,7 +358,7 @@ def test_a_blank_key_file_is_empty(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("key", [" ", "\t", " \n ", "\u3000"])
 def test_a_blank_key_is_refused(key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As an argument, in the environment, and as the key of a workspace."""
+    """A blank key is refused as an argument, in the environment, and as the key of a workspace."""
     with pytest.raises(ConfigError, match=r"^api_key is empty"):
         BrazeSegments(key, base_url=URL)
     monkeypatch.setenv("BRAZE_API_KEY", key)
@@ -370,8 +371,8 @@ def test_a_blank_key_is_refused(key: str, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize("first", "=+-@\t\r\n＝＋－＠")  # noqa: RUF001
-def test_csv_safe_defuses_every_formula(first: str) -> None:
-    """Whatever a spreadsheet takes for the start of a formula gets an apostrophe, full-width forms too."""
+def test_csv_safe_escapes_every_formula(first: str) -> None:
+    """Every start of a formula, full-width forms included, gets an apostrophe."""
     line = json.dumps({"name": f"{first}HYPERLINK()"}).encode()
     assert to_csv_line(line, safe=True).decode() == f'"\'{first}HYPERLINK()"\r\n'
     assert to_csv_line(line).decode() == f'"{first}HYPERLINK()"\r\n'

@@ -1,4 +1,4 @@
-"""Use before opening, after closing, from a second event loop; the same id twice, and none."""
+"""Use before opening, after closing and from a second event loop; duplicate ids and no ids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EACH = pytest.mark.parametrize("call", CALLS, ids=str)
 
 @EACH
 async def test_before_opening(call: Call) -> None:
-    """Use before opening is a `ClosedError` with the right call."""
+    """Use before opening is a `ClosedError` that shows the right call."""
     client = client_of(URL)
     for outcome in await call.outcomes(client, list("abcdefgh")):
         assert type(outcome) is ClosedError
@@ -30,7 +30,7 @@ async def test_before_opening(call: Call) -> None:
 
 @EACH
 async def test_after_closing(call: Call) -> None:
-    """Use after closing is a `ClosedError` with the right call; closing twice is fine; reopening is not."""
+    """Use after closing and reopening are a `ClosedError`; closing twice is allowed."""
     async with Faulty() as server:
         async with client_of(server.base_url) as client:
             await client.aclose()
@@ -44,7 +44,7 @@ async def test_after_closing(call: Call) -> None:
 
 
 async def test_opening_twice() -> None:
-    """Opening an open client is a `ClosedError`, and leaves it open."""
+    """Opening an open client is a `ClosedError`, and the client remains open."""
     async with Faulty() as server, client_of(server.base_url) as client:
         with pytest.raises(ClosedError):
             await client.__aenter__()
@@ -53,7 +53,7 @@ async def test_opening_twice() -> None:
 
 @EACH
 async def test_second_event_loop(call: Call) -> None:
-    """Use from a second event loop is a `ClosedError` that says so; in its own loop the client works on."""
+    """Use from a second event loop is a `ClosedError` that says so; the client works in its own loop."""
     async with Faulty() as server, client_of(server.base_url) as client:
         outcomes = await asyncio.to_thread(lambda: asyncio.run(call.outcomes(client, server.ids)))
         assert {type(outcome) for outcome in outcomes} == {ClosedError}
@@ -62,7 +62,7 @@ async def test_second_event_loop(call: Call) -> None:
 
 
 async def test_own_session_closed() -> None:
-    """A session of the caller's is not closed with the client; once the caller closed it, `ClosedError`."""
+    """The caller's session is not closed with the client; requests on a closed one raise `ClosedError`."""
     async with Faulty() as server:
         async with aiohttp.ClientSession() as session:
             async with client_of(server.base_url, session=session) as client:
@@ -75,8 +75,8 @@ async def test_own_session_closed() -> None:
 
 
 @EACH
-async def test_closed_meanwhile(call: Call) -> None:
-    """Closing the client ends what is under way with `ClosedError`, and leaves nothing running."""
+async def test_closed_during_requests(call: Call) -> None:
+    """Closing the client ends requests in flight with `ClosedError`; nothing is left running."""
     async with Faulty(say(b"", Exchange.wait_until_gone)) as server, client_of(server.base_url) as client:
         asked = asyncio.create_task(call.outcomes(client, server.ids))
         await asyncio.wait_for(all_arrived(server, call.concurrency), 5)
@@ -86,7 +86,7 @@ async def test_closed_meanwhile(call: Call) -> None:
 
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_duplicates_and_none(ordered: bool) -> None:  # noqa: FBT001
-    """The same id twice in a fan-out is answered once; no ids: an empty stream and no request."""
+    """A duplicate id in a fan-out is fetched once; no ids give an empty stream and no request."""
     async with Faulty() as server, client_of(server.base_url) as client:
 
         async def none() -> AsyncIterator[str]:

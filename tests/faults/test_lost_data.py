@@ -25,7 +25,7 @@ SEGMENTS = 50
 
 
 class TerminationSignal(BaseException):
-    """Stands for the exceptions by which Prefect and Dagster end a run: a BaseException, but no Exception."""
+    """A `BaseException` like those by which Prefect and Dagster end a run."""
 
 
 def raise_once() -> Callable[[object], None]:
@@ -42,7 +42,7 @@ def raise_once() -> Callable[[object], None]:
 
 @pytest.fixture
 async def failing_once() -> AsyncIterator[Sandbox]:
-    """A workspace whose third request for details fails once."""
+    """Yield a workspace whose third request for details fails once."""
     async with Sandbox(SEGMENTS) as sandbox:
         sandbox.inject(Answer(503), endpoint="details", ordinals=3)
         yield sandbox
@@ -59,7 +59,7 @@ def _client(sandbox: Sandbox, **options: Any) -> BrazeSegments:
 async def test_a_base_exception_of_a_hook_reaches_the_caller(
     failing_once: Sandbox, concurrency: int, order: str, on_error: str
 ) -> None:
-    """A stream does not end normally after `on_retry` has raised, whatever it raised."""
+    """A stream does not end normally after `on_retry` raised any exception."""
     async with _client(failing_once, concurrency=concurrency, on_retry=raise_once()) as client:
         with pytest.raises(TerminationSignal):
             async for _ in client.all_details(
@@ -71,7 +71,7 @@ async def test_a_base_exception_of_a_hook_reaches_the_caller(
 
 
 async def test_a_base_exception_in_the_list_reaches_the_caller() -> None:
-    """The same where the list is read: a page of it, and the second reading of a page."""
+    """An exception of a hook while a page is read or re-read reaches the caller."""
     for method in ("list", "all_details"):
         for request in (2, 3):  # of page 1, and of page 0 again
             async with Sandbox(150) as sandbox, _client(sandbox, on_retry=raise_once()) as client:
@@ -85,7 +85,7 @@ async def test_a_base_exception_in_the_list_reaches_the_caller() -> None:
 async def test_an_export_is_not_finished_after_a_base_exception(
     endpoint: Literal["list", "details"], tmp_path: Path
 ) -> None:
-    """No file appears, and a resumed export completes what is missing."""
+    """No file appears, and a resumed export fetches the missing segments."""
     async with Sandbox(SEGMENTS) as sandbox:
         sandbox.inject(Answer(503), endpoint=endpoint, ordinals=1)
         target = tmp_path / "segments.ndjson"
@@ -99,7 +99,7 @@ async def test_an_export_is_not_finished_after_a_base_exception(
 
 @pytest.mark.parametrize("concurrency", [1, 3, 8])
 async def test_a_task_that_ends_by_any_exception_ends_the_stream(concurrency: int) -> None:
-    """Seeded: whichever items raise, each result is yielded or the exception reaches the caller."""
+    """Each result is yielded or the exception reaches the caller, whichever items raise."""
     for seed in range(100):
         chance = random.Random(seed)
         kind = chance.choice([TerminationSignal, GeneratorExit, asyncio.CancelledError, RuntimeError])
@@ -154,7 +154,7 @@ for line in sys.stdin:
 
 
 def test_a_signal_at_any_moment_loses_nothing() -> None:
-    """A signal handler that raises, wherever in the package it interrupts, ends the call with its exception.
+    """A signal handler's exception ends the call, wherever in the package it is raised.
 
     The whole catalogue comes where it was complete before the signal.
     """
@@ -185,7 +185,7 @@ def test_a_signal_at_any_moment_loses_nothing() -> None:
 
 
 async def test_one_archived_segment_hides_no_other_by_default() -> None:
-    """300 segments, and one is archived when page 1 is requested: all 299 others come, from every method."""
+    """All other 299 segments are yielded by every method if one is archived when page 1 is requested."""
     async with Sandbox(300) as sandbox, _client(sandbox) as client:
         live = set(sandbox.segment_ids)
 
@@ -202,7 +202,7 @@ async def test_one_archived_segment_hides_no_other_by_default() -> None:
 
 
 class _SlowRereads:
-    """Three full pages and a short one; the second reading of page 0 has one more row, and takes long."""
+    """Three full pages and a short one; the second read of page 0 has one more row and is slow."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -220,8 +220,8 @@ class _SlowRereads:
         return tuple(Segment(segment_id, "") for segment_id in ids)
 
 
-async def test_no_page_waits_for_its_second_reading() -> None:
-    """Pages come as they arrive; rows of a second reading follow as another page of the same number."""
+async def test_no_page_waits_for_its_reread() -> None:
+    """Pages are yielded as they arrive; rows found by a re-read follow in another page of the same number."""
     fetch = _SlowRereads()
     listing = SegmentListing(fetch)
     pages = []
@@ -235,7 +235,7 @@ async def test_no_page_waits_for_its_second_reading() -> None:
 
 
 async def test_the_first_row_comes_after_one_request() -> None:
-    """With the default consistency, too: page 1 need not have arrived."""
+    """The first row is yielded before page 1 has arrived, with the default consistency, too."""
     async with Sandbox(250) as sandbox, _client(sandbox) as client:
         sandbox.inject(Answer(delay=30), endpoint="list", page=1)
         async for segment in client.list():
@@ -244,7 +244,7 @@ async def test_the_first_row_comes_after_one_request() -> None:
 
 
 class _SuspendableLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock can jump, as it does for a process that was stopped and continued."""
+    """An event loop whose clock can jump, as it does for a suspended process."""
 
     suspended = 0.0
 
@@ -273,7 +273,7 @@ def test_a_suspended_process_completes(moment: int) -> None:
 
 
 async def test_a_middleware_that_uses_its_own_client_gets_a_clear_error() -> None:
-    """The session of a client cannot wait for that client: it would hold the slot it waits for."""
+    """A middleware that uses its own client gets an error instead of a deadlock on its slot."""
     clients: list[BrazeSegments] = []
 
     async def middleware(

@@ -1,4 +1,4 @@
-"""Faults that take a second server or a look behind the scenes: redirects, memory, TLS, cookies."""
+"""Faults that need a second server or other means: redirects, memory, TLS, cookies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from fault_client import CALLS, KEY, Call, Tried, check_values, client_of
+from fault_client import CALLS, KEY, Attempt, Call, assert_values, client_of
 from raw_server import Exchange, Fault, Faulty, answer, head, say
 
 from braze_segments_async import (
@@ -38,7 +38,7 @@ EACH = pytest.mark.parametrize("call", CALLS, ids=str)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @EACH
 async def test_redirect_to_another_host(call: Call, status: int) -> None:
-    """3xx: `RedirectError`, never followed; the other host sees nothing."""
+    """A redirect is a `RedirectError`, never followed; the other host receives nothing."""
     async with Faulty() as other:
         fault = answer(status, b"", {"Location": f"{other.base_url}/segments/list"})
         async with Faulty(fault) as server, client_of(server.base_url) as client:
@@ -54,7 +54,7 @@ def _bomb(megabytes: int) -> bytes:
 
 
 def _flood(headers: dict[str, str], data: bytes) -> Fault:
-    """Sixteen times 4 MiB, or as long as the client takes it."""
+    """Send 64 MiB, or less if the client disconnects."""
 
     async def fault(exchange: Exchange) -> None:
         await exchange.send(head(headers=headers))
@@ -69,7 +69,7 @@ _CHUNK = b"%x\r\n%s\r\n" % (2**22, b" " * 2**22)
 
 
 @pytest.mark.parametrize(
-    ("dress", "headers"),
+    ("variant", "headers"),
     [
         ("with a length", {"Content-Length": str(2**26)}),
         ("in chunks", {"Transfer-Encoding": "chunked"}),
@@ -77,10 +77,10 @@ _CHUNK = b"%x\r\n%s\r\n" % (2**22, b" " * 2**22)
         ("a gzip bomb", {"Content-Encoding": "gzip"}),
     ],
 )
-async def test_memory_stays_flat(dress: str, headers: dict[str, str]) -> None:
-    """A body or gzip bomb of 64 MiB beyond a cap of 1 MiB: `ReplyError`, and memory stays flat."""
-    data = _CHUNK if dress == "in chunks" else b" " * 2**22
-    fault = answer(200, _bomb(64), headers) if dress == "a gzip bomb" else _flood(headers, data)
+async def test_memory_stays_flat(variant: str, headers: dict[str, str]) -> None:
+    """A body or gzip bomb of 64 MiB beyond a cap of 1 MiB is a `ReplyError`, and memory stays flat."""
+    data = _CHUNK if variant == "in chunks" else b" " * 2**22
+    fault = answer(200, _bomb(64), headers) if variant == "a gzip bomb" else _flood(headers, data)
     async with Faulty(fault) as server, client_of(server.base_url) as client:
         tracemalloc.start()
         try:
@@ -94,7 +94,7 @@ async def test_memory_stays_flat(dress: str, headers: dict[str, str]) -> None:
 
 @EACH
 async def test_connection_is_closed_beyond_the_cap(call: Call) -> None:
-    """Beyond the cap the connection is closed: the rest is not read, and the next request gets a new one."""
+    """A connection is closed beyond the cap: the rest is not read, and the next request opens another."""
     fault = say(head(headers={"Content-Length": "9999999"}) + b" " * 2_000, Exchange.wait_until_gone)
     async with (
         Faulty(fault, times=1) as server,
@@ -110,18 +110,18 @@ async def test_connection_is_closed_beyond_the_cap(call: Call) -> None:
 
 @EACH
 async def test_stale_keep_alive(call: Call) -> None:
-    """A kept-alive connection that the server closed meanwhile: retried, and nothing is noticed."""
+    """A request on a kept-alive connection that the server closed is retried."""
     async with Faulty() as server, client_of(server.base_url) as client:
         for expected in (1, 2):
-            tried = Tried(await call.outcomes(client, server.ids), 0, [])
-            check_values(call, tried)
+            tried = Attempt(await call.outcomes(client, server.ids), 0, [])
+            assert_values(call, tried)
             assert len(server.requests) == expected * call.concurrency
             await server.drop()
 
 
 @EACH
 async def test_server_restart(call: Call) -> None:
-    """A restart of the server between two calls, and one in the middle of them: retried."""
+    """Requests are retried when the server restarts between two calls or during them."""
     async with Faulty() as server, client_of(server.base_url) as client:
         await call.outcomes(client, server.ids)
         await server.restart()
@@ -134,7 +134,7 @@ async def test_server_restart(call: Call) -> None:
 
         tasks: list[asyncio.Task[None]] = []
         server.fault = restart
-        check_values(call, Tried(await call.outcomes(client, server.ids), 0, []))
+        assert_values(call, Attempt(await call.outcomes(client, server.ids), 0, []))
         await asyncio.gather(*tasks)
 
 
@@ -146,8 +146,8 @@ def _free_port() -> int:
 
 
 @EACH
-async def test_refused(call: Call) -> None:
-    """Refused: short retries, then a `TransportError` that names host and port."""
+async def test_connection_refused(call: Call) -> None:
+    """A refused connection is retried, then a `TransportError` that names host and port."""
     port = _free_port()
     retried: list[RetryEvent] = []
     async with client_of(f"http://127.0.0.1:{port}", on_retry=retried.append) as client:
@@ -160,7 +160,7 @@ async def test_refused(call: Call) -> None:
 
 @EACH
 async def test_dns_failure(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that DNS does not know: short retries, then a `TransportError` that names host and port."""
+    """An unknown host is retried, then a `TransportError` that names host and port."""
 
     def unknown(host: str, *_: Any, **__: Any) -> Any:
         asked.append(host)
@@ -179,7 +179,7 @@ async def test_dns_failure(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_no_connection_in_time() -> None:
-    """A host that takes no connection: `TimedOutError` by `limits.connect`, naming host and port."""
+    """A host that accepts no connection is a `TimedOutError` after `limits.connect`, naming host and port."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -200,7 +200,7 @@ async def test_no_connection_in_time() -> None:
 
 @pytest.fixture
 async def https(tmp_path: Path) -> AsyncIterator[Faulty]:
-    """A server with a certificate nobody vouches for; without `openssl`, one that speaks no TLS."""
+    """Yield a server with an untrusted certificate; without `openssl`, one that speaks no TLS."""
     if (openssl := shutil.which("openssl")) is None:
         async with Faulty() as server:
             yield server
@@ -247,7 +247,7 @@ async def test_cookies(call: Call) -> None:
 
 @EACH
 async def test_netrc_and_proxy_variables(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`~/.netrc` and proxy variables are not read: the key is the one given, the proxy sees nothing."""
+    """`~/.netrc` and proxy variables are ignored: the given key is sent, and the proxy receives nothing."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password other\n")
     netrc.chmod(0o600)
@@ -259,14 +259,14 @@ async def test_netrc_and_proxy_variables(call: Call, tmp_path: Path, monkeypatch
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
         async with client_of(server.base_url) as client:
-            check_values(call, Tried(await call.outcomes(client, server.ids), 0, []))
+            assert_values(call, Attempt(await call.outcomes(client, server.ids), 0, []))
         assert {exchange.headers["authorization"] for exchange in server.requests} == {f"Bearer {KEY}"}
         assert proxy.connections == 0
 
 
 @EACH
 async def test_key_is_only_in_one_header(call: Call) -> None:
-    """The key is in the Authorization header, and not in the url or another header."""
+    """The key is in the Authorization header, and neither in the URL nor in another header."""
     async with Faulty() as server, client_of(server.base_url) as client:
         await call.outcomes(client, server.ids)
         for exchange in server.requests:
@@ -277,16 +277,16 @@ async def test_key_is_only_in_one_header(call: Call) -> None:
 
 
 @pytest.mark.parametrize("host", ["rest..iad-01.braze.com", f"{'a' * 64}.braze.com", ".braze.com"])
-def test_what_cannot_be_a_name_is_refused(host: str) -> None:
-    """As an argument: later it would be an exception of Python's codec for such names."""
+def test_an_invalid_host_name_is_refused(host: str) -> None:
+    """An invalid host name is refused as an argument, before Python's codec would raise."""
     with pytest.raises(ConfigError, match=r"^base_url is not a URL: "):
         client_of(f"https://{host}")
 
 
-async def test_what_aiohttp_refuses_is_an_error_of_ours(
+async def test_a_request_that_aiohttp_refuses_is_a_braze_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A session that reads `~/.netrc` may find another authorisation there; nothing is sent."""
+    """A session that finds another authorisation in `~/.netrc` raises a `BrazeError`; nothing is sent."""
     (tmp_path / ".netrc").write_text("default login a password b\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     async with (
@@ -299,8 +299,8 @@ async def test_what_aiohttp_refuses_is_an_error_of_ours(
         assert (caught.value.sent, caught.value.attempts, server.requests) == (False, 1, [])
 
 
-async def test_a_connection_that_never_is_was_not_sent() -> None:
-    """Whichever time-out ends it: a POST that waited for a connection can be sent again."""
+async def test_a_request_without_a_connection_was_not_sent() -> None:
+    """A POST that waited for a connection is marked as not sent, whichever timeout ends it."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

@@ -1,4 +1,4 @@
-"""Random faults and random consumers: exactly the stable segments, once each, or a `BrazeError`."""
+"""Random faults and random consumers get exactly the stable segments, once each, or a `BrazeError`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from raw_server import Exchange, Faulty, answer
 
 from braze_segments_async import BrazeError, BrazeSegments, RateLimitedError
 
-SEGMENTS = 130
+SEGMENTS = 104  # two pages
 _FAULTS = [row for row in ROWS if not row.waits and not row.options]
 
 
-class _MineError(Exception):
-    """The consumer's own."""
+class _ConsumerError(Exception):
+    """The exception of a consumer."""
 
 
 @frozen
 class _Consumer:
-    """What the loop over the stream does.
+    """The behaviour of the loop over a stream.
 
     Attributes:
-        end: how it leaves the loop, after `after` results; "never" reads all.
-        after: so many results.
-        slow: turns of the event loop it takes for each result.
+        end: How it leaves the loop after `after` results; "never" reads all.
+        after: Number of results before the end.
+        slow: Iterations of the event loop for each result.
     """
 
     end: Literal["never", "break", "raise", "cancel"]
@@ -64,7 +64,7 @@ async def _consume(stream: Any, consumer: _Consumer, got: list[str]) -> None:
         if consumer.end == "break":
             break
         if consumer.end == "raise":
-            raise _MineError
+            raise _ConsumerError
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
@@ -81,8 +81,8 @@ async def _try(client: BrazeSegments, ids: list[str], consumer: _Consumer, optio
         assert got == [segment_id for segment_id in ids if segment_id not in missing][: len(got)]
     match ended[0]:
         case BrazeError():
-            pass  # what came before it is right, which was checked above
-        case _MineError():
+            pass  # the results before it were checked above
+        case _ConsumerError():
             assert (consumer.end, len(got)) == ("raise", consumer.after)
         case asyncio.CancelledError():
             assert consumer.end == "cancel"
@@ -103,10 +103,10 @@ async def _try(client: BrazeSegments, ids: list[str], consumer: _Consumer, optio
 def test_any_faults_and_any_consumers(
     schedule: list[Any], consumers: list[_Consumer], options: dict[str, Any]
 ) -> None:
-    """Whatever fails and however the loops are left: no row twice, none missing without an error.
+    """Under any faults and any end of a loop, no row is repeated or missing without an error.
 
-    The consumers come one after the other on one client, so that each finds what the one before left behind;
-    when the faults are over, the whole catalogue comes.
+    The consumers use one client after each other, so that each meets the state that the previous one left.
+    After the faults, the whole catalogue is fetched.
     """
 
     async def scenario() -> None:
@@ -114,14 +114,14 @@ def test_any_faults_and_any_consumers(
 
         async def fault(exchange: Exchange) -> None:
             row = next(turns, None)
-            await (answer() if row is None else row.fault)(exchange)
+            await (answer() if row is None else row.respond)(exchange)
 
         async with Faulty(fault, segments=SEGMENTS) as server, client_of(server.base_url) as client:
             for consumer in consumers:
                 await _try(client, server.ids, consumer, options)
-            for _ in turns:  # the rest of the faults is spared
+            for _ in turns:  # discard the remaining faults
                 pass
-            with suppress(RateLimitedError):  # a fault may have closed the gate for an hour
+            with suppress(RateLimitedError):  # a fault may have paused requests for an hour
                 assert {d.id async for d in client.all_details(**options)} == set(server.ids)
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""What is odd but right is read exactly; what cannot be read is a `ReplyError`, and the client works on."""
+"""Unusual but valid responses are read exactly; others are a `ReplyError`, and the client remains usable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braze_segments_async import ReplyError
 
 
 async def test_read_exactly() -> None:
-    """What is odd but JSON is read exactly: lone surrogates, 4,000 digits, escapes, unknown fields."""
+    """Lone surrogates, 4,000 digits, escapes and unknown fields are read exactly."""
     name = "lone \ud800, pair 😀, nul \x00, rtl \u202e"
     body = changed(every={"name": name, "digits": int("7" * 4_000), "deep": [[{"a": [None, 1.5]}]]})
     async with Faulty(answer(200, body)) as server, client_of(server.base_url) as client:
@@ -23,7 +23,7 @@ async def test_read_exactly() -> None:
 
 
 async def test_null_optionals() -> None:
-    """Null or missing optionals: `None`, or empty for tags and teams; nulls among the tags are left out."""
+    """Null or missing optionals are `None`, or empty for tags and teams; null tags are dropped."""
     row = {"id": "a", "name": "A", "tags": None, "analytics_tracking_enabled": None}
     rows = [row, {"id": "b", "name": "B"}, {"id": "c", "name": "", "tags": ["x", None]}]
     async with (
@@ -40,7 +40,7 @@ async def test_null_optionals() -> None:
 
 @pytest.mark.parametrize("depth", [10, 500, 990, 5_000, 100_000])
 async def test_nesting(depth: int) -> None:
-    """Nesting of any depth is read or a `ReplyError`; the client works on."""
+    """Nesting of any depth is read or a `ReplyError`; the client remains usable."""
     fault = answer(200, spliced(b"[" * depth + b"]" * depth))
     async with Faulty(fault, times=2) as server, client_of(server.base_url) as client:
         refused = pytest.raises(ReplyError, match="nested too deeply")

@@ -1,4 +1,4 @@
-"""Faults of a walk and of a fan-out: pages, the pool, an outage, siblings."""
+"""Faults of a listing and of a fan-out: pages, rate limit, an outage, failures of one id."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _rows(first: int, count: int) -> list[dict[str, Any]]:
 
 
 def _pages(rows_of: Callable[[int], list[dict[str, Any]]]) -> Fault:
-    """A list of any pages; details of any id."""
+    """Serve any pages as the list, and details for any id."""
 
     def body(exchange: Exchange) -> bytes:
         if exchange.endpoint == "details":
@@ -49,7 +49,7 @@ def _pages(rows_of: Callable[[int], list[dict[str, Any]]]) -> Fault:
 
 
 async def _walk(client: BrazeSegments, way: str) -> list[str]:
-    """The ids, in the order of the list."""
+    """Return the ids in the order of the list."""
     if way == "list":
         return [segment.id async for segment in client.list()]
     if way == "pages":
@@ -60,7 +60,7 @@ async def _walk(client: BrazeSegments, way: str) -> list[str]:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_same_id_twice(way: str) -> None:
-    """The same id twice, in a page or on two, is yielded once."""
+    """A duplicate id, in a page or on two pages, is yielded once."""
     pages = [_rows(0, 99) + _rows(98, 1), _rows(90, 100), _rows(189, 2) + _rows(0, 1)]
     async with Faulty(_pages(pages.__getitem__)) as server, client_of(server.base_url) as client:
         assert await _walk(client, way) == [str(number) for number in range(191)]
@@ -68,15 +68,15 @@ async def test_same_id_twice(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_101_rows_in_a_page(way: str) -> None:
-    """101 rows in a page: all kept, the walk goes on."""
+    """All 101 rows of a page are yielded, and the listing continues."""
     pages = [_rows(0, 101), _rows(101, 100), _rows(201, 3)]
     async with Faulty(_pages(pages.__getitem__)) as server, client_of(server.base_url) as client:
         assert await _walk(client, way) == [str(number) for number in range(204)]
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_same_full_page_for_ever(way: str) -> None:
-    """The same full page for ever: `PaginationError` within 5 requests."""
+async def test_same_full_page_forever(way: str) -> None:
+    """An endlessly repeated full page is a `PaginationError` within 5 requests."""
     async with Faulty(_pages(lambda _: _rows(0, 100))) as server, client_of(server.base_url) as client:
         with pytest.raises(PaginationError, match="does not advance"):
             await _walk(client, way)
@@ -85,7 +85,7 @@ async def test_same_full_page_for_ever(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_endless_new_pages(way: str) -> None:
-    """Endless new pages: `PaginationError` at `limits.pages`, raised and not truncated."""
+    """Endless new pages are a `PaginationError` at `limits.pages`, raised and not truncated."""
     async with (
         Faulty(_pages(lambda page: _rows(100 * page, 100))) as server,
         client_of(server.base_url, limits=Limits(pages=4)) as client,
@@ -100,7 +100,7 @@ async def test_endless_new_pages(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fault", [answer(200, b""), answer(204), answer(200, b'{"message": "success"}')])
 async def test_bad_page_is_not_the_end(way: str, fault: Fault) -> None:
-    """A bad page in mid-walk is a `ReplyError` that names the page; it is never "the end"."""
+    """A malformed page is a `ReplyError` that names the page; it never ends the listing."""
     full = _pages(lambda page: _rows(100 * page, 100))
 
     async def third(exchange: Exchange) -> None:
@@ -113,18 +113,18 @@ async def test_bad_page_is_not_the_end(way: str, fault: Fault) -> None:
 
 
 def _pool(remaining: int, seconds: int) -> Fault:
-    told = {
+    headers = {
         "X-RateLimit-Limit": "250000",
         "X-RateLimit-Remaining": str(remaining),
         "X-RateLimit-Reset": str(NOW + seconds),
         "Date": formatdate(NOW, usegmt=True),
     }
-    return answer(200, None, told)
+    return answer(200, None, headers)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_pool_nearly_used_up_waits(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Remaining` at the reserve on a 200: the gate closes until the reset, and no 429 was needed."""
+async def test_rate_limit_at_the_reserve_waits(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests pause until the reset if `Remaining` is at the reserve, without a 429."""
     clock = Clock()
     async with Faulty(_pool(25_000, 30), times=1) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
@@ -138,8 +138,10 @@ async def test_pool_nearly_used_up_waits(call: Call, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_pool_nearly_used_up_beyond_the_maximum(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Remaining` at the reserve, the reset too far: `RateLimitedError` at once, with `.resets_at`."""
+async def test_rate_limit_at_the_reserve_beyond_the_maximum(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`RateLimitedError` with `.resets_at` is raised at once if the reset is too far away."""
     clock = Clock()
     async with Faulty(_pool(25_000, 1_800)) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
@@ -156,8 +158,8 @@ async def test_pool_nearly_used_up_beyond_the_maximum(call: Call, monkeypatch: p
 
 
 @pytest.mark.parametrize("remaining", [25_001, 250_000])
-async def test_pool_above_the_reserve(remaining: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Remaining` above the reserve holds up nothing that follows one by one."""
+async def test_rate_limit_above_the_reserve(remaining: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Remaining` above the reserve delays no sequential request."""
     clock = Clock()
     async with Faulty(_pool(remaining, 1_800)) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
@@ -168,7 +170,7 @@ async def test_pool_above_the_reserve(remaining: int, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 async def test_429_beyond_the_maximum_says_when(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 429 with a wait beyond the maximum raises at once, with `.resets_at`; it says when and how long."""
+    """A 429 with a wait beyond the maximum raises at once; the message says when and how long."""
     headers = {"X-RateLimit-Reset": str(NOW + 3_000), "Date": formatdate(NOW, usegmt=True)}
     clock = Clock()
     async with Faulty(answer(429, b"", headers)) as server, client_of(server.base_url) as client:
@@ -185,7 +187,7 @@ async def test_429_beyond_the_maximum_says_when(call: Call, monkeypatch: pytest.
 
 @pytest.mark.parametrize("how", ["epoch without Date", "nothing but the status"])
 async def test_429_without_date(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a `Date` the local clock serves; without any header, backoff."""
+    """The local clock is used without a `Date`, and backoff without any header."""
     headers = {"X-RateLimit-Reset": str(int(time.time()) + 60)} if how == "epoch without Date" else {}
     clock = Clock()
     async with Faulty(answer(429, b"", headers), times=1) as server, client_of(server.base_url) as client:
@@ -196,10 +198,10 @@ async def test_429_without_date(how: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_real_limit_under_a_fan_out(concurrency: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real limit under a fan-out: waits together, finishes complete; at most one burst per window."""
+    """All requests of a fan-out wait for a real limit together and complete; at most one burst per window."""
     clock = Clock(float(NOW))
     sandbox = Sandbox(300, rate_limit=(60, 60.0), clock=clock)
-    sandbox.inject(Answer(headers={"X-RateLimit-Remaining": None}))  # so that the gate cannot see it coming
+    sandbox.inject(Answer(headers={"X-RateLimit-Remaining": None}))  # hides the limit until the 429
     async with sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
         clock.drive(monkeypatch)
         got = [details.id async for details in client.all_details(concurrency=concurrency)]
@@ -211,7 +213,7 @@ async def test_real_limit_under_a_fan_out(concurrency: int, monkeypatch: pytest.
 
 
 def _outage(after: int, until: int | None = None) -> Fault:
-    """The details fail from one on, until another."""
+    """Fail requests for details after the first `after`, up to number `until`."""
     seen = 0
 
     async def fault(exchange: Exchange) -> None:
@@ -224,7 +226,7 @@ def _outage(after: int, until: int | None = None) -> Fault:
 
 
 async def test_outage_collected() -> None:
-    """An outage amid 3,000 details: at most a few hundred requests more; what was done is kept."""
+    """An outage during 3,000 details costs at most a few hundred requests; finished details are kept."""
     async with Faulty(_outage(1_000), segments=3_000) as server, client_of(server.base_url) as client:
         stream = client.all_details(server.ids, on_error="collect")
         got = {details.id async for details in stream}
@@ -238,7 +240,7 @@ async def test_outage_collected() -> None:
 
 
 async def test_outage_raised() -> None:
-    """An outage in mid-stream ends it after a few requests; what came before is the caller's."""
+    """An outage ends a stream after a few requests; earlier results were yielded."""
     got = []
     async with Faulty(_outage(1_000), segments=3_000) as server, client_of(server.base_url) as client:
         with pytest.raises(ServerError):
@@ -249,7 +251,7 @@ async def test_outage_raised() -> None:
 
 
 async def test_outage_that_passes() -> None:
-    """A short outage in the middle of 3,000 details is invisible: all are had."""
+    """A short outage during 3,000 details is invisible: all are fetched."""
     async with Faulty(_outage(1_000, 1_030), segments=3_000) as server, client_of(server.base_url) as client:
         got = {details.id async for details in client.all_details(server.ids)}
         assert got == set(server.ids)
@@ -259,8 +261,10 @@ async def test_outage_that_passes() -> None:
 @pytest.mark.parametrize("on_error", ["raise", "collect"])
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize(("status", "error"), [(401, AuthenticationError), (403, PermissionDeniedError)])
-async def test_siblings_stop(status: int, error: type[StatusError], concurrency: int, on_error: Any) -> None:
-    """401 and 403 are every segment's: the siblings of a fan-out stop, whatever `on_error` says."""
+async def test_401_and_403_stop_a_fan_out(
+    status: int, error: type[StatusError], concurrency: int, on_error: Any
+) -> None:
+    """A 401 or 403 stops the whole fan-out, with any `on_error`."""
     async with Faulty(answer(status, b""), segments=200) as server, client_of(server.base_url) as client:
         with pytest.raises(error):
             async for _ in client.all_details(server.ids, concurrency=concurrency, on_error=on_error):
@@ -271,7 +275,7 @@ async def test_siblings_stop(status: int, error: type[StatusError], concurrency:
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize(("status", "error"), [(400, BadRequestError), (404, NotFoundError)])
 async def test_one_id_fails_alone(status: int, error: type[StatusError], concurrency: int) -> None:
-    """A 400 or 404 of one id is that id's failure, and takes one request."""
+    """A 400 or 404 of one id is the failure of that id, and takes one request."""
     sandbox = Sandbox(60, api_key=KEY)
     bad = sandbox.segment_ids[20]
     sandbox.inject(Answer(status=status), segment_id=bad)
@@ -284,11 +288,11 @@ async def test_one_id_fails_alone(status: int, error: type[StatusError], concurr
 
 
 @pytest.mark.parametrize("consistency", ["fast", "safe", "strict"])
-async def test_walk_over_faults(consistency: Any) -> None:
-    """Faults that pass, on every page of a walk of any consistency, leave the list complete and in order."""
+async def test_listing_over_faults(consistency: Any) -> None:
+    """Temporary faults on every page leave a listing of any consistency complete and in order."""
     sandbox = Sandbox(450, api_key=KEY)
-    told = Answer(429, headers={"X-RateLimit-Reset": None})
-    for page, fault in enumerate([Answer(503), told, Answer(202), Answer(body=b"{"), Answer(500)]):
+    limited = Answer(429, headers={"X-RateLimit-Reset": None})
+    for page, fault in enumerate([Answer(503), limited, Answer(202), Answer(body=b"{"), Answer(500)]):
         sandbox.inject(fault, endpoint="list", page=page, times=1)
     async with sandbox, client_of(sandbox.base_url) as client:
         got = [segment.id async for segment in client.list(consistency=consistency)]

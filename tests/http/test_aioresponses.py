@@ -1,4 +1,4 @@
-"""Users can test their own code with aioresponses, without a server, against this client."""
+"""Users can test their code with aioresponses, without a server."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FAST = RetryPolicy(backoff=0.0)
 
 @pytest.fixture
 def braze() -> Iterator[aioresponses]:
-    """No request of aiohttp's leaves this process."""
+    """Yield a mock that answers all requests of aiohttp in this process."""
     with mocked() as mock:
         yield mock
 
 
-async def test_a_walk_with_details(braze: aioresponses) -> None:
-    """Pages and details as a test gives them; the key goes where it should, and nothing else is asked."""
+async def test_a_listing_with_details(braze: aioresponses) -> None:
+    """Pages and details are those of the test; the key is sent as usual, and nothing else is requested."""
     rows = [{"id": f"id-{number}", "name": f"Segment {number}"} for number in range(101)]
     # All pages but the last are read twice.
     braze.get(f"{LIST}0", payload={"message": "success", "segments": rows[:100]}, repeat=True)
@@ -53,7 +53,7 @@ async def test_a_walk_with_details(braze: aioresponses) -> None:
 
 
 async def test_errors_and_retries(braze: aioresponses) -> None:
-    """A status, an exception of aiohttp's or a body out of shape: what the client makes of each."""
+    """A status, an exception of aiohttp or a malformed body has the usual error or retry."""
     details = f"{HOST}/segments/details?segment_id=a"
     braze.get(details, status=403, payload={"message": "no"})
     braze.get(details, exception=aiohttp.ServerDisconnectedError())
@@ -69,8 +69,8 @@ async def test_errors_and_retries(braze: aioresponses) -> None:
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-async def test_with_a_session_and_answers_of_ones_own(braze: aioresponses) -> None:
-    """A session that is given is used and stays open; callbacks answer as they like and see the headers."""
+async def test_with_a_session_and_callbacks(braze: aioresponses) -> None:
+    """A given session is used and remains open; callbacks see the headers."""
     seen: list[str] = []
 
     def answer(url: URL, **kwargs: Any) -> CallbackResult:
@@ -88,7 +88,7 @@ async def test_with_a_session_and_answers_of_ones_own(braze: aioresponses) -> No
 
 
 def test_the_shim_says_when_it_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an aioresponses that knows aiohttp's new argument it raises: it is deleted then, and not kept."""
+    """The shim raises if aioresponses supports the installed aiohttp."""
     monkeypatch.setattr("aioresponses_shim._is_needed", lambda: True)
     monkeypatch.setattr("aioresponses_shim._works_unpatched", lambda: True)
     with pytest.raises(RuntimeError, match="delete"), mocked():

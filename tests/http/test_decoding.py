@@ -1,4 +1,4 @@
-"""Decoding is strict: a body becomes exactly what Braze documents, or a `ReplyError` that says where."""
+"""Decoding is strict: a body is exactly what Braze documents, or a `ReplyError` with its path."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ REQUESTS: list[Request[Any]] = [list_page(0, "asc"), details("a"), *SERIES]
 
 
 def one(**fields: Any) -> Segment:
-    """The second row of a list, so that an index in a path is worth something."""
+    """Return the second row of a list, so that its path has an index."""
     return decode_list({"segments": [ROW, {**ROW, **fields}]})[1]
 
 
 def detailed(**fields: Any) -> SegmentDetails:
-    """Details of the segment `asked-for`, not from a list."""
+    """Return details of the segment `asked-for`."""
     return decode_details({**DETAILS, **fields}, "asked-for", None)
 
 
-def refused(path: str | None, text: str, *attempt: Any) -> None:
-    """The attempt, a function and its arguments, raises a `ReplyError` with nothing foreign on it."""
+def assert_refused(path: str | None, text: str, *attempt: Any) -> None:
+    """Assert that a call raises a `ReplyError` without a chained exception."""
     function, *arguments = attempt
     with pytest.raises(ReplyError) as caught:
         function(*arguments)
@@ -72,12 +72,12 @@ def refused(path: str | None, text: str, *attempt: Any) -> None:
     ],
 )
 def test_what_is_not_json_is_a_reply_error(body: bytes, reason: str) -> None:
-    """HTML, cut or bottomless JSON, NaN, endless numbers and other encodings are named for what they are."""
-    refused(None, reason, parse_json, body)
+    """HTML, cut or deeply nested JSON, NaN, huge numbers and other encodings have clear messages."""
+    assert_refused(None, reason, parse_json, body)
 
 
 def test_what_is_json_is_read_exactly() -> None:
-    """A byte order mark is skipped; big integers and escaped lone surrogates are kept as they came."""
+    """A byte order mark is skipped; big integers and escaped lone surrogates are exact."""
     body = b'\xef\xbb\xbf["\xc3\xa9", "\\ud800", 12345678901234567890]'
     assert parse_json(body) == ["é", "\ud800", 12345678901234567890]
 
@@ -98,49 +98,49 @@ def test_what_is_json_is_read_exactly() -> None:
     ],
 )
 def test_a_row_of_the_wrong_type_is_refused(field: str, value: object, problem: str) -> None:
-    """No `'None'` for null, no `True` for `"false"`, no three tags for `"abc"`: the path names the row."""
-    refused(f"$.segments[1].{field}", problem, lambda: one(**{field: value}))
+    """A value of the wrong type is never converted; the path names the row."""
+    assert_refused(f"$.segments[1].{field}", problem, lambda: one(**{field: value}))
 
 
 @pytest.mark.parametrize("field", ["id", "name"])
 def test_a_row_needs_id_and_name(field: str) -> None:
-    """Everything else may be missing or null, these may not."""
+    """A row must have an id and a name; everything else may be missing or null."""
     rows = [ROW, ROW, {key: value for key, value in ROW.items() if key != field}]
-    refused(f"$.segments[2].{field}", "a required field is missing", decode_list, {"segments": rows})
+    assert_refused(f"$.segments[2].{field}", "a required field is missing", decode_list, {"segments": rows})
     assert decode_list({"segments": [{"id": "a", "name": ""}]}) == (Segment("a", ""),)
     assert one(tags=None, analytics_tracking_enabled=None) == Segment("a", "A")
 
 
 @pytest.mark.parametrize(("body", "key"), [({}, "segments"), ({}, "data"), ({"data": []}, "segments")])
 def test_a_missing_list_is_never_an_empty_one(body: dict[str, Any], key: str) -> None:
-    """`segments` or `data` missing, null or an object is an error, so that a walk cannot end on it."""
+    """A missing or null `segments` or `data` is an error, so that it cannot end a listing."""
     decode: Any = decode_list if key == "segments" else decode_series
-    refused(f"$.{key}", f"`{key}` is missing", decode, body)
+    assert_refused(f"$.{key}", f"`{key}` is missing", decode, body)
     kinds: list[tuple[Any, str]] = [(None, "null"), ({}, "an object"), ("", "text"), (0, "a number")]
     for value, kind in kinds:
-        refused(f"$.{key}", f"expected a list, got {kind}", decode, {key: value})
+        assert_refused(f"$.{key}", f"expected a list, got {kind}", decode, {key: value})
     assert not decode({key: []})
 
 
 @pytest.mark.parametrize("row", [None, 3, "id", [["id", "a"], ["name", "b"]]])
 def test_a_row_that_is_no_object_is_refused(row: object) -> None:
-    """One such row spoils its page, all rows or none; and so does a point its series."""
+    """A row or point that is not an object invalidates its whole page or series."""
     for decode, key in ((decode_list, "segments"), (decode_series, "data")):
         with pytest.raises(ReplyError, match="expected an object, got ") as caught:
             decode({key: [row, ROW]})
         assert caught.value.path == f"$.{key}[0]"
 
 
-def test_rows_keep_order_nulls_are_no_tags_and_unknown_fields_are_extra() -> None:
-    """What Braze may add one day is in `extra`, under its own name; null tags are dropped."""
+def test_unknown_fields_are_extra_and_null_tags_are_dropped() -> None:
+    """Rows keep their order, unknown fields are in `extra`, and null tags are dropped."""
     assert one(tags=["b", None, "a"]).tags == ("b", "a")
     assert one(folder={"id": 1}, note=None).extra == {"folder": {"id": 1}, "note": None}
     assert one(extra={"x": 1}).extra == {"extra": {"x": 1}}
     assert [row.id for row in decode_list({"segments": [{**ROW, "id": i} for i in "cab"]})] == list("cab")
 
 
-def test_details_keep_the_id_that_was_asked_for() -> None:
-    """The body's own `id` is an internal one: it goes to `extra`, as all that is not documented."""
+def test_details_have_the_requested_id() -> None:
+    """The `id` in the body is an internal one and goes to `extra`, like all undocumented fields."""
     found = decode_details({**DETAILS, "id": "5f0c", "extra": 1, "analytics_tracking_enabled": 0}, "a", True)
     assert (found.id, found.analytics_tracking_enabled) == ("a", True)
     assert found.extra == {"id": "5f0c", "extra": 1, "analytics_tracking_enabled": 0}
@@ -148,11 +148,11 @@ def test_details_keep_the_id_that_was_asked_for() -> None:
 
 
 def test_everything_but_the_name_may_be_missing_or_null() -> None:
-    """A segment nobody has described is a segment still."""
+    """Details need only a name."""
     least = SegmentDetails(id="asked-for", name="A")
     assert decode_details({"name": "A"}, "asked-for", None) == least
     assert detailed(**dict.fromkeys(set(DETAILS) - {"name", "message"})) == least
-    refused("$.name", "a required field is missing", decode_details, {"tags": []}, "a", None)
+    assert_refused("$.name", "a required field is missing", decode_details, {"tags": []}, "a", None)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_everything_but_the_name_may_be_missing_or_null() -> None:
     ],
 )
 def test_moments_are_aware(text: str, moment: datetime) -> None:
-    """With `Z`, milliseconds, an offset, no zone, as a bare date: always aware, UTC where none was given."""
+    """A date with `Z`, milliseconds, an offset, no zone or no time is aware; UTC is the default."""
     found = detailed(created_at=text, updated_at=text, estimated_size_updated_at=text)
     assert found.created_at == found.updated_at == found.estimated_size_updated_at == moment
     offset = timedelta(hours=5, minutes=30) if "+05:30" in text else timedelta(0)
@@ -188,22 +188,22 @@ def test_moments_are_aware(text: str, moment: datetime) -> None:
     ],
 )
 def test_details_of_the_wrong_type_are_refused(field: str, value: object, problem: str) -> None:
-    """With the path of the field."""
-    refused(f"$.{field}", problem, lambda: detailed(**{field: value}))
+    """A field of the wrong type is refused with its path."""
+    assert_refused(f"$.{field}", problem, lambda: detailed(**{field: value}))
 
 
 @pytest.mark.parametrize(("sent", "size"), [(26660.0, 26660), (0, 0), (-0.0, 0), (1.5, 1.5), (2**62, 2**62)])
 def test_a_whole_size_is_an_int(sent: float, size: float) -> None:
-    """Recorded as `26660.0`: a count of users all the same, in details and in a series."""
+    """A size of `26660.0` is an integer, in details and in a series."""
     point = decode_series({"data": [{"time": "2022-09-01", "size": sent}]})[0]
     for found in (detailed(estimated_size=sent).estimated_size, point.size):
         assert (found, type(found)) == (size, type(size))
 
 
 @pytest.mark.parametrize("sent", [2**63, -(2**63), 10**400, 1e300])
-def test_a_size_beyond_any_people_is_refused(sent: float) -> None:
-    """No file format has a number for it: better that segment fails than the whole export at its end."""
-    refused(
+def test_a_size_beyond_64_bits_is_refused(sent: float) -> None:
+    """A size that no file format can store is an error of its segment, not of the whole export."""
+    assert_refused(
         "$.estimated_size",
         "expected fewer users than 2**63, got a number",
         lambda: detailed(estimated_size=sent),
@@ -211,7 +211,7 @@ def test_a_size_beyond_any_people_is_refused(sent: float) -> None:
 
 
 def test_points_of_a_series() -> None:
-    """A day and a size each, in Braze's order; a moment is taken for its day."""
+    """A point has a day and a size, in the order of Braze; a time of day is dropped."""
     data = [{"time": "2022-09-02", "size": 1, "new": 1}, {"time": "2022-09-01T23:00:00Z", "size": 2.5}]
     assert decode_series({"data": data}) == [
         SizePoint(date(2022, 9, 2), 1),
@@ -229,8 +229,10 @@ def test_points_of_a_series() -> None:
     ],
 )
 def test_a_point_of_the_wrong_type_is_refused(point: object, where: str, problem: str) -> None:
-    """A day without a size is not a day of size 0."""
-    refused(f"$.data[1]{where}", problem, decode_series, {"data": [{"time": "2022-09-01", "size": 0}, point]})
+    """A point without a valid day and size is refused with its path."""
+    assert_refused(
+        f"$.data[1]{where}", problem, decode_series, {"data": [{"time": "2022-09-01", "size": 0}, point]}
+    )
 
 
 TEXT = st.text(st.characters(), max_size=5)  # lone surrogates included
@@ -255,8 +257,8 @@ BODIES = st.one_of(
 quick = settings(max_examples=150)
 
 
-def strictly(value: Any) -> None:
-    """Whatever came, each field has its type, and the value can be kept in a set and sent elsewhere."""
+def assert_strict_types(value: Any) -> None:
+    """Assert that each field of a value has its type, and that the value hashes and pickles."""
     assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301
     hash(value)
     if isinstance(value, Segment | SegmentDetails):
@@ -271,13 +273,13 @@ def strictly(value: Any) -> None:
 @quick
 @given(st.sampled_from(REQUESTS), st.one_of(st.binary(max_size=40), BODIES.map(json.dumps)))
 def test_any_body_is_a_value_or_a_reply_error(request: Request[Any], body: str | bytes) -> None:
-    """Any bytes, any JSON document, of any endpoint: a model or a `ReplyError`, never another exception."""
+    """Any bytes and any JSON of any endpoint are a model or a `ReplyError`."""
     raw = body.encode() if isinstance(body, str) else body
     found: Any = ()
     with suppress(ReplyError):
         found = parse_response(request, Response(200, {}, raw, None, 0.0), "key")
     for value in found if isinstance(found, tuple | list) else [found]:
-        strictly(value)
+        assert_strict_types(value)
 
 
 MODELS: list[Any] = [
@@ -291,7 +293,7 @@ MODELS: list[Any] = [
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 def test_models_are_values(model: Any) -> None:
-    """Frozen, hashable, equal to their copies, and they pickle; `extra` stays out of the hash."""
+    """Models are frozen, hashable, equal to their copies, and can be pickled; `extra` is not hashed."""
     copy = pickle.loads(pickle.dumps(model))  # noqa: S301
     assert (copy, hash(copy), {copy: 1}[model]) == (model, hash(model), 1)
     for name in (model.__attrs_attrs__[0].name, "new_attribute"):
@@ -299,8 +301,8 @@ def test_models_are_values(model: Any) -> None:
             setattr(model, name, 1)
 
 
-def test_a_failure_is_a_value_too() -> None:
-    """It unpacks, cannot be changed, and pickles with its error."""
+def test_a_failure_is_a_value() -> None:
+    """A failure can be unpacked and pickled with its error, and is frozen."""
     failure = SegmentFailure("a", BrazeError("no"))
     segment_id, error = pickle.loads(pickle.dumps(failure))  # noqa: S301
     assert (segment_id, str(error)) == ("a", "no")

@@ -1,4 +1,4 @@
-"""What is asked of Braze: the parameters of each request, and windows that cover a series exactly."""
+"""The parameters of each request, and the windows that cover a series exactly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 
 
 def test_endpoints_are_as_documented() -> None:
-    """Method, path, and the permission an error names."""
+    """Each endpoint has its documented method, path and permission."""
     assert [(str(of), of.permission) for of in (LIST, DETAILS, DATA_SERIES, USERS, CANCEL)] == [
         ("GET /segments/list", "segments.list"),
         ("GET /segments/details", "segments.details"),
@@ -43,7 +43,7 @@ def test_endpoints_are_as_documented() -> None:
 
 
 def test_an_export_of_users() -> None:
-    """Braze's own names in a body of JSON; what was not asked for is left out."""
+    """The JSON body has the names of Braze, without options that were not given."""
     request = export_users(Segment("a", "A"), ("email", "braze_id"), None, None)
     assert (request.endpoint, request.segment_id, request.params) == (USERS, "a", {})
     assert request.json == {"segment_id": "a", "fields_to_export": ["email", "braze_id"]}
@@ -69,14 +69,14 @@ def test_an_export_of_users() -> None:
     ],
 )
 def test_an_export_of_users_checks_its_arguments(arguments: Any, text: str) -> None:
-    """One name is not taken for its letters; which names there are is Braze's to say."""
+    """A bare string is refused as fields; the names themselves are not checked."""
     with pytest.raises(ConfigError) as caught:
         export_users("a", *arguments)
     assert str(caught.value) == text
 
 
 def test_a_page_of_the_list() -> None:
-    """Braze's own parameter names; the page is kept for messages."""
+    """The request has the parameter names of Braze, and the page for messages."""
     request = list_page(7, "desc")
     assert (request.endpoint, request.params) == (LIST, {"page": "7", "sort_direction": "desc"})
     assert (request.page, request.segment_id) == (7, None)
@@ -84,7 +84,7 @@ def test_a_page_of_the_list() -> None:
 
 
 def test_details_by_id_and_by_row() -> None:
-    """The id goes out as it is; what only the list knows is carried over from a row of it."""
+    """The id is sent unchanged; fields that only the list has are copied from the row."""
     by_id, by_row = details("a&b=c/日本"), details(Segment("b", "B", analytics_tracking_enabled=True))
     assert (by_id.endpoint, by_id.params) == (DETAILS, {"segment_id": "a&b=c/日本"})
     assert (by_id.segment_id, by_id.page, by_row.params) == ("a&b=c/日本", None, {"segment_id": "b"})
@@ -95,7 +95,7 @@ def test_details_by_id_and_by_row() -> None:
 
 @pytest.mark.parametrize("segment_id", ["", None, 5, b"a", "\udfff", Segment("", "empty")])
 def test_an_id_that_cannot_be_sent_is_refused(segment_id: Any) -> None:
-    """By details and by series alike."""
+    """Details and series refuse an id that cannot be sent."""
     with pytest.raises(ConfigError, match=r"^segment_id "):
         details(segment_id)
     with pytest.raises(ConfigError, match=r"^segment_id "):
@@ -103,7 +103,7 @@ def test_an_id_that_cannot_be_sent_is_refused(segment_id: Any) -> None:
 
 
 def test_a_short_series_is_one_request() -> None:
-    """Without `ending_at` it is Braze that says what time it is."""
+    """Without `ending_at`, Braze uses its own time."""
     (request,) = series_windows("a", 100, None, NOW)
     assert (request.endpoint, request.params) == (DATA_SERIES, {"segment_id": "a", "length": "100"})
     assert (request.segment_id, request.page) == ("a", None)
@@ -111,7 +111,7 @@ def test_a_short_series_is_one_request() -> None:
 
 
 def test_a_long_series_is_oldest_first() -> None:
-    """A year in four windows, the last of which ends now; a date means the whole of that day."""
+    """A year has four windows, the last of which ends now; a date means the whole day."""
     assert [window.params for window in series_windows("a", 365, None, NOW)] == [
         {"segment_id": "a", "length": "65", "ending_at": "2026-01-26T10:15:30+00:00"},
         {"segment_id": "a", "length": "100", "ending_at": "2026-05-06T10:15:30+00:00"},
@@ -128,7 +128,7 @@ MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.
 
 @given(st.integers(1, 2000), st.none() | MOMENTS | st.dates(date(2000, 1, 1)))
 def test_windows_tile_the_days(length: int, ending_at: datetime | date | None) -> None:
-    """Neither gap nor overlap, 1 to 100 days each, in any zone: together exactly the days asked for."""
+    """Windows of 1 to 100 days cover exactly the requested days, without gap or overlap, in any zone."""
     windows = [window.params for window in series_windows("a", length, ending_at, NOW)]
     lengths = [int(window["length"]) for window in windows]
     assert sum(lengths) == length
@@ -149,7 +149,7 @@ def test_windows_tile_the_days(length: int, ending_at: datetime | date | None) -
 
 @pytest.mark.parametrize("ending_at", [None, datetime(1, 4, 1, tzinfo=UTC), date(1, 1, 1)])
 def test_a_series_before_the_year_one_is_refused(ending_at: datetime | date | None) -> None:
-    """Before anything is sent, and as a wrong argument."""
+    """A series before the year 1 is refused before anything is sent."""
     with pytest.raises(ConfigError, match=r"^length goes back before the year 1$") as caught:
         series_windows("a", 10**6, ending_at, NOW)
     assert caught.value.__context__ is None
@@ -171,7 +171,7 @@ def test_a_series_before_the_year_one_is_refused(ending_at: datetime | date | No
     ],
 )
 def test_a_series_checks_its_arguments(length: Any, ending_at: Any, text: str) -> None:
-    """A naive moment could be anybody's, so it is refused too."""
+    """A series checks its arguments; a naive `ending_at` is refused because its zone is unknown."""
     with pytest.raises(ConfigError) as caught:
         series_windows("a", length, ending_at, NOW)
     assert str(caught.value) == text

@@ -225,9 +225,9 @@ async def test_a_wait_beyond_the_maximum_raises_at_once(monkeypatch: pytest.Monk
     error = caught.value
     assert (error.status, error.retryable, error.resets_at) == (429, False, moment(121))
     assert (error.retry_after, error.rate_limit) == (121.0, queue.gate.latest)
-    assert error.reason == (
-        "the workspace's rate limit allows the next request in 121 s (until 2026-11-22 10:02:01 UTC), longer "
-        "than max_rate_limit_wait (120 s). Try again then, or increase it"
+    assert str(error) == (
+        "the workspace's rate limit allows the next request in 121 s (until 2026-11-22 10:02:01 UTC): try "
+        "again then; max_rate_limit_wait (120 s) can be longer"
     )
     await queue.at(1.0)
     assert (await queue.ask(), await queue.at(122.0)) == (0, 1)

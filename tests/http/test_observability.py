@@ -1,4 +1,4 @@
-"""What can be seen of a client at work: log records with attributes, counts, traces; and no key in any."""
+"""Log records, counts and traces of a client, without the key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AT_ONCE = RetryPolicy(backoff=0.0)
 
 @pytest.fixture
 def spans() -> InMemorySpanExporter:
-    """What a tracing backend would be sent."""
+    """Return the spans that a tracing backend would receive."""
     return InMemorySpanExporter()
 
 
@@ -41,7 +41,7 @@ def provider(spans: InMemorySpanExporter) -> Iterator[TracerProvider]:
 async def test_every_request_and_retry_has_a_record(
     client: BrazeSegments, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At DEBUG each answer, at INFO each retry: with endpoint, segment or page, status, attempt and wait."""
+    """Each response is logged at DEBUG and each retry at INFO, with request, status, attempt and wait."""
     segment_id = sandbox.segment_ids[0]
     sandbox.inject(Answer(status=503), endpoint="details", ordinals=1)
     with caplog.at_level(logging.DEBUG, logger="braze_segments_async"):
@@ -65,16 +65,14 @@ async def test_every_request_and_retry_has_a_record(
     assert sandbox.api_key not in repr([vars(record) for record in caplog.records])
 
 
-async def test_nothing_is_logged_unless_asked_for(
-    client: BrazeSegments, caplog: pytest.LogCaptureFixture
-) -> None:
-    """At the default level a client that meets no trouble is silent."""
+async def test_nothing_is_logged_by_default(client: BrazeSegments, caplog: pytest.LogCaptureFixture) -> None:
+    """A client without errors logs nothing at the default level."""
     assert len([s async for s in client.list()]) == 250
     assert caplog.records == []
 
 
-async def test_stats_count_what_was_sent_received_and_waited_for(sandbox: Sandbox) -> None:
-    """A snapshot: requests, retries, waits, bytes and what is in flight; a later one is another object."""
+async def test_stats_are_a_snapshot(sandbox: Sandbox) -> None:
+    """`stats` is a snapshot of requests, retries, waits, bytes and requests in flight."""
     sandbox.inject(Answer(status=503), endpoint="details", ordinals=2)
     sandbox.inject(Answer(status=429, headers={"Retry-After": "0.01"}), endpoint="details", ordinals=4)
     events: list[RetryEvent] = []
@@ -92,10 +90,10 @@ async def test_stats_count_what_was_sent_received_and_waited_for(sandbox: Sandbo
     assert client.stats == stats  # closed, and still to be read
 
 
-async def test_a_span_for_each_attempt_under_the_callers(
+async def test_each_attempt_has_a_span(
     sandbox: Sandbox, spans: InMemorySpanExporter, provider: TracerProvider
 ) -> None:
-    """OpenTelemetry's instrumentation of aiohttp sees every attempt; a fan-out keeps them in one trace."""
+    """OpenTelemetry's instrumentation of aiohttp has a span for every attempt, in the caller's trace."""
     sandbox.inject(Answer(status=503), endpoint="details", ordinals=1)
     AioHttpClientInstrumentor().instrument(tracer_provider=provider)
     try:
@@ -108,10 +106,10 @@ async def test_a_span_for_each_attempt_under_the_callers(
     _check_spans(spans, parent, sandbox.api_key)
 
 
-async def test_the_callers_own_session_and_its_traces(
+async def test_traces_of_the_callers_session(
     sandbox: Sandbox, spans: InMemorySpanExporter, provider: TracerProvider
 ) -> None:
-    """`trace_configs` of a session of the caller's see every attempt, too."""
+    """`trace_configs` of the caller's session see every attempt, too."""
     sandbox.inject(Answer(status=503), endpoint="details", ordinals=1)
     config = create_trace_config(tracer_provider=provider)
     async with (

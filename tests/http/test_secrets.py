@@ -1,4 +1,4 @@
-"""The key is in the Authorization header and nowhere else, whatever goes wrong and whoever looks."""
+"""The key is in the Authorization header and nowhere else, whatever fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from fault_client import CALLS, KEY, Call, Row, attempt, client_of
+from fault_client import CALLS, KEY, Call, Clock, Row, client_of, try_fault
 from faults_table import CAP, ROWS
 from key_leaks import HALF, exception_chain, leaks
 from raw_server import Exchange, Fault, Faulty, answer, changed, drip, head, packed, say
@@ -26,7 +26,7 @@ EACH = pytest.mark.parametrize("call", CALLS, ids=str)
 
 
 def texts_of(error: BaseException) -> Iterator[str]:
-    """All that could be printed, logged or sent to an error tracker of an error."""
+    """Yield all texts of an error that could be printed, logged or sent to an error tracker."""
     for one in exception_chain(error):
         yield f"{one} {one!r} {one.args!r} {vars(one)!r} {[*map(str, vars(one).values())]}"
         yield "".join(traceback.TracebackException.from_exception(one, capture_locals=True).format())
@@ -35,7 +35,7 @@ def texts_of(error: BaseException) -> Iterator[str]:
 
 
 def _show(thing: object, depth: int = 5) -> Iterator[str]:
-    """The repr of a thing of the package and of all it holds."""
+    """Yield the repr of an object of the package and of everything in it."""
     yield repr(thing)
     if depth and type(thing).__module__.startswith("braze_segments_async"):
         for value in getattr(thing, "__dict__", {}).values():
@@ -46,30 +46,37 @@ def _show(thing: object, depth: int = 5) -> Iterator[str]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """All that was logged by anybody at DEBUG: message, args, traceback and the other attributes."""
+    """Return a function that returns all records at DEBUG with their attributes."""
     caplog.set_level(logging.DEBUG)
     return lambda: (
         caplog.text + " ".join(f"{vars(record)!r} {record.getMessage()}" for record in caplog.records)
     )
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.error and "silence" not in row.dress], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.error and "silence" not in row.variant], ids=str)
 async def test_no_error_of_the_table_leaks(
-    row: Row, logged: Callable[[], str], recwarn: pytest.WarningsRecorder
+    row: Row,
+    logged: Callable[[], str],
+    recwarn: pytest.WarningsRecorder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No error of the table, log record, warning, retry event or part of the client shows the key."""
-    told: list[RetryEvent] = []
+    """No error of the fault table, log record, warning, event or part of the client has the key."""
+    events: list[RetryEvent] = []
     shown: list[str] = []
-    row.options["on_retry"] = told.append
+    row.options["on_retry"] = events.append
 
     def look(client: BrazeSegments) -> None:
         shown.extend(_show(client))
 
     calls = [call for call in CALLS if call.concurrency == 1 or call.endpoint == "details"]
-    tries = await asyncio.gather(*(attempt(row, call, look) for call in calls))
+    clock = Clock()
+    clock.drive(monkeypatch)
+    tries = await asyncio.gather(
+        *(try_fault(row, call, clock, look=look, direct=direct) for call in calls for direct in (True, False))
+    )
     assert not leaks(logged())
     assert not leaks(" ".join(shown))
-    assert not leaks(" ".join(f"{event!r} {event.error}" for event in told))
+    assert not leaks(" ".join(f"{event!r} {event.error}" for event in events))
     assert not leaks(" ".join(str(vars(warning)) for warning in recwarn))
     for tried in tries:
         for error in tried.errors[:2]:  # those of a fan-out are alike
@@ -93,10 +100,10 @@ ECHOES = {
 
 
 @pytest.mark.parametrize("status", [200, 202, 302, 400, 401, 403, 404, 408, 429, 503])
-@pytest.mark.parametrize("dress", ECHOES)
-async def test_echoed_key_is_masked(dress: str, status: int) -> None:
-    """A text of the service that echoes the key, whole or half or encoded, is masked in the message."""
-    body = changed(every={"message": f"Invalid API key: {ECHOES[dress]}"})
+@pytest.mark.parametrize("variant", ECHOES)
+async def test_echoed_key_is_masked(variant: str, status: int) -> None:
+    """A text of the service that echoes the key, whole or in part or encoded, is masked in the message."""
+    body = changed(every={"message": f"Invalid API key: {ECHOES[variant]}"})
     async with Faulty(answer(status, body)) as server, client_of(server.base_url) as client:
         with pytest.raises(BrazeError) as caught:
             await client.details(server.ids[0])
@@ -132,7 +139,7 @@ _LOCALS: dict[str, Fault] = {
 @pytest.mark.parametrize("fault", _LOCALS)
 @EACH
 async def test_echoed_key_is_in_no_local(call: Call, fault: str) -> None:
-    """A body that echoes the key is in no local variable of a traceback, however the reply is wrong."""
+    """A body that echoes the key is in no local variable of a traceback."""
     async with Faulty(_LOCALS[fault]) as server, client_of(server.base_url) as client:
         outcomes = await call.outcomes(client, server.ids)
     assert outcomes
@@ -142,7 +149,7 @@ async def test_echoed_key_is_in_no_local(call: Call, fault: str) -> None:
 
 
 async def test_echoed_key_in_a_header() -> None:
-    """A header that echoes the key is masked too, if a message quotes it."""
+    """A header that echoes the key is masked in messages."""
     async with (
         Faulty(answer(200, None, {"Content-Encoding": KEY})) as server,
         client_of(server.base_url) as client,
@@ -158,7 +165,7 @@ async def test_echoed_key_in_a_header() -> None:
 )
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_cancelled(call: Call, where: str, how: str, logged: Callable[[], str]) -> None:
-    """The traceback of a cancelled or timed out request, with its locals, shows no key; no log does."""
+    """The traceback of a cancelled or timed out request, with its locals, has no key; neither has a log."""
     faults = {
         "at the answer": say(b"", Exchange.wait_until_gone),
         "in the body": say(head(headers={"Content-Length": "99"}) + b"{", Exchange.wait_until_gone),
@@ -184,7 +191,7 @@ async def test_cancelled(call: Call, where: str, how: str, logged: Callable[[], 
 
 
 async def test_parts_of_the_client() -> None:
-    """The repr of a client and of all its parts shows no key: new, open, used and closed."""
+    """The repr of a client and all its parts has no key: new, open, used and closed."""
     async with Faulty() as server:
         client = client_of(server.base_url)
         assert not leaks(" ".join(_show(client)))
@@ -201,24 +208,24 @@ async def test_parts_of_the_client() -> None:
     "key", [f"{KEY}\n", f" {KEY}", f"{KEY}é", f"Bearer {KEY}", f"{KEY[:HALF]} {KEY[HALF:]}"]
 )
 def test_wrong_key_is_in_no_local(key: str) -> None:
-    """A key that is refused is not in the error, nor in a local variable of the package's frames."""
+    """A refused key is neither in the error nor in a local variable of the package's frames."""
     with pytest.raises(ConfigError) as caught:
         BrazeSegments(key, base_url="https://rest.iad-01.braze.com")
-    _check_frames(caught.value)
+    _assert_no_key_in_frames(caught.value)
 
 
 @pytest.mark.parametrize(
     "options", [{"base_url": "http://a.example"}, {"concurrency": 0}, {"timeout": 0}, {"reserve": 2}], ids=str
 )
 def test_key_is_in_no_local_of_a_wrong_argument(options: dict[str, Any]) -> None:
-    """Another argument that is refused does not show the key in a local variable of the package's frames."""
+    """The refusal of another argument has no key in a local variable of the package's frames."""
     with pytest.raises(ConfigError) as caught:
         BrazeSegments(KEY, **{"base_url": "https://rest.iad-01.braze.com", **options})
-    _check_frames(caught.value)
+    _assert_no_key_in_frames(caught.value)
 
 
-def _check_frames(error: BaseException) -> None:
-    """The frames of the package only: the test's own hold the key, as any caller's may."""
+def _assert_no_key_in_frames(error: BaseException) -> None:
+    """Assert that no local of the package's frames has the key; a frame of a caller may."""
     frames = [
         (frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -231,7 +238,7 @@ def _check_frames(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 404, 409, 500, 503])
-async def test_text_of_the_service_is_made_fit(status: int) -> None:
+async def test_text_of_the_service_is_escaped(status: int) -> None:
     """Control characters of the service's text are escaped, and a long text is cut."""
     text = "a\x1b[2J\r\nERROR forged\x00\u202e\u2028\x85" + "long" * 10_000
     async with (
@@ -248,8 +255,8 @@ async def test_text_of_the_service_is_made_fit(status: int) -> None:
 @pytest.mark.parametrize(
     "arguments", [(KEY.encode(), "https://rest.iad-01.braze.com"), (KEY, f"https://{KEY}.example")]
 )
-def test_key_in_the_wrong_dress_or_place(arguments: tuple[Any, str]) -> None:
-    """As bytes, or inside the url: refused, and in no local variable of the package's frames."""
+def test_key_of_the_wrong_type_or_in_the_url(arguments: tuple[Any, str]) -> None:
+    """A key as bytes or in the URL is refused, and is in no local variable of the package's frames."""
     with pytest.raises(ConfigError) as caught:
         BrazeSegments(arguments[0], base_url=arguments[1])
-    _check_frames(caught.value)
+    _assert_no_key_in_frames(caught.value)

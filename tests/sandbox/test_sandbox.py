@@ -1,4 +1,4 @@
-"""The sandbox keeps the promises of Braze's segment endpoints, and its own to the tests that use it."""
+"""The sandbox behaves like the segment endpoints of Braze, and keeps its promises to tests."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import aiohttp
@@ -13,9 +14,20 @@ import attrs
 import pytest
 
 from braze_segments_async.sandbox import Answer, LoggedRequest, Sandbox
+from braze_segments_async.sandbox._users import encode_user
 
 LIST, DETAILS, SERIES = "/segments/list", "/segments/details", "/segments/data_series"
 DATA = f"{SERIES}?segment_id={Sandbox(1).segment_ids[0]}"
+FIELDS = (
+    "apps",
+    "braze_id",
+    "campaigns_received",
+    "created_at",
+    "custom_attributes",
+    "devices",
+    "email",
+    "purchases",
+)
 START = datetime(2026, 11, 22, 10, 15, tzinfo=UTC).timestamp()
 
 
@@ -45,7 +57,7 @@ async def _ids(sandbox: Sandbox, page: int, direction: str = "asc") -> list[str]
 
 
 def test_same_seed_same_data_in_every_process() -> None:
-    """The same seed is the same workspace byte for byte, in another process too; another seed is another."""
+    """The same seed gives the same workspace, byte for byte, in every process; another seed gives another."""
     program = (
         "import json; from braze_segments_async.sandbox import Sandbox; s = Sandbox(30, seed=7); s.create();"
         "print(json.dumps([[s.segment(i), s.details(i)] for i in s.segment_ids]))"
@@ -57,8 +69,19 @@ def test_same_seed_same_data_in_every_process() -> None:
     assert not set(here.segment_ids) & set(other.segment_ids)
 
 
+def test_the_data_of_a_seed_never_change() -> None:
+    """A seed gives the same data in every version, so that exports can be compared across versions."""
+    sandbox = Sandbox(300, seed=7)
+    digest = sha256()
+    for segment_id in sandbox.segment_ids:
+        digest.update(json.dumps([sandbox.segment(segment_id), sandbox.details(segment_id)]).encode())
+    for index in range(300):
+        digest.update(encode_user(7, sandbox.segment_ids[0], index, FIELDS))
+    assert digest.hexdigest() == "73dabbc17c9579d6f7061e75a6e6e3ecbd49591a8d65cc8b347dbb15491c7d9a"
+
+
 def test_data_look_like_a_real_workspace() -> None:
-    """Names are mostly unique; tags may be missing, null or hold null; dates are in order of creation."""
+    """Most names are unique; tags may be missing, null or contain null; dates are in order of creation."""
     sandbox = Sandbox(1_000)
     rows = [sandbox.segment(segment_id) for segment_id in sandbox.segment_ids]
     bodies = [sandbox.details(segment_id) for segment_id in sandbox.segment_ids]
@@ -77,7 +100,7 @@ def test_data_look_like_a_real_workspace() -> None:
 
 @pytest.mark.parametrize("segments", [0, 1, 99, 100, 101, 250])
 async def test_pages_hold_every_segment_once_in_both_directions(segments: int) -> None:
-    """`n // 100 + 1` pages, a hundred rows in each but the last, hold all; past the end a page is empty."""
+    """The pages of 100 rows have every segment once, in both directions; a page past the end is empty."""
     async with Sandbox(segments) as sandbox:
         ids = sandbox.segment_ids
         for direction, expected in (("asc", ids), ("desc", ids[::-1])):
@@ -90,7 +113,7 @@ async def test_pages_hold_every_segment_once_in_both_directions(segments: int) -
 
 
 async def test_success_is_compact_utf8_json_without_etag() -> None:
-    """A success body is compact JSON with its characters as they are, and has no ETag."""
+    """A success body is compact JSON with unescaped characters, and the response has no ETag."""
     async with Sandbox(3) as sandbox:
         first = sandbox.segment_ids[0]
         sandbox.rename(first, "休眠ユーザー, “Gold” 🔥")
@@ -123,7 +146,7 @@ async def test_success_is_compact_utf8_json_without_etag() -> None:
     ],
 )
 async def test_bad_parameters_are_400(message: str, paths: list[str]) -> None:
-    """A parameter that is missing or wrong gets 400 and a message that says which."""
+    """A missing or wrong parameter returns 400 and a message that names it."""
     async with Sandbox(1) as sandbox:
         for path in paths:
             reply = await _ask(sandbox, path)
@@ -132,7 +155,7 @@ async def test_bad_parameters_are_400(message: str, paths: list[str]) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", f"{LIST}/"), ("POST", LIST)])
 async def test_wrong_path_or_method_is_404(method: str, path: str) -> None:
-    """What Braze does not have is 404 "Invalid URL", logged as "other", and takes one from the rate limit."""
+    """An unknown path or method returns 404 "Invalid URL", is logged as "other" and counts as a request."""
     async with Sandbox(1) as sandbox:
         reply = await _ask(sandbox, path, method=method)
     assert (reply.status, await reply.json()) == (404, {"message": "Invalid URL"})
@@ -141,7 +164,7 @@ async def test_wrong_path_or_method_is_404(method: str, path: str) -> None:
 
 
 async def test_data_series_windows_agree_where_they_overlap() -> None:
-    """A day has one size whichever window it is asked in; days are in order, and end with `ending_at`."""
+    """A day has the same size in every window; days are in order and end with `ending_at`."""
     async with Sandbox(3, clock=lambda: START) as sandbox:
         query = {"segment_id": sandbox.segment_ids[0]}
         whole = await _json(sandbox, SERIES, **query, length=100)
@@ -155,7 +178,7 @@ async def test_data_series_windows_agree_where_they_overlap() -> None:
 
 
 async def test_wrong_key_is_401_with_empty_rate_limit_headers() -> None:
-    """A 401 echoes the key, takes nothing from the window, and has empty rate-limit headers."""
+    """A 401 echoes the key, does not count against the rate limit, and has empty rate-limit headers."""
     async with Sandbox(3) as sandbox:
         reply = await _ask(sandbox, LIST, key="wrong")
     assert (reply.status, await reply.json()) == (401, {"message": "Invalid API key: wrong"})
@@ -164,7 +187,7 @@ async def test_wrong_key_is_401_with_empty_rate_limit_headers() -> None:
 
 
 async def test_missing_permission_is_403() -> None:
-    """A key without the permission of an endpoint gets 403 there, and its answers elsewhere."""
+    """A key without the permission of an endpoint gets 403 from it, and genuine answers from the others."""
     async with Sandbox(3, permissions=["segments.list"]) as sandbox:
         refused = await _ask(sandbox, DETAILS, segment_id=sandbox.segment_ids[0])
         assert await _statuses(sandbox, 1) == [200]
@@ -173,7 +196,7 @@ async def test_missing_permission_is_403() -> None:
 
 
 async def test_rate_limit_is_a_window_on_the_clock() -> None:
-    """Over the limit every request is 429 without Retry-After, until the window of the clock ends."""
+    """Beyond the limit every request returns 429 without Retry-After, until the next window of the clock."""
     clock = [START]
     async with Sandbox(3, rate_limit=(3, 3_600), clock=lambda: clock[0]) as sandbox:
         replies = [await _ask(sandbox, LIST) for _ in range(5)]
@@ -189,13 +212,13 @@ async def test_rate_limit_is_a_window_on_the_clock() -> None:
 
 
 async def test_reset_is_rounded_up() -> None:
-    """A window that ends between two seconds is announced with the later one."""
+    """A window that ends within a second has the next whole second as its reset."""
     async with Sandbox(1, rate_limit=(9, 0.4), clock=lambda: 100.1) as sandbox:
         assert (await _ask(sandbox, LIST)).headers["X-RateLimit-Reset"] == "101"
 
 
 async def test_inject_filters() -> None:
-    """Endpoint, ordinals, segment, page and times each narrow a rule down; what does not match is genuine."""
+    """Endpoint, ordinals, segment, page and times each restrict a rule; other answers are genuine."""
     async with Sandbox(250) as sandbox:
         first, second = sandbox.segment_ids[:2]
         sandbox.inject(Answer(status=500), endpoint="list", ordinals={1, 3})
@@ -210,16 +233,16 @@ async def test_inject_filters() -> None:
     assert details == [503, 200, 200, 504]
 
 
-async def test_newest_rule_wins_and_hides_the_others() -> None:
-    """The newest rule that matches decides, even when its function leaves the answer genuine."""
+async def test_newest_rule_applies() -> None:
+    """The newest matching rule applies, even if its function returns `None`."""
     async with Sandbox(3) as sandbox:
         sandbox.inject(Answer(status=500))
         sandbox.inject(lambda _: None, ordinals=2)
         assert await _statuses(sandbox, 3) == [500, 200, 500]
 
 
-async def test_chance_depends_on_the_seed_alone() -> None:
-    """The same seed lets the same requests fail, about the share that was asked for."""
+async def test_chance_depends_only_on_the_seed() -> None:
+    """The same seed makes the same requests fail, in about the given proportion."""
     runs = []
     for seed in (1, 1, 2):
         async with Sandbox(1, seed=seed) as sandbox:
@@ -231,7 +254,7 @@ async def test_chance_depends_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize("body", [b"\xff\x00", b"", "<html>é", {"a": ["é"]}, [1, None]])
 async def test_injected_bodies(body: Any) -> None:
-    """Bytes and text are sent verbatim, dicts and lists as JSON, with the content type that was asked for."""
+    """Bytes and text are sent unchanged, dicts and lists as JSON, with the given content type."""
     async with Sandbox(3) as sandbox:
         sandbox.inject(Answer(body=body, content_type="text/html"))
         reply = await _ask(sandbox, LIST)
@@ -242,7 +265,7 @@ async def test_injected_bodies(body: Any) -> None:
 
 @pytest.mark.parametrize("status", [202, 204, 302, 401, 408, 429, 500, 503])
 async def test_injected_status_alone_has_a_braze_like_body(status: int) -> None:
-    """A status alone gets a message; with 401 the rate-limit headers are empty, with 429 nothing is left."""
+    """An answer with only a status has a message; rate-limit headers are empty on 401, at 0 on 429."""
     async with Sandbox(3) as sandbox:
         sandbox.inject(Answer(status=status, headers={"Location": "http://127.0.0.1:9/"}))
         reply = await _ask(sandbox, LIST)
@@ -252,7 +275,7 @@ async def test_injected_status_alone_has_a_braze_like_body(status: int) -> None:
 
 
 async def test_injected_headers_override_and_remove() -> None:
-    """Headers replace the sandbox's in any letter case; None leaves one out; the genuine body stays."""
+    """Injected headers replace the sandbox's in any letter case; `None` removes one; the body is genuine."""
     async with Sandbox(3) as sandbox:
         headers = {"x-ratelimit-reset": "212", "X-RateLimit-Limit": None, "Date": "never"}
         sandbox.inject(Answer(headers=headers))
@@ -263,8 +286,8 @@ async def test_injected_headers_override_and_remove() -> None:
     assert len((await reply.json())["segments"]) == 3
 
 
-async def test_late_answers_are_genuine_and_the_request_is_logged_at_once() -> None:
-    """`Answer(delay=...)` keeps the genuine body and status; till it is sent the request has the status 0."""
+async def test_late_answers_are_genuine() -> None:
+    """`Answer(delay=...)` keeps the genuine body and status; the logged status is 0 until it is sent."""
     seen: list[LoggedRequest] = []
 
     def late(request: LoggedRequest) -> Answer:
@@ -282,8 +305,8 @@ async def test_late_answers_are_genuine_and_the_request_is_logged_at_once() -> N
     assert "sandbox-api-key" not in repr(request)
 
 
-async def test_a_hook_archives_in_the_middle_of_a_walk() -> None:
-    """A function may change the workspace before the genuine answer; the walk then loses a row, untold."""
+async def test_a_hook_archives_during_a_listing() -> None:
+    """A function may change the workspace before the genuine answer, so that a listing loses a row."""
     async with Sandbox(250) as sandbox:
         ids = sandbox.segment_ids
         sandbox.inject(lambda _: sandbox.archive(ids[0]), endpoint="list", page=1, times=1)
@@ -292,7 +315,7 @@ async def test_a_hook_archives_in_the_middle_of_a_walk() -> None:
 
 
 async def test_churn() -> None:
-    """Archived segments leave the list, not the details, and come back to their place; new ones go last."""
+    """Archived segments leave the list but keep their details and position; new segments come last."""
     async with Sandbox(5) as sandbox:
         ids = sandbox.segment_ids
         for _ in range(2):
@@ -310,7 +333,7 @@ async def test_churn() -> None:
 
 
 def test_rename() -> None:
-    """A renamed segment has its new name in both answers, a later `updated_at`, and all else as before."""
+    """A renamed segment has its new name in both answers and a later `updated_at`; the rest is unchanged."""
     sandbox = Sandbox(1)
     before = sandbox.details(sandbox.segment_ids[0])
     sandbox.rename(sandbox.segment_ids[0], "Renamed")
@@ -320,8 +343,8 @@ def test_rename() -> None:
     assert before | {"name": "Renamed", "updated_at": after["updated_at"]} == after
 
 
-async def test_most_requests_in_flight() -> None:
-    """The peaks count requests under way, over all endpoints and for details alone, not abandoned ones."""
+async def test_max_requests_in_flight() -> None:
+    """The peaks count concurrent requests, in all and for details, without abandoned ones."""
     async with Sandbox(9, latency=0.1) as sandbox:
         *some, slow = sandbox.segment_ids[:5]
         details = [_ask(sandbox, DETAILS, segment_id=segment_id) for segment_id in some]
@@ -335,16 +358,16 @@ async def test_most_requests_in_flight() -> None:
     assert (sandbox.max_in_flight, sandbox.max_details_in_flight) == (6, 4)
 
 
-def test_a_large_workspace_is_made_at_once() -> None:
-    """100,000 segments are there in well under two seconds."""
+def test_a_large_workspace_starts_quickly() -> None:
+    """A workspace of 100,000 segments is ready in less than two seconds."""
     started = time.perf_counter()
     sandbox = Sandbox(100_000)
     assert time.perf_counter() - started < 2
     assert len(set(sandbox.segment_ids)) == 100_000
 
 
-async def test_stops_at_once_with_a_request_hanging() -> None:
-    """The end of the block cuts a request off, and leaves neither a task nor an open port behind."""
+async def test_stops_with_a_request_in_flight() -> None:
+    """The end of the block cancels a request in flight, and leaves neither a task nor an open port."""
     arrived = asyncio.Event()
 
     def hang(_: LoggedRequest) -> Answer:
@@ -367,7 +390,7 @@ async def test_stops_at_once_with_a_request_hanging() -> None:
 
 
 async def test_wrong_use() -> None:
-    """Entering twice, asking for an address too early, and a port in use are errors that say so."""
+    """Entering twice, reading the address before the start, and a port in use raise clear errors."""
     sandbox = Sandbox(3)
     with pytest.raises(RuntimeError, match="no address yet"):
         _ = sandbox.base_url

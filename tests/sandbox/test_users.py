@@ -1,4 +1,4 @@
-"""The sandbox exports a segment's users as Braze does: a POST, a url that is not ready yet, a ZIP."""
+"""The sandbox exports a segment's users as Braze does: a POST, a URL that is not ready yet, a ZIP file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import attrs
 import pytest
 from yarl import URL
 
-from braze_segments_async.sandbox import Answer, Sandbox
+from braze_segments_async.sandbox import Answer, Sandbox, _files
 from braze_segments_async.sandbox import _users as users
-from braze_segments_async.sandbox import _zip_files as archives
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,14 +37,14 @@ FIELDS = (  # noqa: SIM905 - as they stand in braze.md, and no 32 lines
 
 @attrs.frozen
 class Reply:
-    """An answer, read to the end."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body, decoded."""
+        """Return the decoded body."""
         return json.loads(self.body)
 
 
@@ -56,7 +55,7 @@ async def _ask(method: str, url: str | URL, headers: Mapping[str, str], sent: by
 
 
 async def _post(sandbox: Sandbox, path: str = START, **changes: Any) -> Reply:
-    """Ask the API to export the e-mail addresses of the first segment's users, but for the changes."""
+    """Start an export of the e-mail addresses of the first segment's users, with changes to the body."""
     body = {"segment_id": sandbox.segment_ids[0], "fields_to_export": ["email"]} | changes
     headers = {"Authorization": f"Bearer {sandbox.api_key}", "Content-Type": "application/json"}
     return await _ask("POST", sandbox.base_url + path, headers, json.dumps(body).encode())
@@ -67,12 +66,12 @@ async def _url(sandbox: Sandbox, **changes: Any) -> str:
 
 
 async def _get(url: str | URL, method: str = "GET", **headers: str) -> Reply:
-    """Ask the host of the files; it is told no key."""
+    """Send a request to the file host, without a key."""
     return await _ask(method, url, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 async def _lines(sandbox: Sandbox, **changes: Any) -> list[list[bytes]]:
-    """The lines of each file in the ZIP of an export."""
+    """Return the lines of each file in the ZIP of an export."""
     reply = await _get(await _url(sandbox, **changes))
     with ZipFile(io.BytesIO(reply.body)) as archive:
         assert {entry.compress_type for entry in archive.infolist()} <= {ZIP_DEFLATED}
@@ -83,8 +82,8 @@ async def _users(sandbox: Sandbox, **changes: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for lines in await _lines(sandbox, **changes) for line in lines]
 
 
-async def test_an_export_is_answered_with_a_url_on_another_host() -> None:
-    """The answer is 201, with a prefix and a url that is signed, on another origin and new each time."""
+async def test_an_export_has_a_url_on_another_host() -> None:
+    """Starting an export returns 201, a prefix and a signed URL on another origin, different each time."""
     async with Sandbox(1, clock=lambda: NOW) as sandbox:
         replies = [await _post(sandbox, callback_endpoint="https://x.example", output_format="zip")]
         replies.append(await _post(sandbox))
@@ -121,7 +120,7 @@ async def test_an_export_is_answered_with_a_url_on_another_host() -> None:
     ],
 )
 async def test_bad_bodies_are_400(said: str, changes: dict[str, Any]) -> None:
-    """What is missing or wrong in the body gets 400 and a message that says which, and nothing runs."""
+    """A missing or wrong field returns 400 and a message that names it; no export is started."""
     async with Sandbox(1, export_delay=60) as sandbox:
         refused = await _post(sandbox, **changes)
         assert (await _post(sandbox)).status == 201
@@ -139,8 +138,8 @@ async def test_bad_bodies_are_400(said: str, changes: dict[str, Any]) -> None:
         (b"{}", "text/plain"),
     ],
 )
-async def test_what_is_no_json_is_400(path: str, sent: bytes, content_type: str) -> None:
-    """A body that is no JSON, or is not said to be JSON, is like none; it is logged as None."""
+async def test_a_body_that_is_not_json_is_400(path: str, sent: bytes, content_type: str) -> None:
+    """A body that is not JSON, or has another content type, returns 400 and is logged as `None`."""
     async with Sandbox(1) as sandbox:
         headers = {"Authorization": f"Bearer {sandbox.api_key}", "Content-Type": content_type}
         reply = await _ask("POST", sandbox.base_url + path, headers, sent)
@@ -153,13 +152,13 @@ async def test_what_is_no_json_is_400(path: str, sent: bytes, content_type: str)
     ("permission", "allowed"), [("users.export.segment", [201, 403]), ("segments.list", [403, 200])]
 )
 async def test_permissions(permission: str, allowed: list[int]) -> None:
-    """Exporting takes `users.export.segment`, cancelling an export `segments.list`."""
+    """Starting an export requires `users.export.segment`, cancelling one `segments.list`."""
     async with Sandbox(1, permissions=[permission]) as sandbox:
         assert [(await _post(sandbox, path)).status for path in (START, CANCEL)] == allowed
 
 
 async def test_a_segment_has_one_running_export() -> None:
-    """A second one is 429 until the first is ready; that is not the rate limit, and its headers say so."""
+    """A second export of a segment returns 429 until the first is ready; rate-limit requests remain."""
     clock = [NOW]
     async with Sandbox(2, export_delay=60, clock=lambda: clock[0]) as sandbox:
         assert (await _post(sandbox)).status == 201
@@ -176,7 +175,7 @@ async def test_a_segment_has_one_running_export() -> None:
 
 
 async def test_an_export_that_expires_is_not_running() -> None:
-    """Nor is one that would have been ready later."""
+    """An export is not running after it expired, even if it would have become ready later."""
     clock = [NOW]
     async with Sandbox(1, export_delay=60, export_life=30, clock=lambda: clock[0]) as sandbox:
         url = await _url(sandbox)
@@ -187,14 +186,14 @@ async def test_an_export_that_expires_is_not_running() -> None:
 
 
 async def test_a_company_has_a_hundred_running_exports() -> None:
-    """The next one is refused as a second one of a segment is."""
+    """Another export returns 429 while a hundred are running."""
     async with Sandbox(101, export_delay=60) as sandbox:
         replies = [await _post(sandbox, segment_id=segment_id) for segment_id in sandbox.segment_ids]
     assert [reply.status for reply in replies] == [201] * 100 + [429]
 
 
 async def test_cancel() -> None:
-    """A running export that is cancelled is never ready; others go on, and a new one may be started."""
+    """A cancelled export never becomes ready; others continue, and a new one can be started."""
     clock = [NOW]
     async with Sandbox(2, export_delay=60, clock=lambda: clock[0]) as sandbox:
         cancelled, other = await _url(sandbox), await _url(sandbox, segment_id=sandbox.segment_ids[1])
@@ -210,8 +209,8 @@ async def test_cancel() -> None:
     assert unknown.status == 400
 
 
-async def test_a_file_is_there_for_a_time() -> None:
-    """Its url is 403 until the export is ready, 200 from then on, and 403 again once it has expired."""
+async def test_a_file_is_available_until_it_expires() -> None:
+    """The URL returns 403 until the export is ready, then 200, and 403 again once it has expired."""
     clock, statuses = [NOW], []
     async with Sandbox(1, export_delay=60, export_life=100, clock=lambda: clock[0], users=3) as sandbox:
         url = await _url(sandbox)
@@ -224,8 +223,8 @@ async def test_a_file_is_there_for_a_time() -> None:
     assert not [name for name in reply.headers if name.startswith("X-RateLimit")]
 
 
-async def test_only_the_signed_url_is_answered() -> None:
-    """A url is good as it stands, for GET alone; all else on that host is 403."""
+async def test_only_the_signed_url_is_valid() -> None:
+    """Only a GET of exactly the signed URL returns the file; everything else on the host returns 403."""
     async with Sandbox(1, users=3) as sandbox:
         url = URL(await _url(sandbox))
         wrong = [
@@ -242,8 +241,8 @@ async def test_only_the_signed_url_is_answered() -> None:
     assert [reply.status for reply in replies] == [403] * 10
 
 
-async def test_a_key_has_no_place_at_the_host_of_the_files() -> None:
-    """As with S3, a request that is signed and has an Authorization too is 400; what came is in the log."""
+async def test_the_file_host_rejects_a_key() -> None:
+    """A signed request with an Authorization header returns 400, as from S3, and is logged."""
     async with Sandbox(1, users=3) as sandbox:
         url = await _url(sandbox)
         await _get(url)
@@ -254,7 +253,7 @@ async def test_a_key_has_no_place_at_the_host_of_the_files() -> None:
 
 
 async def test_requests_are_logged_with_method_path_and_body() -> None:
-    """A POST is logged with its JSON, a request for a file with its path; each host has its own log."""
+    """A POST is logged with its JSON body, a file request with its path; each host has its own log."""
     async with Sandbox(1, users=3) as sandbox:
         url = URL(await _url(sandbox))
         await _post(sandbox, CANCEL)
@@ -270,8 +269,8 @@ async def test_requests_are_logged_with_method_path_and_body() -> None:
     assert sandbox.count("file") == sandbox.count("file", 200) == sandbox.count("users", 201) == 1
 
 
-async def test_parts_of_a_file() -> None:
-    """A Range is answered with 206 and just those bytes, one that has none of the file with 416."""
+async def test_ranges_of_a_file() -> None:
+    """A Range returns 206 and exactly its bytes, or 416 if the file has none of them."""
     async with Sandbox(1, users=40) as sandbox:
         url = await _url(sandbox, fields_to_export=FIELDS)
         whole = await _get(url)
@@ -298,8 +297,8 @@ async def test_parts_of_a_file() -> None:
     assert [request.status for request in sandbox.file_requests] == [200, *[206] * 4, *[416] * 3]
 
 
-async def test_parts_of_the_same_file() -> None:
-    """If-Range gives the whole of a file that is another, If-Match refuses it with 412."""
+async def test_ranges_of_an_unchanged_file() -> None:
+    """If-Range returns the whole of a changed file; If-Match returns 412."""
     async with Sandbox(1, users=40) as sandbox:
         url, other = await _url(sandbox), await _url(sandbox, fields_to_export=["phone"])
         etag, stale = [(await _get(each)).headers["ETag"] for each in (url, other)]
@@ -317,7 +316,7 @@ async def test_parts_of_the_same_file() -> None:
 
 
 async def test_cloud_storage() -> None:
-    """A workspace with storage of its own gets no url; an export runs as long as any."""
+    """A workspace with its own storage gets no URL; its exports run as long as others."""
     async with Sandbox(1, cloud_storage=True, export_delay=60) as sandbox:
         reply, again = await _post(sandbox, output_format="gzip"), await _post(sandbox)
     assert set(reply.json()) == {"message", "object_prefix"}
@@ -325,8 +324,8 @@ async def test_cloud_storage() -> None:
 
 
 @pytest.mark.parametrize(("count", "files"), [(0, []), (1, [1]), (100, [100]), (250, [100, 100, 50])])
-async def test_a_file_has_so_many_users(count: int, files: list[int]) -> None:
-    """Each file of the ZIP but the last has `users_per_file` lines, one user in each."""
+async def test_users_per_file(count: int, files: list[int]) -> None:
+    """Each file of the ZIP except the last has `users_per_file` lines, with one user each."""
     async with Sandbox(1, users=count, users_per_file=100) as sandbox:
         found = await _lines(sandbox, fields_to_export=["braze_id"])
     assert [len(lines) for lines in found] == files
@@ -334,7 +333,7 @@ async def test_a_file_has_so_many_users(count: int, files: list[int]) -> None:
 
 
 async def test_the_same_arguments_give_the_same_file() -> None:
-    """Byte for byte, in whatever order fields are named; another seed, segment or field is another file."""
+    """Equal arguments give the same bytes in any order of fields; another seed, segment or field does not."""
     files = []
     for seed, segment, fields in (
         (1, 0, ["email", "phone"]),
@@ -351,8 +350,8 @@ async def test_the_same_arguments_give_the_same_file() -> None:
     assert len(set(files)) == len({etag for _, etag in files}) == 4
 
 
-async def test_only_what_was_asked_for_and_is_not_empty() -> None:
-    """Of the fields that were asked for a user has those with a value, and it is the same each time."""
+async def test_only_requested_fields_that_are_not_empty() -> None:
+    """A user has only the requested fields with a value, and the same value each time."""
     async with Sandbox(1, users=300) as sandbox:
         whole = await _users(sandbox, fields_to_export=FIELDS)
         some = await _users(sandbox, fields_to_export=["email", "dob", "no_such_field"])
@@ -364,7 +363,7 @@ async def test_only_what_was_asked_for_and_is_not_empty() -> None:
 
 
 async def test_users_look_real() -> None:
-    """Names of many alphabets, emoji, nested values, and line separators that are no ends of lines."""
+    """Users have names in many alphabets, emoji, nested values, and line separators inside lines."""
     async with Sandbox(1) as sandbox:
         (lines,) = await _lines(sandbox, fields_to_export=FIELDS)
     text = b"\n".join(lines).decode()
@@ -379,8 +378,8 @@ async def test_users_look_real() -> None:
     assert any(user.get("total_revenue") == 0 for user in people)
 
 
-async def test_faults_of_the_host_of_the_files() -> None:
-    """Rules reach it by endpoint and segment; an error alone has a body such as S3 sends."""
+async def test_faults_of_the_file_host() -> None:
+    """Rules match the file host by endpoint and segment; an error without a body has one like S3."""
     async with Sandbox(2, users=3) as sandbox:
         first, second = [await _url(sandbox, segment_id=segment_id) for segment_id in sandbox.segment_ids]
         sandbox.inject(Answer(status=503), endpoint="file", ordinals=[1, 3])
@@ -394,8 +393,8 @@ async def test_faults_of_the_host_of_the_files() -> None:
     assert sandbox.windows == [3]
 
 
-async def test_faults_of_the_two_posts() -> None:
-    """They are faulty by the name of their endpoint or segment; an injected error starts no export."""
+async def test_faults_of_the_post_endpoints() -> None:
+    """Rules match both POST endpoints by name or segment; an injected error starts no export."""
     async with Sandbox(2, export_delay=60) as sandbox:
         first, second = sandbox.segment_ids
         sandbox.inject(Answer(status=500), endpoint="users", times=1)
@@ -406,8 +405,8 @@ async def test_faults_of_the_two_posts() -> None:
         assert (await _post(sandbox)).headers["X-RateLimit-Remaining"] == "0"
 
 
-async def test_a_late_answer_starts_its_export_at_once() -> None:
-    """An export whose answer never reached the client runs all the same, and the next one is refused."""
+async def test_a_late_answer_has_started_its_export() -> None:
+    """An export whose response never reached the client is running, so the next one is refused."""
     async with Sandbox(1, export_delay=60) as sandbox:
         sandbox.inject(Answer(delay=60), endpoint="users", times=1)
         with pytest.raises(TimeoutError):
@@ -417,7 +416,7 @@ async def test_a_late_answer_starts_its_export_at_once() -> None:
 
 
 async def test_a_genuine_file_may_be_late_and_have_other_headers() -> None:
-    """`Answer(delay=..., headers=...)` leaves the bytes as they are, and may take the ETag away."""
+    """`Answer(delay=..., headers=...)` does not change the bytes, and may remove the ETag."""
     async with Sandbox(1, users=3) as sandbox:
         url = await _url(sandbox)
         sandbox.inject(Answer(delay=0.001, headers={"etag": None, "X-More": "1"}), endpoint="file", times=1)
@@ -427,8 +426,8 @@ async def test_a_genuine_file_may_be_late_and_have_other_headers() -> None:
     assert ["ETag" in reply.headers for reply in (late, genuine)] == [False, True]
 
 
-async def test_an_answer_is_cut_off_where_its_body_ends() -> None:
-    """A Content-Length of more than the body ends the connection, on both hosts; the rest can be had."""
+async def test_a_content_length_beyond_the_body_closes_the_connection() -> None:
+    """The connection closes after a body shorter than its Content-Length, on both hosts."""
     async with Sandbox(1, users=30) as sandbox:
         url = await _url(sandbox)
         data = (await _get(url)).body
@@ -444,7 +443,7 @@ async def test_an_answer_is_cut_off_where_its_body_ends() -> None:
 
 @pytest.fixture
 def directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where temporary files are."""
+    """Return the directory of temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -455,19 +454,19 @@ def _found(directory: Path, pattern: str = "*") -> int:
 
 @pytest.fixture
 def writing(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set as soon as the first user of a file is written."""
-    event, line = threading.Event(), users.line
+    """Return an event that is set when the first user of a file is written."""
+    event, encode_user = threading.Event(), users.encode_user
 
-    def told(*args: Any) -> bytes:
+    def encode_and_signal(*args: Any) -> bytes:
         event.set()
-        return line(*args)
+        return encode_user(*args)
 
-    monkeypatch.setattr(archives, "line", told)
+    monkeypatch.setattr(_files, "encode_user", encode_and_signal)
     return event
 
 
-async def test_who_goes_away_leaves_the_file_to_others(directory: Path, writing: threading.Event) -> None:
-    """A file is written once for all who wait for it, in a directory that is gone when the sandbox stops."""
+async def test_a_file_is_written_once(directory: Path, writing: threading.Event) -> None:
+    """A file is written once for all clients that wait, in a directory that is removed at the end."""
     async with Sandbox(1, users=2_000) as sandbox:
         url = await _url(sandbox)
         first, second = asyncio.create_task(_get(url)), asyncio.create_task(_get(url))
@@ -480,8 +479,8 @@ async def test_who_goes_away_leaves_the_file_to_others(directory: Path, writing:
     assert not _found(directory)
 
 
-async def test_stops_at_once_while_it_writes_a_large_file(directory: Path, writing: threading.Event) -> None:
-    """However many users there are still to write; the client is cut off, and nothing is left behind."""
+async def test_stops_while_it_writes_a_large_file(directory: Path, writing: threading.Event) -> None:
+    """The sandbox stops at once, disconnects the client and removes the partial file."""
     async with Sandbox(1, users=10**9) as sandbox:
         hanging = asyncio.create_task(_get(await _url(sandbox)))
         await asyncio.to_thread(writing.wait)
@@ -493,16 +492,16 @@ async def test_stops_at_once_while_it_writes_a_large_file(directory: Path, writi
     assert sandbox.file_requests[0].status == 0
 
 
-async def test_a_sandbox_that_starts_again_has_no_exports() -> None:
-    """What ran before is forgotten with its files."""
+async def test_a_restarted_sandbox_has_no_exports() -> None:
+    """A restart removes earlier exports and their files."""
     sandbox = Sandbox(1, export_delay=60)
     for _ in range(2):
         async with sandbox:
             assert (await _post(sandbox)).status == 201
 
 
-async def test_a_hook_sees_the_body_and_changes_the_sandbox() -> None:
-    """A function is told what was asked for, of either host."""
+async def test_a_hook_receives_the_body() -> None:
+    """An injected function receives the body of a request, on both hosts."""
     seen: list[Any] = []
 
     def hook(request: LoggedRequest) -> None:

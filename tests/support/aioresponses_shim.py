@@ -24,7 +24,7 @@ __all__ = ["mocked"]
 
 
 class _Response(ClientResponse):
-    """One that nobody writes a request body for."""
+    """A response without a writer of the request body."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         writer: Any = SimpleNamespace(output_size=0)
@@ -48,10 +48,10 @@ def _works_unpatched() -> bool:
 
 @contextmanager
 def mocked() -> Iterator[aioresponses]:
-    """`aioresponses()`, as it would be if it knew this aiohttp.
+    """Yield `aioresponses()`, patched for this version of aiohttp.
 
     Raises:
-        RuntimeError: it does know it, so this file has done its duty.
+        RuntimeError: aioresponses supports this version of aiohttp, so this file is not needed.
     """
     if not _is_needed():
         with aioresponses() as mock:  # aiohttp before 3.14

@@ -1,7 +1,7 @@
-"""A dask cluster for tests: a scheduler and workers, each a process of its own on loopback, to be killed.
+"""A dask cluster for tests: a scheduler and workers on loopback, each a process that a test can kill.
 
-Forked from one process, because importing dask takes longer than exporting. It says in a line of JSON where
-the scheduler is and which processes there are, and ends them when its standard input does.
+The processes are forked from this one, because importing dask takes longer than exporting. The address of the
+scheduler and all pids are written to standard output as a line of JSON. They end with standard input.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _forked(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 
 def main(workers: int) -> None:
-    """Start them, and wait."""
+    """Start the cluster, and wait until standard input ends."""
     reading, writing = os.pipe()
     pids = [_forked(lambda: _scheduler(writing))]
     with os.fdopen(reading) as answers:

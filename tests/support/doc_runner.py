@@ -1,11 +1,11 @@
-"""The code on the pages of README and docs: found, and run as it stands there, one page after the other.
+"""Find and run the code on the pages of the README and the docs.
 
-- The Python blocks of a page are run in order and share their names; `await` works at the top level.
-- A block that begins with `# some/name.py` is that file: tests are run by pytest, scripts by Python.
-- A block that is not to be run says why, in a comment before it: `<!-- not run: reason -->`.
-- A `text` block right after a Python block is what that prints; `…` stands for anything.
-- `"KEY"` and Braze's endpoints are those of a sandbox of 250 segments, and so is the environment.
-- The `console` blocks of some pages are run, too: a command after each `$`, and what it says.
+- The Python blocks of a page run in order and share their names; `await` works at the top level.
+- A block that begins with `# some/name.py` is written to that file: pytest runs tests, Python runs scripts.
+- A comment before a block excludes it: `<!-- not run: reason -->`.
+- A `text` block right after a Python block is the expected output; `…` matches anything.
+- `"KEY"` and Braze's endpoints are replaced by those of a sandbox, and so are the environment variables.
+- The `console` blocks of some pages run too: a command after each `$`, followed by the expected output.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Block:
     """A fenced block.
 
     Attributes:
-        page: the path from the root of the checkout.
-        line: of its fence, from 1.
-        language: as the fence says.
-        text: without what it is indented by.
-        not_run: why it is not to be run; empty if it is.
-        at_once: whether nothing stands between it and the block before.
+        page: Path relative to the root of the checkout.
+        line: Line number of the fence, from 1.
+        language: Language of the fence.
+        text: Text without indentation.
+        not_run: Why the block is not run; empty if it is run.
+        at_once: Whether the block follows the previous one directly.
     """
 
     page: str
@@ -60,20 +60,20 @@ class Block:
 
     @property
     def place(self) -> str:
-        """For messages."""
+        """Page and line, for messages."""
         return f"{self.page}:{self.line}"
 
     @property
     def file(self) -> str:
-        """The file it is, if it is one."""
+        """Name of the file that the block contains; empty if it is not a file."""
         found = _FILE.match(self.text)
         return found[1] if found else ""
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """The fenced blocks of a page, in order."""
+    """Yield the fenced blocks of a page in order."""
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
-    before: list[str] = ["the top"]  # what stands between this block and the one before
+    before: list[str] = ["the top"]  # the lines since the previous block
     at = 0
     while at < len(lines):
         fence = _FENCE.fullmatch(lines[at])
@@ -92,24 +92,24 @@ def blocks(page: str) -> Iterator[Block]:
 
 @frozen
 class Page:
-    """A page that is being run.
+    """Runs a page.
 
     Attributes:
-        folder: where its files go.
-        names: what its blocks know.
-        instead: what to put in the place of some texts.
+        folder: Directory for the files of the page.
+        names: Variables that the blocks share.
+        replacements: Texts to replace in the code.
     """
 
     folder: Path
     names: dict[str, Any]
-    instead: Mapping[str, str] = field(factory=dict)
+    replacements: Mapping[str, str] = field(factory=dict)
 
-    async def run(self, page: str) -> None:
-        """Run the Python blocks of a page."""
+    async def assert_runs(self, page: str) -> None:
+        """Run the Python blocks of a page, and assert that they print what the page shows."""
         printed = None
         for block in blocks(page):
             if block.language == "text" and block.at_once and printed is not None:
-                assert_says(block, block.text, printed)
+                assert_output(block, block.text, printed)
             printed = None
             if block.file and not block.not_run:
                 self._write(block)
@@ -119,10 +119,10 @@ class Page:
             await succeed(*command, cwd=self.folder)
 
     def as_run(self, text: str) -> str:
-        """The text, with the sandbox for a Braze."""
+        """Return the text with the key and endpoint of the sandbox."""
         url, key = f'"{os.environ["BRAZE_BASE_URL"]}"', f'"{os.environ["BRAZE_API_KEY"]}"'
         text = _INSTANCE.sub(f"base_url = {url}", _ENDPOINT.sub(url, text))
-        for this, that in {'"KEY"': key, **self.instead}.items():
+        for this, that in {'"KEY"': key, **self.replacements}.items():
             text = text.replace(this, that)
         return text
 
@@ -133,7 +133,7 @@ class Page:
         with redirect_stdout(out):
             if code.co_flags & inspect.CO_COROUTINE:
                 await eval(code, self.names)  # noqa: S307 - our own page
-            else:  # beside the loop, which serves the sandbox meanwhile
+            else:  # in a thread, because the event loop serves the sandbox
                 await asyncio.to_thread(exec, code, self.names)
         return out.getvalue()
 
@@ -145,7 +145,7 @@ class Page:
     def _commands(self, page: str) -> Iterator[tuple[str, ...]]:
         files = [block.file for block in blocks(page) if block.file and not block.not_run]
         tests = [file for file in files if Path(file).name.startswith("test_")]
-        if tests:  # with no plugin but the one: loading them takes time
+        if tests:  # load only one plugin, to save time
             alone = ("-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin")
             yield "env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", sys.executable, "-m", "pytest", *alone, *tests
         for file in files:
@@ -153,14 +153,14 @@ class Page:
                 yield (sys.executable, "-W", "error", file)
 
 
-def assert_says(block: Block, expected: str, said: str) -> None:
-    """Compare what was said with what a page shows."""
+def assert_output(block: Block, expected: str, output: str) -> None:
+    """Compare output with the text that a page shows."""
     pattern = ".*?".join(map(re.escape, expected.rstrip().split("…")))
-    assert re.fullmatch(pattern, said.rstrip(), re.DOTALL), f"{block.place} says otherwise:\n{said}"
+    assert re.fullmatch(pattern, output.rstrip(), re.DOTALL), f"{block.place} differs:\n{output}"
 
 
-async def run_console(page: str, folder: Path) -> None:
-    """Run the commands of a page's `console` blocks, and compare what they say."""
+async def assert_console(page: str, folder: Path) -> None:
+    """Run the commands of the `console` blocks of a page, and assert that they print what the page shows."""
     command = folder / "bin" / "braze-segments"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {braze_segments_async.__name__} "$@"\n')
@@ -169,16 +169,18 @@ async def run_console(page: str, folder: Path) -> None:
     for block in blocks(page):
         if block.language == "console":
             for line in block.text.split("$ ")[1:]:
-                asked, _, expected = line.partition("\n")
-                said = await succeed("/bin/sh", "-c", asked, cwd=folder, env={**os.environ, **paths})
-                assert_says(block, expected, said)
+                shell_command, _, expected = line.partition("\n")
+                output = await succeed(
+                    "/bin/sh", "-c", shell_command, cwd=folder, env={**os.environ, **paths}
+                )
+                assert_output(block, expected, output)
 
 
 async def succeed(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command beside the loop; returns all it said."""
+    """Run a command that must succeed, and return its output."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=-1, stderr=asyncio.subprocess.STDOUT, cwd=cwd, env=env
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    return said.decode()
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()

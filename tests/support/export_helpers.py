@@ -1,4 +1,4 @@
-"""What the tests of exports share: child processes that do them, and what is beside a target."""
+"""Exports in child processes, and the files beside a target, for the tests of exports."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ FORMATS = {"ndjson": ".ndjson", "csv": ".csv", "parquet": ".parquet", "sqlite": 
 
 
 class Exporter:
-    """Starts exports in processes of their own, one at a time."""
+    """Starter of exports in child processes, one at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def start(self, sandbox: Sandbox, target: Path, largest_file: int = 0, **options: Any) -> int:
-        """Begin an export; the pid of the process that does it.
+        """Start an export and return the pid of its process.
 
-        `largest_file`: bytes the process may write to one file, as if the disk were full then.
+        Args:
+            sandbox: Workspace to export.
+            target: Destination.
+            largest_file: Number of bytes that the process may write to one file, to simulate a full disk.
+            **options: Options of the export.
         """
         order = {"key": sandbox.api_key, "base_url": sandbox.base_url, "target": str(target)}
         assert self._process.stdin is not None
@@ -37,7 +41,7 @@ class Exporter:
         return pid
 
     async def ended(self) -> tuple[int, str]:
-        """The exit code, negative for a signal, and what the export raised."""
+        """Return the exit code, negative for a signal, and the error of the export."""
         answer, error = await self._answer(), ""
         if "error" in answer:
             error = f"{answer['error']}: {answer['message']}"
@@ -52,7 +56,7 @@ class Exporter:
 
 @asynccontextmanager
 async def exporting() -> AsyncIterator[Exporter]:
-    """An exporter, and the end of its process."""
+    """Yield an exporter, and end its process."""
     script = str(Path(__file__).with_name("export_process.py"))
     process = await asyncio.create_subprocess_exec(
         sys.executable, script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -66,7 +70,7 @@ async def exporting() -> AsyncIterator[Exporter]:
 
 
 def journaled(target: Path) -> list[str]:
-    """The segments whose rows in the journal are whole."""
+    """Return the ids of the complete rows in the journal."""
     journal = beside(target, ".journal")
     if not journal.exists():
         return []
@@ -75,12 +79,12 @@ def journaled(target: Path) -> list[str]:
 
 
 def beside(target: Path, suffix: str) -> Path:
-    """A file beside the target."""
+    """Return the path of a file beside the target."""
     return target.with_name(target.name + suffix)
 
 
 def content(target: Path) -> Any:
-    """What makes two files the same export: the bytes, or the rows of a database."""
+    """Return the content that equal exports share: the bytes, or the rows of a database."""
     if target.suffix != ".sqlite":
         return target.read_bytes()
     with closing(sqlite3.connect(target)) as database:
@@ -88,12 +92,12 @@ def content(target: Path) -> Any:
 
 
 def asked(sandbox: Sandbox) -> list[str]:
-    """The segments whose details were asked for, in order of their ids."""
+    """Return the sorted ids of the segments whose details were requested."""
     return sorted(
         request.query["segment_id"] for request in sandbox.requests if request.endpoint == "details"
     )
 
 
 def names_in(target: Path) -> set[str]:
-    """What the directory of a target holds."""
+    """Return the names of the files in the directory of a target."""
     return {path.name for path in target.parent.iterdir()}

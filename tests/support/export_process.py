@@ -1,7 +1,8 @@
-"""Exports in processes of their own, for tests that kill them or fill their disk.
+"""Exports in child processes, for tests that kill them or simulate a full disk.
 
-Forked from one process, because importing takes longer than exporting. An order is a line of JSON on standard
-input; the answers are the pid, whatever the export raised, and how the process ended, a line each.
+The processes are forked from this one, because importing takes longer than exporting. Each line of JSON on
+standard input starts an export; the pid, an error of the export and the exit code are written to standard
+output, a line each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ async def _export(order: dict[str, Any]) -> None:
         await export_segments(client, order["target"], **order["options"])
 
 
-def _child(order: dict[str, Any]) -> int:
+def _export_process(order: dict[str, Any]) -> int:
     if order["largest_file"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"],) * 2)
     try:
@@ -36,11 +37,11 @@ def _child(order: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    """Take orders until there are no more."""
+    """Start exports until standard input ends."""
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
-            os._exit(_child(json.loads(line)))
+            os._exit(_export_process(json.loads(line)))
         print(json.dumps({"pid": pid}), flush=True)  # noqa: T201
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(json.dumps({"status": status}), flush=True)  # noqa: T201

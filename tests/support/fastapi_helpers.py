@@ -1,4 +1,4 @@
-"""What the tests of the FastAPI routes share: an app in this process, and the example as a server."""
+"""Helpers of the FastAPI tests: an app in this process, and the example as a server."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi_app.py"
 TOKEN = "the-token-of-the-callers"
-_DEADLINE = 20.0  # seconds; nothing takes so long, even on a machine with other work
+_DEADLINE = 20.0  # seconds; no step takes that long, even on a busy machine
 
 
 @asynccontextmanager
 async def serving(
     sandbox: Sandbox, exports: Path | None = None, *, app: FastAPI | None = None, **options: Any
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """An app with the routes below `/braze`, and a client of it."""
+    """Run an app with the routes below `/braze`, and yield a client of it."""
     app = app or FastAPI()
     app.include_router(segments_router(allow_unauthenticated=True), prefix="/braze")
 
@@ -48,7 +48,7 @@ async def serving(
 
 
 class Brake:
-    """Stops the details of a sandbox after so many, until it is let go: an export that runs and runs."""
+    """Delays all details of a sandbox after the first ones, so that an export does not end."""
 
     def __init__(self, sandbox: Sandbox, after: int) -> None:
         self._left = after
@@ -63,17 +63,17 @@ class Brake:
         return Answer(delay=60.0)
 
     def let_go(self) -> None:
-        """From now on answers are not stopped; those that were will not come."""
+        """Stop delaying new responses; those that are delayed already never arrive."""
         self._left = 1_000_000
 
 
 def events(stream: str) -> list[dict[str, Any]]:
-    """What was told in a stream of server-sent events."""
+    """Return the data of server-sent events."""
     return [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line[:5] == "data:"]
 
 
 class Server:
-    """The example, served by uvicorn, and a client that opens a connection for each request."""
+    """The example, run by uvicorn, and a client that opens a connection for each request."""
 
     def __init__(self, sandbox: Sandbox, folder: Path, *, workers: int = 1) -> None:
         self._workers = workers
@@ -116,17 +116,17 @@ class Server:
         await self.kill()
 
     def url(self, path: str) -> str:
-        """Of a route that is not below `/braze`; empty until it can be reached."""
+        """Return the URL of a path; empty until the server listens."""
         found = re.search(r"running on (http://[\d.:]+)", self.log)
         return f"{found[1]}{path}" if found else ""
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that serve."""
+        """The process ids of the workers."""
         return [int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", self.log)]
 
     async def stop(self) -> float:
-        """Send SIGTERM; how many seconds the process takes to end."""
+        """Send SIGTERM, and return the seconds until the process has ended."""
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         await self._process.wait()
@@ -135,7 +135,7 @@ class Server:
         return seconds
 
     async def kill(self) -> None:
-        """`kill -9`, all of it."""
+        """Send SIGKILL to all processes of the server."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
@@ -148,7 +148,7 @@ class Server:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Look again and again, but not for ever."""
+    """Check a condition repeatedly until it holds; fail after a deadline."""
     async with asyncio.timeout(_DEADLINE):
-        while not condition():  # noqa: ASYNC110 - of another process, or of a task that does not tell
+        while not condition():  # noqa: ASYNC110 - of another process, or of a task without an event
             await asyncio.sleep(0.01)

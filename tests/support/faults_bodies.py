@@ -1,4 +1,4 @@
-"""The rows of the table of faults that are a body: misshapen, unreadable, too large, or odd but right."""
+"""Rows of the fault table with a faulty body: malformed, unreadable, too large, or unusual but valid."""
 
 from __future__ import annotations
 
@@ -23,29 +23,35 @@ def _in_series(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wrong(where: tuple[str, str, str], *values: dict[str, Any]) -> dict[str, Any]:
-    """The fault, and the path by endpoint."""
+    """Return the response, and the path of the error by endpoint."""
     of = dict(zip(("list", "details", "data_series"), values, strict=True))
-    return {"fault": answer(200, changed(**of)), "path": dict(zip(of, where, strict=True))}
+    return {"respond": answer(200, changed(**of)), "path": dict(zip(of, where, strict=True))}
 
 
 _FIELDS = ("$.segments", "$.name", "$.data")
 _SHAPES: dict[str, dict[str, Any]] = {
-    "204": {"fault": answer(204)},
-    "205": {"fault": answer(205, b"")},
-    "206": {"fault": answer(206)},
-    "201": {"fault": answer(201)},
-    "empty body": {"fault": answer(200, b""), "says": "an empty body"},
-    "blanks": {"fault": answer(200, b" \r\n"), "says": "an empty body"},
-    "HTML": {"fault": answer(200, HTML), "says": "html"},
-    "cut JSON": {"fault": answer(200, lambda exchange: exchange.genuine[:-9]), "says": "not json"},
-    "two bodies": {"fault": answer(200, lambda exchange: exchange.genuine * 2), "says": "not json"},
+    "204": {"respond": answer(204)},
+    "205": {"respond": answer(205, b"")},
+    "206": {"respond": answer(206)},
+    "201": {"respond": answer(201)},
+    "empty body": {"respond": answer(200, b""), "message_contains": "an empty body"},
+    "blanks": {"respond": answer(200, b" \r\n"), "message_contains": "an empty body"},
+    "HTML": {"respond": answer(200, HTML), "message_contains": "html"},
+    "cut JSON": {
+        "respond": answer(200, lambda exchange: exchange.genuine[:-9]),
+        "message_contains": "not json",
+    },
+    "two bodies": {
+        "respond": answer(200, lambda exchange: exchange.genuine * 2),
+        "message_contains": "not json",
+    },
     **{
-        f"wrong root: {root!r}": {"fault": answer(200, root.encode()), "path": {"every": "$"}}
+        f"wrong root: {root!r}": {"respond": answer(200, root.encode()), "path": {"every": "$"}}
         for root in ("[]", "null", "true", "7", '"success"', '[{"message": "success"}]')
     },
-    "empty root": {"fault": answer(200, b"{}"), "path": {"every": "$.message"}},
+    "empty root": {"respond": answer(200, b"{}"), "path": {"every": "$.message"}},
     "only a success": {
-        "fault": answer(200, b'{"message": "success"}'),
+        "respond": answer(200, b'{"message": "success"}'),
         "path": dict(zip(("list", "details", "data_series"), _FIELDS, strict=True)),
     },
     "missing": _wrong(_FIELDS, {"segments": ...}, {"name": ...}, {"data": ...}),
@@ -112,8 +118,8 @@ _ODD = "NaN, 5,000-digit numbers, nesting 100,000 deep, not UTF-8, lone surrogat
 _REFUSED = partial(Row, error=ReplyError, requests=2)
 
 
-def _read(words: str, dress: str, fault: Fault) -> Row:
-    return Row(words=words, dress=dress, fault=fault, times=1)
+def _read(fault: str, variant: str, respond: Fault) -> Row:
+    return Row(fault=fault, variant=variant, respond=respond, times=1)
 
 
 _OK = "JSON under a wrong content type, BOM, gzip, unknown fields, null optionals"
@@ -133,48 +139,48 @@ def _chunked(data: bytes) -> bytes:
 BODIES = [
     *(
         _REFUSED(
-            words="204, empty body, HTML, cut JSON, wrong root, missing, wrong types, no id",
-            dress=dress,
+            fault="204, empty body, HTML, cut JSON, wrong root, missing, wrong types, no id",
+            variant=variant,
             **row,
         )
-        for dress, row in _SHAPES.items()
+        for variant, row in _SHAPES.items()
     ),
     Row(
-        words="204, empty body, HTML, cut JSON, …, once",
-        dress="HTML",
-        fault=answer(200, HTML),
+        fault="204, empty body, HTML, cut JSON, …, once",
+        variant="HTML",
+        respond=answer(200, HTML),
         times=1,
         requests=2,
     ),
     Row(
-        words="204, empty body, HTML, cut JSON, …, once",
-        dress="missing",
-        fault=_SHAPES["missing"]["fault"],
+        fault="204, empty body, HTML, cut JSON, …, once",
+        variant="missing",
+        respond=_SHAPES["missing"]["respond"],
         times=1,
         requests=2,
     ),
     Row(
-        words="message not success",
-        dress="a text",
-        says='"something broke"',
+        fault="message not success",
+        variant="a text",
+        message_contains='"something broke"',
         path={"every": "$.message"},
-        fault=answer(200, changed(every={"message": "Something broke"})),
+        respond=answer(200, changed(every={"message": "Something broke"})),
         error=ReplyError,
     ),
     Row(
-        words="message not success",
-        dress="in upper case",
-        says='"success"',
+        fault="message not success",
+        variant="in upper case",
+        message_contains='"success"',
         path={"every": "$.message"},
-        fault=answer(200, changed(every={"message": "SUCCESS"})),
+        respond=answer(200, changed(every={"message": "SUCCESS"})),
         error=ReplyError,
     ),
     *(
         _REFUSED(
-            words="message not success",
-            dress=f"{message!r}",
+            fault="message not success",
+            variant=f"{message!r}",
             path={"every": "$.message"},
-            fault=answer(200, changed(every={"message": message})),
+            respond=answer(200, changed(every={"message": message})),
         )
         for message in (..., None, 7, ["success"])
     ),
@@ -189,8 +195,8 @@ BODIES = [
     _read(_OK, "unknown fields", answer(200, spliced(b'{"a": [1, 2.5, "\\u00e9"]}'))),
     _read(_OK, "null optionals", answer(200, changed(details=_NULLS))),
     *(
-        _REFUSED(words=_ODD, dress=dress, fault=answer(200, spliced(literal)))
-        for dress, literal in {
+        _REFUSED(fault=_ODD, variant=variant, respond=answer(200, spliced(literal)))
+        for variant, literal in {
             "NaN": b"NaN",
             "Infinity": b"-Infinity",
             "1e999": b"1e999",
@@ -203,21 +209,21 @@ BODIES = [
         }.items()
     ),
     _REFUSED(
-        words=_ODD,
-        dress="UTF-16",
-        fault=answer(200, lambda exchange: exchange.genuine.decode().encode("utf-16")),
+        fault=_ODD,
+        variant="UTF-16",
+        respond=answer(200, lambda exchange: exchange.genuine.decode().encode("utf-16")),
     ),
     _read(_ODD, "4,000 digits", answer(200, spliced(b"7" * 4_000))),
     _read(_ODD, "a lone surrogate, escaped", answer(200, spliced(b'"\\ud800"'))),
     *(
         Row(
-            words="a body or gzip bomb beyond the cap",
-            dress=dress,
-            fault=fault,
+            fault="a body or gzip bomb beyond the cap",
+            variant=variant,
+            respond=respond,
             error=ReplyError,
-            says="limits.body",
+            message_contains="limits.body",
         )
-        for dress, fault in {
+        for variant, respond in {
             "with its length": answer(200, _padded),
             "in chunks": say(
                 head(headers={"Transfer-Encoding": "chunked"}) + _chunked(b" " * CAP) + _chunked(b" "),
@@ -228,8 +234,13 @@ BODIES = [
         }.items()
     ),
     *(
-        _REFUSED(words="an encoding that does not hold", dress=dress, fault=fault, says=says)
-        for dress, says, fault in (
+        _REFUSED(
+            fault="an encoding that does not hold",
+            variant=variant,
+            respond=respond,
+            message_contains=message_contains,
+        )
+        for variant, message_contains, respond in (
             ("not gzip at all", "not the gzip", answer(headers={"Content-Encoding": "gzip"})),
             ("not asked for", "encoding that was not requested", answer(headers={"Content-Encoding": "br"})),
             ("deflate", "encoding that was not requested", answer(headers={"Content-Encoding": "deflate"})),

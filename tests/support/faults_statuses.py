@@ -1,4 +1,4 @@
-"""The rows of the table of faults that are a status: the rate limit, errors, redirects, 202."""
+"""Rows of the fault table with a status: rate limit, errors, redirects, 202."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braze_segments_async import (
     StatusError,
 )
 
-NOW = 1_795_341_600  # what the service's clock says: not what the local one does
+NOW = 1_795_341_600  # the clock of the service, which differs from the local one
 DATE = formatdate(NOW, usegmt=True)
 HTML = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1><hr>nginx/1.27</body></html>"
 
@@ -33,13 +33,13 @@ def _limited(**headers: str) -> Fault:
     return _error(429, "Rate limit exceeded", Date=DATE, **headers)
 
 
-_DRESSED = partial(Row, words="429 in every dress", times=1, requests=2)
+_LIMITED_ONCE = partial(Row, fault="429 in every form", times=1, requests=2)
 _IN_30 = formatdate(NOW + 30, usegmt=True)
 _YESTERDAY = formatdate(NOW - 86_400, usegmt=True)
 LIMITS = [
     *(
-        _DRESSED(dress=dress, fault=_limited(**headers), waits=30.0)
-        for dress, headers in {
+        _LIMITED_ONCE(variant=variant, respond=_limited(**headers), waits=30.0)
+        for variant, headers in {
             "X-RateLimit-Retry-After": {"X-RateLimit-Retry-After": "30"},
             "X-RateLimit-Retry-After, a fraction": {"X-RateLimit-Retry-After": "30.0"},
             "Retry-After in seconds": {"Retry-After": "30"},
@@ -62,7 +62,7 @@ LIMITS = [
         }.items()
     ),
     *(
-        _DRESSED(dress=f"{name}: {value!r}", fault=_limited(**{name: value}))
+        _LIMITED_ONCE(variant=f"{name}: {value!r}", respond=_limited(**{name: value}))
         for name, values in {
             "X-RateLimit-Retry-After": (
                 "-5",
@@ -88,26 +88,26 @@ LIMITS = [
         }.items()
         for value in values
     ),
-    _DRESSED(dress="no header at all", fault=_limited()),
-    _DRESSED(dress="no body, no header", fault=answer(429, b"")),
-    _DRESSED(dress="twice", fault=_limited(), times=2, requests=3),
+    _LIMITED_ONCE(variant="no header at all", respond=_limited()),
+    _LIMITED_ONCE(variant="no body, no header", respond=answer(429, b"")),
+    _LIMITED_ONCE(variant="twice", respond=_limited(), times=2, requests=3),
     Row(
-        words="429 in every dress",
-        dress="for ever",
-        fault=_limited(),
+        fault="429 in every form",
+        variant="for ever",
+        respond=_limited(),
         error=RateLimitedError,
-        says="429",
+        message_contains="429",
         requests=5,
     ),
     *(
         Row(
-            words="429: a wait beyond the maximum",
-            dress=dress,
-            fault=_limited(**headers),
+            fault="429: a wait beyond the maximum",
+            variant=variant,
+            respond=_limited(**headers),
             error=RateLimitedError,
-            says="121 s",
+            message_contains="121 s",
         )
-        for dress, headers in {
+        for variant, headers in {
             "X-RateLimit-Retry-After": {"X-RateLimit-Retry-After": "121"},
             "Retry-After": {"Retry-After": "121"},
             "Reset": {"X-RateLimit-Reset": f"{NOW + 121}"},
@@ -119,115 +119,121 @@ _TEMPORARY = (500, 502, 503, 504, 408)
 STATUSES = [
     *(
         Row(
-            words="500/502/503/504/408 once or twice",
-            dress=f"{status}, {times}",
+            fault="500/502/503/504/408 once or twice",
+            variant=f"{status}, {times}",
             times=times,
             requests=times + 1,
-            fault=answer(status, HTML, {"Content-Type": "text/html"}),
+            respond=answer(status, HTML, {"Content-Type": "text/html"}),
         )
         for status in _TEMPORARY
         for times in (1, 2)
     ),
     *(
         Row(
-            words="500/502/503/504/408 for ever",
-            dress=f"{status}",
+            fault="500/502/503/504/408 for ever",
+            variant=f"{status}",
             error=ServerError,
-            says=f"{status} after 5 attempts",
+            message_contains=f"{status} after 5 attempts",
             requests=5,
-            fault=answer(status, HTML, {"Content-Type": "text/html"}),
+            respond=answer(status, HTML, {"Content-Type": "text/html"}),
         )
         for status in _TEMPORARY
     ),
     Row(
-        words="503 with Retry-After",
-        dress="once",
-        fault=_error(503, Retry_After="30"),
+        fault="503 with Retry-After",
+        variant="once",
+        respond=_error(503, Retry_After="30"),
         times=1,
         requests=2,
         waits=30.0,
     ),
     Row(
-        words="503 with Retry-After",
-        dress="beyond the maximum",
-        fault=_error(503, Retry_After="121"),
+        fault="503 with Retry-After",
+        variant="beyond the maximum",
+        respond=_error(503, Retry_After="121"),
         error=ServerError,
-        says="503 after 1 attempt",
+        message_contains="503 after 1 attempt",
     ),
     *(
         Row(
-            words="5xx that cannot pass",
-            dress=f"{status}",
-            fault=_error(status),
+            fault="5xx that cannot pass",
+            variant=f"{status}",
+            respond=_error(status),
             error=ServerError,
-            says=f"{status}",
+            message_contains=f"{status}",
         )
         for status in (501, 505, 511)
     ),
     Row(
-        words="401 / 403 / 404 / 400",
-        dress="401: key and cluster",
-        fault=_error(401, f"Invalid API key: {KEY}"),
+        fault="401 / 403 / 404 / 400",
+        variant="401: key and cluster",
+        respond=_error(401, f"Invalid API key: {KEY}"),
         error=AuthenticationError,
-        says="check the key, that base_url is the rest endpoint of its cluster",
+        message_contains="check the key, that base_url is the rest endpoint of its cluster",
     ),
     Row(
-        words="401 / 403 / 404 / 400",
-        dress="401 with empty limits",
+        fault="401 / 403 / 404 / 400",
+        variant="401 with empty limits",
         error=AuthenticationError,
-        says="401",
-        fault=_error(401, X_RateLimit_Limit="", X_RateLimit_Remaining="", X_RateLimit_Reset=""),
+        message_contains="401",
+        respond=_error(401, X_RateLimit_Limit="", X_RateLimit_Remaining="", X_RateLimit_Reset=""),
     ),
     Row(
-        words="401 / 403 / 404 / 400",
-        dress="403: the permission",
-        fault=_error(403, "no"),
+        fault="401 / 403 / 404 / 400",
+        variant="403: the permission",
+        respond=_error(403, "no"),
         error=PermissionDeniedError,
-        says="the permission segments.",
+        message_contains="the permission segments.",
     ),
     Row(
-        words="401 / 403 / 404 / 400",
-        dress="404: base_url",
-        fault=_error(404, "Invalid URL"),
+        fault="401 / 403 / 404 / 400",
+        variant="404: base_url",
+        respond=_error(404, "Invalid URL"),
         error=NotFoundError,
-        says="base_url",
+        message_contains="base_url",
     ),
     Row(
-        words="401 / 403 / 404 / 400",
-        dress="400: its own text",
-        fault=_error(400, "segment_id must be a string"),
+        fault="401 / 403 / 404 / 400",
+        variant="400: its own text",
+        respond=_error(400, "segment_id must be a string"),
         error=BadRequestError,
-        says="segment_id must be a string",
+        message_contains="segment_id must be a string",
     ),
     *(
-        Row(words="another 4xx", dress=f"{status}", fault=_error(status), error=StatusError, says=f"{status}")
+        Row(
+            fault="another 4xx",
+            variant=f"{status}",
+            respond=_error(status),
+            error=StatusError,
+            message_contains=f"{status}",
+        )
         for status in (402, 405, 409, 413, 422)
     ),
     *(
         Row(
-            words="3xx anywhere",
-            dress=f"{status}",
-            fault=_error(status, Location="/segments/list"),
+            fault="3xx anywhere",
+            variant=f"{status}",
+            respond=_error(status, Location="/segments/list"),
             error=RedirectError,
-            says="base_url",
+            message_contains="base_url",
         )
         for status in (300, 301, 302, 303, 304, 307, 308)
     ),
-    Row(words="202 queued", dress="once", fault=_error(202, "queued"), times=1, requests=2),
+    Row(fault="202 queued", variant="once", respond=_error(202, "queued"), times=1, requests=2),
     Row(
-        words="202 queued",
-        dress="for ever",
-        fault=_error(202, "queued"),
+        fault="202 queued",
+        variant="for ever",
+        respond=_error(202, "queued"),
         error=ServerError,
-        says="maintenance",
+        message_contains="maintenance",
         requests=5,
     ),
     Row(
-        words="202 queued",
-        dress="with a success body",
-        fault=answer(202),
+        fault="202 queued",
+        variant="with a success body",
+        respond=answer(202),
         error=ServerError,
-        says="maintenance",
+        message_contains="maintenance",
         requests=5,
     ),
 ]

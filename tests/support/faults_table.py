@@ -1,4 +1,4 @@
-"""The table of faults "from the service and the network", in the words and the order of its document."""
+"""The table of faults of the service and the network: each fault, its variants and the expected result."""
 
 from __future__ import annotations
 
@@ -46,52 +46,52 @@ _CONNECTION = "reset, close, cut before or in the body"
 NETWORK = [
     *(
         Row(
-            words="drip, stall, no answer",
-            dress=f"{dress}, once",
-            fault=fault,
+            fault="drip, stall, no answer",
+            variant=f"{variant}, once",
+            respond=respond,
             times=1,
             requests=2,
             options={"timeout": 0.5},
         )
-        for dress, fault in _LATE.items()
-        if dress in {"drip", "no answer"}
+        for variant, respond in _LATE.items()
+        if variant in {"drip", "no answer"}
     ),
     *(
         Row(
-            words="drip, stall, no answer",
-            dress=f"{dress}, for ever",
-            fault=fault,
+            fault="drip, stall, no answer",
+            variant=f"{variant}, for ever",
+            respond=respond,
             error=TimedOutError,
             requests=2,
-            says="within 0.25 s",
+            message_contains="within 0.25 s",
             options=_SHORT,
         )
-        for dress, fault in _LATE.items()
+        for variant, respond in _LATE.items()
     ),
     Row(
-        words="drip, stall, no answer",
-        dress="silence, for ever",
-        fault=_LATE["stall in the body"],
+        fault="drip, stall, no answer",
+        variant="silence, for ever",
+        respond=_LATE["stall in the body"],
         error=TimedOutError,
         requests=2,
-        says="0.25 s of silence",
+        message_contains="0.25 s of silence",
         options=_SILENT,
     ),
     *(
-        Row(words=_CONNECTION, dress=f"{dress}, once", fault=fault, times=1, requests=2)
-        for dress, (fault, _) in _CUT.items()
+        Row(fault=_CONNECTION, variant=f"{variant}, once", respond=respond, times=1, requests=2)
+        for variant, (respond, _) in _CUT.items()
     ),
     *(
         Row(
-            words=_CONNECTION,
-            dress=f"{dress}, for ever",
-            fault=fault,
+            fault=_CONNECTION,
+            variant=f"{variant}, for ever",
+            respond=respond,
             error=TransportError,
             requests=seen,
             attempts=5,
-            says="after 5 attempts",
+            message_contains="after 5 attempts",
         )
-        for dress, (fault, seen) in _CUT.items()
+        for variant, (respond, seen) in _CUT.items()
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Find the test key, in any form, in what the package shows."""
+"""Find the test key, in any encoding, in output of the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HALF = len(KEY) // 2
 
 
 def _forms() -> set[str]:
-    """The key as it could show up: whole, in halves, percent-encoded, escaped, in base64 of any alignment."""
+    """Return the key whole, in halves, percent-encoded, and in base64 of any alignment."""
     forms = {KEY, KEY[:HALF], KEY[HALF:], quote(KEY), quote(KEY, safe="")}
     for offset in range(3):
         coded = b64encode(b"_" * offset + KEY.encode()).decode().rstrip("=")
@@ -27,12 +27,12 @@ FORMS = _forms()
 
 
 def leaks(text: str) -> list[str]:
-    """The forms of the key that are in a text."""
+    """Return the forms of the key that a text contains."""
     return [form for form in FORMS if form in text.lower()]
 
 
 def exception_chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and all that hang on it."""
+    """Yield the error, its causes and contexts, and the members of groups."""
     found: dict[int, BaseException] = {}
     todo: list[BaseException | None] = [error]
     while todo:

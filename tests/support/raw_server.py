@@ -1,4 +1,4 @@
-"""A server with control of every byte: it answers as Braze does, except for the faults it is told to have."""
+"""A server with control over every byte: it answers as Braze does, except for the given faults."""
 
 from __future__ import annotations
 
@@ -9,30 +9,55 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl
 
 from attrs import define, field
 
-from braze_segments_async.sandbox._handlers import RefusedError, success_body
+from braze_segments_async.sandbox._api import success_body
+from braze_segments_async.sandbox._exports import RefusedError
 from braze_segments_async.sandbox._workspace import Workspace
 
 if TYPE_CHECKING:
     import ssl
 
-ENDPOINTS = {"/segments/list": "list", "/segments/details": "details", "/segments/data_series": "data_series"}
+    from braze_segments_async.sandbox import Endpoint
+
+_SEED = 0
+ENDPOINTS: dict[str, Endpoint] = {
+    "/segments/list": "list",
+    "/segments/details": "details",
+    "/segments/data_series": "data_series",
+}
+
+
+@cache
+def _workspace(segments: int) -> Workspace:
+    return Workspace(segments, _SEED)
+
+
+@lru_cache(maxsize=10_000)
+def _genuine_body(segments: int, target: str, now: float) -> bytes:
+    """Return the body of Braze's answer. Many tests request the same ones, which are slow to make."""
+    path, _, query = target.partition("?")
+    try:
+        body = success_body(_workspace(segments), ENDPOINTS[path], dict(parse_qsl(query)), now)
+    except RefusedError as error:
+        body = {"message": str(error)}
+    return json.dumps(body).encode()
 
 
 @define(eq=False)
 class Exchange:
-    """One request as it arrived, and the way back to who sent it.
+    """One request and the connection to its client.
 
     Attributes:
-        endpoint: the last part of its path.
-        target: path and query, exactly as sent.
-        headers: names in lower case.
-        genuine: the body that Braze would answer with.
-        gone: whether the client was seen to close the connection.
+        endpoint: Last part of the path.
+        target: Path and query, exactly as sent.
+        headers: Headers of the request; names in lower case.
+        genuine: Body that Braze would answer with.
+        gone: Whether the client has closed the connection.
     """
 
     endpoint: str
@@ -54,17 +79,17 @@ class Exchange:
         await self.writer.drain()
 
     def close(self) -> None:
-        """End the connection in good manners, after what was sent."""
+        """Close the connection properly, after all data was sent."""
         self.writer.close()
 
     def reset(self) -> None:
-        """End it with a TCP reset."""
+        """Close the connection with a TCP reset."""
         peer = self.writer.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def wait_until_gone(self) -> None:
-        """Say nothing until the client closes the connection."""
+        """Send nothing until the client closes the connection."""
         await self.reader.read()
         self.gone = True
 
@@ -74,14 +99,14 @@ Body = bytes | Callable[[Exchange], bytes] | None
 
 
 def head(status: int = 200, headers: Mapping[str, str] | None = None) -> bytes:
-    """The bytes before a body; without a length, a connection is closed after it."""
+    """Return the bytes before a body; without a length, the connection closes after the body."""
     lines = {"Content-Type": "application/json", **(headers or {})}
     text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"HTTP/1.1 {status} X\r\n{text}\r\n".encode("latin-1")
 
 
 def answer(status: int = 200, body: Body = None, headers: Mapping[str, str] | None = None) -> Fault:
-    """A whole answer; without a body, the genuine one."""
+    """Return a fault that sends a complete response; `None` is the genuine body."""
 
     async def fault(exchange: Exchange) -> None:
         data = body(exchange) if callable(body) else exchange.genuine if body is None else body
@@ -92,7 +117,7 @@ def answer(status: int = 200, body: Body = None, headers: Mapping[str, str] | No
 
 
 def packed(body: Body = None, *, encoding: str = "gzip", cut: int | None = None) -> Fault:
-    """A gzip body, whole or cut short; the Content-Length is that of what is sent."""
+    """Return a fault that sends a gzip body, complete or cut short; the Content-Length is what is sent."""
 
     async def fault(exchange: Exchange) -> None:
         data = body(exchange) if callable(body) else exchange.genuine if body is None else body
@@ -102,7 +127,7 @@ def packed(body: Body = None, *, encoding: str = "gzip", cut: int | None = None)
 
 
 def changed(**fields: Mapping[str, Any]) -> Callable[[Exchange], bytes]:
-    """The genuine body with other values: by endpoint, field and value; `...` leaves a field out."""
+    """Return the genuine body with other values, by endpoint and field; `...` removes a field."""
 
     def body(exchange: Exchange) -> bytes:
         new = {**fields.get(exchange.endpoint, {}), **fields.get("every", {})}
@@ -113,17 +138,17 @@ def changed(**fields: Mapping[str, Any]) -> Callable[[Exchange], bytes]:
 
 
 def spliced(literal: bytes) -> Callable[[Exchange], bytes]:
-    """The genuine body with an unknown field of any bytes."""
+    """Return the genuine body with an unknown field of any bytes."""
     return lambda exchange: exchange.genuine[:-1] + b',"new":' + literal + b"}"
 
 
 def say(data: bytes, then: Callable[[Exchange], object]) -> Fault:
-    """Send bytes, and then something else."""
+    """Return a fault that sends bytes and then acts on the connection."""
 
     async def fault(exchange: Exchange) -> None:
         if data:
             await exchange.send(data)
-            await asyncio.sleep(0.001)  # what is sent shall arrive before a reset overtakes it
+            await asyncio.sleep(0.001)  # the data must arrive before a reset
         result = then(exchange)
         if isinstance(result, Awaitable):
             await result
@@ -132,7 +157,7 @@ def say(data: bytes, then: Callable[[Exchange], object]) -> Fault:
 
 
 def drip(seconds: float) -> Fault:
-    """A byte now and then, for ever."""
+    """Return a fault that sends a byte every `seconds`, forever."""
 
     async def fault(exchange: Exchange) -> None:
         await exchange.send(head(headers={"Content-Length": "1000000"}))
@@ -144,13 +169,13 @@ def drip(seconds: float) -> Fault:
 
 
 class Faulty:
-    """The server; `async with` starts and stops it.
+    """A server that answers with a fault; `async with` starts and stops it.
 
     Args:
-        fault: what the requests get in place of the genuine answer.
-        times: only so many of them, the first; `None` is for ever.
-        segments: how many segments there are.
-        tls: to speak https.
+        fault: Response to requests in place of the genuine one.
+        times: Number of requests, from the first, with this response; `None` for all.
+        segments: Number of segments.
+        tls: Context for HTTPS.
     """
 
     def __init__(
@@ -165,7 +190,8 @@ class Faulty:
         self.times = times
         self.requests: list[Exchange] = []
         self.connections = 0
-        self._workspace = Workspace(segments, 0)
+        self._workspace = _workspace(segments)
+        self._segments = segments
         self._tls = tls
         self._port = 0
         self._server: asyncio.Server | None = None
@@ -184,7 +210,7 @@ class Faulty:
         await self.drop()
 
     async def drop(self) -> None:
-        """End every connection there is."""
+        """Abort every open connection."""
         tasks = list(self._open)
         for task, writer in self._open.items():
             task.cancel()
@@ -198,13 +224,18 @@ class Faulty:
         await self.__aenter__()
 
     @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """The tasks of the open connections."""
+        return set(self._open)
+
+    @property
     def base_url(self) -> str:
-        """Where it answers."""
+        """The address of the server."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def ids(self) -> list[str]:
-        """The segments, oldest first."""
+        """The ids of the segments, oldest first."""
         return self._workspace.live_ids
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -223,7 +254,7 @@ class Faulty:
                     self.times -= 1
                 await (self.fault if faulty and self.fault else answer())(exchange)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the client has gone, or does not speak HTTP
+            pass  # the client disconnected, or does not speak HTTP
         finally:
             writer.close()
 
@@ -234,9 +265,7 @@ class Faulty:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         exchange = Exchange(ENDPOINTS.get(path, path), target, headers, b"{}", reader, writer)
         if path in ENDPOINTS:
-            try:
-                body = success_body(self._workspace, exchange.endpoint, exchange.query, time.time())  # type: ignore[arg-type]
-            except RefusedError as error:
-                body = {"message": str(error)}
-            exchange.genuine = json.dumps(body).encode()
+            # Only a data series without an end depends on the time.
+            now = time.time() if path.endswith("/data_series") else 0.0
+            exchange.genuine = _genuine_body(self._segments, target, now)
         return exchange

@@ -1,4 +1,4 @@
-"""What may be wrong with a built site: something is loaded from elsewhere, or a link leads nowhere."""
+"""Check a built site for resources from other hosts, broken links, and reprs in signatures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["problems"]
 
-_LOADS = {("link", "href"), ("object", "data"), ("use", "href")}  # and whatever has a src, or a srcset
+_LOADS = {("link", "href"), ("object", "data"), ("use", "href")}  # in addition to every src and srcset
 
 
 class _Document(HTMLParser):
-    """What a page loads, where it leads to, and where it can be led to."""
+    """The resources, links and anchors of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Document(HTMLParser):
         self.anchors: set[str] = {""}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """See `HTMLParser`."""
+        """Collect the attributes of a tag."""
         for name, value in attrs:
             if value is None:
                 continue
@@ -48,34 +48,38 @@ def _read(path: Path) -> _Document:
 
 
 def problems(site: Path) -> list[str]:
-    """All of them, by page.
+    """Return a message for each problem.
 
     Args:
-        site: the directory of the built site.
+        site: Directory of the built site.
     """
     pages = sorted(site.rglob("*.html"))
     assert pages, f"no site in {site}"
     found = []
     for page in pages:
         document = _read(page)
-        found += [f"{page}: loads {url}" for url in document.loads if not _is_here(url, page)]
-        found += [f"{page}: leads to {url}" for url in document.links if not _leads_somewhere(url, page)]
+        if re.search("&lt;(bound method|class|function) ", page.read_text(encoding="utf-8")):
+            found.append(f"{page}: shows the repr of an object")
+        found += [f"{page}: loads {url}" for url in document.loads if not _is_local(url, page)]
+        found += [
+            f"{page}: has a broken link to {url}" for url in document.links if not _is_valid_link(url, page)
+        ]
     for style in site.rglob("*.css"):
         urls = re.findall(r"(?:url\(|@import)\s*['\"]?([^'\")\s]+)", style.read_text(encoding="utf-8"))
-        found += [f"{style}: loads {url}" for url in urls if not _is_here(url, style)]
+        found += [f"{style}: loads {url}" for url in urls if not _is_local(url, style)]
     return found
 
 
-def _is_here(url: str, page: Path) -> bool:
-    """A file of the site, or data in the page itself."""
+def _is_local(url: str, page: Path) -> bool:
+    """Return whether a resource is a file of the site or inline data."""
     parts = urlsplit(url)
     if parts.scheme or parts.netloc:
         return parts.scheme == "data"
     return not parts.path or (page.parent / unquote(parts.path)).is_file()
 
 
-def _leads_somewhere(url: str, page: Path) -> bool:
-    """Another host, where nobody looks; or a file of the site, and a place in it."""
+def _is_valid_link(url: str, page: Path) -> bool:
+    """Return whether a link leads to another host (not checked), or to an existing file and anchor."""
     parts = urlsplit(url)
     if parts.scheme or parts.netloc:
         return parts.scheme in {"https", "mailto"}

@@ -1,4 +1,4 @@
-"""What the tests of users exports share: a ZIP, a host for it, and an export that is said to be there."""
+"""ZIP files of users, a file host for them, and exports that are ready, for the tests of users exports."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from braze_segments_async import BrazeSegments
     from braze_segments_async.sandbox import Sandbox
 
-SIGNATURE = "8d1fa27c90be4e5566f0a94be3"  # of the url: who knows it can read the users
+SIGNATURE = "8d1fa27c90be4e5566f0a94be3"  # part of the URL that gives access to the users
 QUERY = f"X-Amz-Signature={SIGNATURE}&X-Amz-Expires=14400"
 PERSON = "ada.lovelace@private.example"  # in each user of `people`
 LIFE = 14_400.0
 
 
 def people(count: int) -> list[dict[str, Any]]:
-    """Users, with a text in each that must not turn up anywhere."""
+    """Return users, each with a text that must not appear in any message."""
     return [{"external_id": f"u{number}", "email": PERSON, "number": number} for number in range(count)]
 
 
 def packed(
     members: Iterable[bytes | Sequence[dict[str, Any]]], *, method: int = zipfile.ZIP_DEFLATED
 ) -> bytes:
-    """A ZIP of files, each given as bytes or as the users in it."""
+    """Return a ZIP of files, each given as bytes or as the users in it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for number, member in enumerate(members):
@@ -53,14 +53,14 @@ def _line(user: dict[str, Any]) -> bytes:
 
 
 class FileHost:
-    """A host of one file that does ranges, for `Faulty`.
+    """A fault for `Faulty` that serves ranges of one file.
 
     Attributes:
-        data: the file.
-        etag: its name.
-        late: seconds that the range which begins at a byte takes.
-        ranges: what was asked for, first and last byte.
-        peak: how many requests were under way at once, at most.
+        data: Content of the file.
+        etag: ETag of the file.
+        late: Function that returns the delay of the range that begins at a byte, in seconds.
+        ranges: First and last byte of each requested range.
+        peak: Highest number of concurrent requests.
     """
 
     def __init__(
@@ -84,27 +84,27 @@ class FileHost:
         await exchange.send(self.answer(exchange))
 
     def answer(self, exchange: Exchange, **headers: str) -> bytes:
-        """The bytes of the answer to a request."""
+        """Return the bytes of the response to a request."""
         first, last = self.asked(exchange)
         part = self.data[first : last + 1]
-        told = {
+        fields = {
             "Content-Length": str(len(part)),
             "Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(self.data)}",
             **({"ETag": self.etag} if self.etag else {}),
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
-        return head(206, told) + part
+        return head(206, fields) + part
 
     @staticmethod
     def asked(exchange: Exchange) -> tuple[int, int]:
-        """The range a request asks for."""
+        """Return the first and last byte that a request asks for."""
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", exchange.headers["range"])
         assert found is not None
         return int(found[1]), int(found[2])
 
 
 def once(fault: Fault, then: Fault, *, when: Callable[[Exchange], bool] = lambda _: True) -> Fault:
-    """A fault for the first request of a kind, and another for all the rest."""
+    """Return a fault for the first matching request, and another for all other requests."""
     done = False
 
     async def either(exchange: Exchange) -> None:
@@ -122,7 +122,7 @@ def export_at(
     *,
     step: int | None = None,
 ) -> UsersExport:
-    """An export of users that Braze says are at a url; `step` is how many bytes are asked for at a time."""
+    """Return an export whose file is at `url`; `step` is the number of bytes of each range."""
     export = UsersExport(
         "segment-1",
         StartedExport("prefix-1", None if url is None else Secret(url)),
@@ -135,7 +135,7 @@ def export_at(
 
 @contextmanager
 def beside(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """A sandbox in a thread, so that the command can have the loop of this one: processes take their time."""
+    """Run a sandbox in a thread, so that a command can run in this one: that is faster than a process."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         runner.run(sandbox.__aenter__())
@@ -150,5 +150,5 @@ def beside(sandbox: Sandbox) -> Iterator[Sandbox]:
 
 
 async def all_users(export: UsersExport) -> list[dict[str, Any]]:
-    """What an export has."""
+    """Return all users of an export."""
     return [user async for user in export.users()]

@@ -1,4 +1,4 @@
-"""A wrong argument is refused when it is given, by name and range, and the key is never shown."""
+"""Invalid arguments are refused at the call with name and range, and the key is never shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ quick = settings(max_examples=300)
 
 
 def problem(check: Any, *arguments: Any, **options: Any) -> str:
-    """What the refusal says."""
+    """Return the message of the refusal."""
     with pytest.raises(ConfigError) as caught:
         check(*arguments, **options)
     assert caught.value.__cause__ is caught.value.__context__ is None
@@ -48,7 +48,7 @@ def problem(check: Any, *arguments: Any, **options: Any) -> str:
     ],
 )
 def test_an_integer_is_an_integer_in_range(value: object, text: str) -> None:
-    """No booleans, no floats, no text."""
+    """An integer argument refuses booleans, floats, text and values out of range."""
     assert problem(check_integer, "n", value, at_least=1) == text
     check_integer("n", 1, at_least=1)
 
@@ -65,7 +65,7 @@ def test_an_integer_is_an_integer_in_range(value: object, text: str) -> None:
     ],
 )
 def test_a_time_is_a_finite_number_of_seconds(value: object, text: str) -> None:
-    """Where 0 makes sense, it is taken."""
+    """A duration is a finite number of seconds; 0 is allowed where it makes sense."""
     assert problem(check_seconds, "t", value) == text
     check_seconds("t", 0.001)
     check_seconds("t", 0, zero=True)
@@ -74,7 +74,7 @@ def test_a_time_is_a_finite_number_of_seconds(value: object, text: str) -> None:
 
 @pytest.mark.parametrize("value", [1, 1.0, -0.1, float("nan"), True, "0.1", None, b""])
 def test_a_fraction_is_less_than_one(value: object) -> None:
-    """A reserve of everything would let nothing pass."""
+    """A reserve is at least 0 and less than 1."""
     assert problem(check_fraction, "r", value).startswith(
         "r must be a fraction of at least 0 and less than 1"
     )
@@ -83,8 +83,8 @@ def test_a_fraction_is_less_than_one(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["up", "ASC", "", None, 1, ["asc"]])
-def test_a_choice_names_the_words_there_are(value: object) -> None:
-    """In the message, so that nobody has to look them up."""
+def test_a_choice_lists_the_valid_values(value: object) -> None:
+    """An invalid choice is refused with a message that lists the valid values."""
     text = problem(check_choice, "sort_direction", value, ("asc", "desc"))
     assert text.startswith('sort_direction must be "asc" or "desc", got ')
 
@@ -103,21 +103,21 @@ def test_a_choice_names_the_words_there_are(value: object) -> None:
     ],
 )
 def test_a_listing_checks_its_arguments(arguments: tuple[Any, ...], text: str) -> None:
-    """Before anything is sent, with what there is to choose from."""
+    """A listing checks its arguments before anything is sent."""
     assert problem(check_list, *arguments, 1) == text
     check_list("desc", 7, "safe", 1)
 
 
 @pytest.mark.parametrize("of", ["an-id", b"an-id", 5, object()])
-def test_one_id_is_not_taken_for_its_letters(of: object) -> None:
-    """Text is iterable too: all the same it is one id, and `details` is the call for it."""
+def test_a_single_id_is_refused(of: object) -> None:
+    """A bare string is refused as a collection of ids, with a hint to `details`."""
     assert problem(check_source, of).startswith("of must be an iterable of ids or segments")
     for source in (None, [], ["a"], iter("a")):
         check_source(source)
 
 
 def test_a_wrong_argument_is_shown_only_if_short_and_harmless() -> None:
-    """It may be anything: a whole body, or text that moves the cursor."""
+    """A message shows an invalid argument only if it is short and printable."""
     assert problem(check_choice, "c", "x" * 100, ()).endswith(f"got '{'x' * 40}'")
     assert problem(check_choice, "c", "a\x1b[2J\u202e", ()).isprintable()
     assert problem(check_choice, "c", {"secret": SECRET}, ()).endswith("got a dict")
@@ -127,13 +127,13 @@ def test_a_wrong_argument_is_shown_only_if_short_and_harmless() -> None:
     ("check", "options"), [(check_seconds, {}), (check_fraction, {}), (check_integer, {"at_least": 1})]
 )
 def test_no_number_is_too_large_for_its_message(check: Any, options: dict[str, Any]) -> None:
-    """An absurd argument is a `ConfigError` as any other."""
+    """A very large number is a `ConfigError` like any other invalid argument."""
     assert problem(check, "n", -(10**5000), **options).startswith("n must be ")
 
 
 @pytest.mark.parametrize("name", ["connect", "read_timeout", "body", "file", "pages", "retry_quota"])
 def test_limits_are_checked_by_name(name: str) -> None:
-    """When they are made; only the retry quota may be 0. The defaults are as documented."""
+    """Limits are checked when they are made; only the retry quota may be 0. The defaults are documented."""
     least: dict[str, Any] = {name: 0 if name == "retry_quota" else 1}
     assert getattr(Limits(**least), name) == least[name]
     assert problem(Limits, **{name: least[name] - 1}).startswith(f"limits.{name} must be ")
@@ -152,8 +152,8 @@ def test_limits_are_checked_by_name(name: str) -> None:
         ("a\ud800", "segment_id contains a lone surrogate, which cannot be sent as UTF-8"),
     ],
 )
-def test_a_segment_id_is_what_can_be_sent(value: object, text: str) -> None:
-    """Opaque otherwise: any script, any length, any sign."""
+def test_a_segment_id_is_opaque(value: object, text: str) -> None:
+    """A segment id may have any script, length and character that can be sent."""
     assert problem(check_segment_id, value) == text
     assert check_segment_id(" &=#/?+%\r\n日本") == " &=#/?+%\r\n日本"
 
@@ -176,15 +176,15 @@ def test_a_segment_id_is_what_can_be_sent(value: object, text: str) -> None:
         (f"\ud800{SECRET}", "api_key: character 1 of 21 is not ASCII"),
     ],
 )
-def test_a_key_that_is_none_is_refused_unseen(key: object, text: str) -> None:
-    """The message says where in it the trouble is, and shows nothing of it."""
+def test_an_invalid_key_is_refused_without_showing_it(key: object, text: str) -> None:
+    """The message for an invalid key says where the problem is, and shows nothing of the key."""
     assert problem(check_key, key) == text
 
 
 @quick
 @given(st.text(st.characters()), st.text(st.characters()))
-def test_any_key_is_taken_as_it_is_or_refused_unseen(before: str, after: str) -> None:
-    """The same text, all visible ASCII, or a `ConfigError` that holds nothing of it."""
+def test_any_key_is_used_unchanged_or_refused_without_showing_it(before: str, after: str) -> None:
+    """A key is used unchanged if it is visible ASCII, and otherwise refused without showing it."""
     key = f"{before}{SECRET}{after}"
     try:
         assert check_key(key) == key
@@ -212,8 +212,8 @@ def test_any_key_is_taken_as_it_is_or_refused_unseen(before: str, after: str) ->
         (URL(f"{HOST}/"), HOST),
     ],
 )
-def test_a_url_is_mended_where_it_is_clear(given_url: str | URL, mended: str) -> None:
-    """A missing scheme and a trailing slash; a path in front stays, and no host is refused for being new."""
+def test_a_url_is_normalized(given_url: str | URL, mended: str) -> None:
+    """A missing scheme and a trailing slash are corrected; a path remains, and unknown hosts are allowed."""
     assert str(check_base_url(given_url)) == mended
     assert BrazeSegments("key", base_url=str(given_url)).base_url == mended
 
@@ -245,27 +245,27 @@ CLEAR = "base_url must be https (http only for loopback), since http would send 
         ("ftp://localhost", CLEAR),
     ],
 )
-def test_a_url_that_would_not_do_is_refused(url: Any, text: str) -> None:
-    """With the reason; whatever in it may be a password is not shown."""
+def test_an_invalid_url_is_refused(url: Any, text: str) -> None:
+    """An invalid URL is refused with the reason; no part that may be a password is shown."""
     assert problem(check_base_url, url) == text
 
 
 @pytest.mark.parametrize("host", ["dashboard-01.braze.com", "dashboard.braze.com", "SDK.iad-01.braze.com"])
-def test_another_service_of_brazes_is_a_common_mistake(host: str) -> None:
-    """It is named, with what the right one looks like."""
+def test_a_host_of_another_braze_service_is_refused(host: str) -> None:
+    """A host of another Braze service is named, with an example of a valid one."""
     text = problem(check_base_url, host)
-    assert text.startswith(f"base_url: {host.lower()} is not the REST endpoint, ")
+    assert text.startswith(f"base_url must be the REST endpoint, not {host.lower()}: ")
     assert "rest.iad-01.braze.com or rest.fra-01.braze.eu" in text
 
 
 @pytest.mark.parametrize("url", ["https://[]@", f"{SECRET}[]@/", "https://a b.com", "https://host /x"])
-def test_what_cannot_be_a_host_is_refused(url: str) -> None:
-    """Here, and not by a name server later."""
+def test_an_invalid_host_is_refused(url: str) -> None:
+    """An invalid host is refused as an argument, before name resolution."""
     assert problem(check_base_url, url).startswith("base_url is not a URL: ")
 
 
-def test_key_and_url_in_each_others_place_are_refused() -> None:
-    """Else the key would go to name servers, and into the message that there is no such host."""
+def test_exchanged_key_and_url_are_refused() -> None:
+    """A key in place of the URL is refused: it would be sent to name servers and shown in messages."""
     assert SECRET not in problem(BrazeSegments, HOST, base_url=SECRET)
 
 
@@ -281,8 +281,8 @@ URLS = st.lists(
 @example("https://xn--ls8h.example")
 @example("https://ho%73t/%2F/")
 @example("https://\u2100.example")
-def test_any_url_is_taken_or_refused(text: str) -> None:
-    """Any text: a url that is its own normal form, safe for the key, or a `ConfigError` of one line."""
+def test_any_url_is_normalized_or_refused(text: str) -> None:
+    """Any text is a URL in normal form that is safe for the key, or a `ConfigError` of one line."""
     with suppress(ConfigError):
         url = check_base_url(text)
         assert check_base_url(str(url)) == url or not text.isascii()  # some scripts take yarl two rounds
@@ -294,7 +294,7 @@ def test_any_url_is_taken_or_refused(text: str) -> None:
 
 @given(URLS, URLS)
 def test_a_password_in_a_url_is_never_shown(before: str, after: str) -> None:
-    """However broken the url is."""
+    """A password in a URL is never shown, however malformed the URL is."""
     with suppress(ConfigError):
         check_base_url(f"{before}:{SECRET}@{after}")
         return

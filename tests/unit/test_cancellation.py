@@ -1,4 +1,4 @@
-"""Cancellation at any moment: prompt, clean, and the client goes on."""
+"""Cancellation at any moment is prompt and clean, and the client remains usable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def _series(client: BrazeSegments) -> None:
 
 
 def _tasks_of_the_client() -> list[str]:
-    """The tasks running code of ours; the sandbox's run in the same loop."""
+    """Return the tasks that run code of the package, without the sandbox's in the same loop."""
     return [
         repr(task)
         for task in asyncio.all_tasks()
@@ -49,7 +49,7 @@ def _tasks_of_the_client() -> list[str]:
 
 
 async def _steps_of(job: Coroutine[None, None, None]) -> int:
-    """How many turns of the loop a job takes."""
+    """Return the number of loop iterations that a job takes."""
     task = asyncio.create_task(job)
     steps = 0
     while not task.done():
@@ -60,7 +60,7 @@ async def _steps_of(job: Coroutine[None, None, None]) -> int:
 
 
 async def _cancel_after_steps(job: Coroutine[None, None, None], steps: int) -> float | None:
-    """Cancel a job after so many turns of the loop; how long it took to end, or `None` if it was done."""
+    """Cancel a job after some loop iterations; return the seconds it took to end, `None` if it was done."""
     task = asyncio.create_task(job)
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -78,7 +78,7 @@ async def _cancel_after_steps(job: Coroutine[None, None, None], steps: int) -> f
 async def test_cancelled_at_fifty_random_moments(
     sandbox: Sandbox, job: Callable[[BrazeSegments], Coroutine[None, None, None]]
 ) -> None:
-    """Wherever it is cancelled, the call ends within 100 ms, leaves no task, and the client still works.
+    """A call that is cancelled ends within 100 ms and leaves no task, and the client remains usable.
 
     Four jobs, fifty moments each: two hundred cancellations.
     """
@@ -101,7 +101,7 @@ async def test_cancelled_at_fifty_random_moments(
 
 
 async def test_cancelled_while_rate_limited(sandbox: Sandbox) -> None:
-    """A wait of minutes for the rate limit ends at once when cancelled; others go on waiting."""
+    """Cancellation ends a wait for the rate limit at once; other requests keep waiting."""
     sandbox.inject(Answer(429, headers={"X-RateLimit-Retry-After": "90"}), endpoint="details", times=1)
     async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
         waiting = [asyncio.create_task(client.details(i)) for i in sandbox.segment_ids[:3]]
@@ -120,7 +120,7 @@ async def test_cancelled_while_rate_limited(sandbox: Sandbox) -> None:
         assert type(caught.value) is TimeoutError  # the caller's own, not our TimedOutError
 
 
-async def test_a_time_out_of_the_callers_inside_a_stream(client: BrazeSegments, sandbox: Sandbox) -> None:
+async def test_a_timeout_of_the_caller_inside_a_stream(client: BrazeSegments, sandbox: Sandbox) -> None:
     """`asyncio.timeout` around a loop over a stream raises the caller's own `TimeoutError`."""
     sandbox.inject(Answer(delay=30), endpoint="details", ordinals=100)
     seen = 0
@@ -136,7 +136,7 @@ async def test_a_time_out_of_the_callers_inside_a_stream(client: BrazeSegments, 
 
 
 async def test_siblings_of_a_task_group(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """When a sibling in a `TaskGroup` fails, the stream in the other task is cancelled with it, cleanly."""
+    """A stream in a `TaskGroup` is cancelled cleanly when another task of the group fails."""
 
     async def fail() -> None:
         await asyncio.sleep(0.02)

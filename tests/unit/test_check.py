@@ -1,4 +1,4 @@
-"""The check says what a key can do, what is missing and what to do about it, and costs a few requests."""
+"""`check()` reports the permissions of a key, the problems and their remedies, with a few requests."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def _checked(sandbox: Sandbox, *, key: str | None = None, base_url: str | 
         return await client.check()
 
 
-async def test_all_is_well(sandbox: Sandbox) -> None:
-    """With every permission the report is ready and has no problem; four requests at most were sent."""
+async def test_all_permissions(sandbox: Sandbox) -> None:
+    """With every permission the report is ready and has no problem, after at most four requests."""
     report = await _checked(sandbox)
     assert report.ready
     assert (report.host, report.key, report.permissions, report.problems) == (True, True, ALL, ())
@@ -49,8 +49,8 @@ async def test_all_is_well(sandbox: Sandbox) -> None:
     assert sandbox.count("users", 400) == 1  # nothing was started
 
 
-async def test_an_empty_workspace_is_asked_for_a_segment_nobody_has() -> None:
-    """Without a segment to ask for, Braze's 400 to an unknown id shows the permission just as well."""
+async def test_an_empty_workspace_is_checked_with_an_unknown_id() -> None:
+    """In an empty workspace, Braze's 400 to an unknown id shows the permission."""
     async with Sandbox(0) as sandbox:
         report = await _checked(sandbox)
         assert sandbox.count("details", 400) == sandbox.count("data_series", 400) == 1
@@ -59,7 +59,7 @@ async def test_an_empty_workspace_is_asked_for_a_segment_nobody_has() -> None:
 
 
 async def test_a_missing_permission_is_named_with_the_remedy() -> None:
-    """A key without `segments.details` is not ready; the report names the permission and the place."""
+    """A key without `segments.details` is not ready; the report names the permission and where to add it."""
     async with Sandbox(5, permissions=set(ALL) - {"segments.details"}) as sandbox:
         report = await _checked(sandbox)
     assert not report.ready
@@ -70,7 +70,7 @@ async def test_a_missing_permission_is_named_with_the_remedy() -> None:
 
 
 async def test_size_histories_are_not_needed_for_an_export() -> None:
-    """A key without `segments.data_series` is ready, and told what it cannot do."""
+    """A key without `segments.data_series` is ready; the report says what is not available."""
     async with Sandbox(5, permissions=("segments.list", "segments.details")) as sandbox:
         report = await _checked(sandbox)
     assert report.ready
@@ -79,10 +79,10 @@ async def test_size_histories_are_not_needed_for_an_export() -> None:
     )
 
 
-async def test_few_keys_may_read_users(
+async def test_a_missing_users_permission_is_no_problem(
     sandbox: Sandbox,
 ) -> None:
-    """That a key lacks `users.export.segment` is told, and no problem."""
+    """A missing `users.export.segment` is reported, but is no problem."""
     sandbox.inject(Answer(status=403), endpoint="users")
     report = await _checked(sandbox)
     assert (report.ready, report.problems) == (True, ())
@@ -90,7 +90,7 @@ async def test_few_keys_may_read_users(
 
 
 async def test_a_wrong_key(sandbox: Sandbox) -> None:
-    """A key that Braze does not know is said to be that, once; permissions are not guessed at."""
+    """An unknown key is reported once; its permissions are unknown."""
     report = await _checked(sandbox, key="another-key")
     assert (report.host, report.key, report.ready) == (True, False, False)
     assert set(report.permissions.values()) == {None}
@@ -100,7 +100,7 @@ async def test_a_wrong_key(sandbox: Sandbox) -> None:
 
 
 async def test_no_host(sandbox: Sandbox) -> None:
-    """An endpoint nobody answers at is reported, with the error, and no further request tried."""
+    """An unreachable endpoint is reported with the error, and no other request is tried."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         report = await _checked(sandbox, base_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -110,8 +110,8 @@ async def test_no_host(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 404, 503])
-async def test_another_kind_of_host(sandbox: Sandbox, status: int) -> None:
-    """A host that answers otherwise than Braze does is not taken for it."""
+async def test_another_server(sandbox: Sandbox, status: int) -> None:
+    """A server that does not answer like Braze is reported as such."""
     sandbox.inject(Answer(status=status, body="<html>"))
     report = await _checked(sandbox)
     assert (report.host, report.key, report.ready) == (False, None, False)
@@ -119,8 +119,8 @@ async def test_another_kind_of_host(sandbox: Sandbox, status: int) -> None:
     assert {request.endpoint for request in sandbox.requests} == {"list"}
 
 
-async def test_a_used_up_allowance_is_reported_and_not_waited_for() -> None:
-    """Under a 429 the host is there, nothing is known of the key, and the report says until when."""
+async def test_a_used_up_rate_limit_is_reported_without_waiting() -> None:
+    """On a 429 the permissions are unknown, and the report says when the rate limit resets."""
     async with Sandbox(5, rate_limit=(1, 3_600.0)) as sandbox:
         await _checked(sandbox)
         report = await _checked(sandbox)
@@ -132,23 +132,23 @@ async def test_a_used_up_allowance_is_reported_and_not_waited_for() -> None:
 
 
 async def test_a_client_that_is_not_open() -> None:
-    """What is the caller's own mistake is raised."""
+    """A client that is not open raises an error."""
     with pytest.raises(ClosedError):
         await BrazeSegments("key", base_url=URL).check()
 
 
 def test_a_401_for_a_missing_permission() -> None:
-    """A 401 beside a success is of the permission, not of the key: Braze has been reported to answer so."""
-    told = RateLimit(10, 5, datetime(2026, 11, 22, tzinfo=UTC))
+    """A 401 beside a success concerns the permission, not the key: Braze has been reported to answer so."""
+    rate_limit = RateLimit(10, 5, datetime(2026, 11, 22, tzinfo=UTC))
     report = build_report(
-        URL, {LIST: None, DETAILS: AuthenticationError(status=401), DATA_SERIES: None}, told
+        URL, {LIST: None, DETAILS: AuthenticationError(status=401), DATA_SERIES: None}, rate_limit
     )
-    assert (report.key, report.ready, report.rate_limit) == (True, False, told)
+    assert (report.key, report.ready, report.rate_limit) == (True, False, rate_limit)
     assert report.permissions == ALL | {"segments.details": False, "users.export.segment": None}
 
 
 def test_a_key_of_another_instance() -> None:
-    """The problem names the instance that was asked, since a key works on its own only."""
+    """The problem names the instance that was checked, because a key works on one instance only."""
     report = build_report("https://rest.iad-01.braze.com", {LIST: AuthenticationError(status=401)}, None)
     assert report.key is False
     assert "; rest.iad-01.braze.com is US-01, and a key works on its own instance only" in report.problems[0]
@@ -164,8 +164,8 @@ def test_a_key_of_another_instance() -> None:
         (BrazeError("?"), None),
     ],
 )
-def test_what_an_answer_says_of_a_permission(error: BrazeError | None, granted: bool | None) -> None:  # noqa: FBT001
-    """200 and 400 show it, 403 denies it, anything else says nothing; nor does a probe that was not made."""
+def test_which_response_shows_a_permission(error: BrazeError | None, granted: bool | None) -> None:  # noqa: FBT001
+    """200 and 400 show a permission, 403 denies it, and any other response leaves it unknown."""
     report = build_report(URL, {LIST: None, DETAILS: error}, None)
     assert report.permissions == {
         "segments.list": True,

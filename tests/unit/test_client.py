@@ -1,4 +1,4 @@
-"""The session manager: its life, its session, and what it sends."""
+"""The lifecycle of a client, its session, and the requests it sends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 async def test_usage(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ten lines every user starts from work as they stand, from the environment's two variables."""
+    """The ten-line example of the README works, with the two environment variables."""
     monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
     monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
     async with BrazeSegments.from_env() as segments:
@@ -52,8 +52,8 @@ async def test_usage(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [p.time for p in sizes] == sorted({p.time for p in sizes})
 
 
-async def test_details_are_the_segments_own(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """The API identifier is the one asked for, list-only fields are carried over, the rest is the body's."""
+async def test_details_of_a_listed_segment(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """Details have the requested id and the fields that only the list has; the rest is from the body."""
     rows = [segment async for segment in client.list()]
     async for details in client.all_details(rows):
         body = sandbox.details(details.id)
@@ -82,7 +82,7 @@ async def test_details_are_the_segments_own(client: BrazeSegments, sandbox: Sand
 async def test_use_before_opening_and_after_closing(
     sandbox: Sandbox, call: Callable[[BrazeSegments], Coroutine[None, None, object]]
 ) -> None:
-    """A client that is not open says what to do, and nothing is sent."""
+    """A client that is not open says what to do, and sends nothing."""
     client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
     with pytest.raises(ClosedError, match="async with BrazeSegments"):
         await call(client)
@@ -94,7 +94,7 @@ async def test_use_before_opening_and_after_closing(
 
 
 async def test_opened_once(sandbox: Sandbox) -> None:
-    """Opening twice, or again after closing, is refused; closing twice is fine, even before opening."""
+    """Opening twice or again after closing is refused; closing twice is allowed, even before opening."""
     client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
     async with client:
         with pytest.raises(ClosedError, match="opened once"):
@@ -110,7 +110,7 @@ async def test_opened_once(sandbox: Sandbox) -> None:
 
 
 def test_made_outside_a_loop_and_used_in_two() -> None:
-    """A client is made anywhere; it belongs to the loop it is opened in, and says so in another."""
+    """A client can be made anywhere; it belongs to the loop that opens it, and says so in another."""
 
     async def use(client: BrazeSegments, segment_id: str) -> None:
         with pytest.raises(ClosedError, match="another event loop"):
@@ -127,8 +127,8 @@ def test_made_outside_a_loop_and_used_in_two() -> None:
     asyncio.run(main())
 
 
-async def test_own_session_is_closed_a_given_one_is_not(sandbox: Sandbox) -> None:
-    """The client closes the session it made; the caller's stays open, and its own settings are honoured."""
+async def test_only_the_own_session_is_closed(sandbox: Sandbox) -> None:
+    """The client closes its own session; the caller's remains open, and its settings are used."""
     async with aiohttp.ClientSession(headers={"X-Mine": "1"}) as session:
         async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session) as client:
             assert len([d async for d in client.all_details()]) == 250
@@ -142,7 +142,7 @@ async def test_own_session_is_closed_a_given_one_is_not(sandbox: Sandbox) -> Non
 
 
 async def test_user_agent(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """Braze's support can tell who asks: library, version and Python."""
+    """The User-Agent names library, version and Python."""
     await client.details(sandbox.segment_ids[0])
     agent = sandbox.requests[0].headers["User-Agent"]
     assert f"braze-segments-async/{braze_segments_async.__version__}" in agent
@@ -150,7 +150,7 @@ async def test_user_agent(client: BrazeSegments, sandbox: Sandbox) -> None:
 
 
 async def test_repr_shows_no_key(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """The client's repr tells where it goes and whether it is open, and nothing else."""
+    """The client's repr shows only its address and whether it is open."""
     assert repr(client) == f"<BrazeSegments {sandbox.base_url} open>"
 
 
@@ -168,7 +168,7 @@ async def test_wrong_key_and_missing_permission() -> None:
 
 
 async def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing variable is named; an argument wins over the environment."""
+    """A missing variable is named; an argument overrides the environment."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     monkeypatch.delenv("BRAZE_BASE_URL", raising=False)
     with pytest.raises(ConfigError, match="BRAZE_API_KEY is not set"):
@@ -181,23 +181,23 @@ async def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_on_retry(sandbox: Sandbox) -> None:
-    """`on_retry` hears of each retry before it is made: which request, which attempt, how long, and why."""
-    heard: list[RetryEvent] = []
+    """`on_retry` is called before each retry with request, attempt, wait and reason."""
+    events: list[RetryEvent] = []
     sandbox.inject(Answer(503), endpoint="details", ordinals=(1, 2))
     policy = RetryPolicy(backoff=0.001)
     async with BrazeSegments(
-        sandbox.api_key, base_url=sandbox.base_url, retry=policy, on_retry=heard.append
+        sandbox.api_key, base_url=sandbox.base_url, retry=policy, on_retry=events.append
     ) as client:
         await client.details(sandbox.segment_ids[7])
-    assert [(e.endpoint, e.segment_id, e.attempt) for e in heard] == [
+    assert [(e.endpoint, e.segment_id, e.attempt) for e in events] == [
         ("GET /segments/details", sandbox.segment_ids[7], 1),
         ("GET /segments/details", sandbox.segment_ids[7], 2),
     ]
-    assert all(0 <= event.wait <= 0.002 for event in heard)
+    assert all(0 <= event.wait <= 0.002 for event in events)
 
 
 async def test_on_pause(sandbox: Sandbox) -> None:
-    """`on_pause` is called once for each pause, with its length, its end and its cause."""
+    """`on_pause` is called once for each pause, with its length, end and reason."""
     events: list[PauseEvent] = []
     sandbox.inject(Answer(429, headers={"X-RateLimit-Retry-After": "1"}), endpoint="details", ordinals=(1,))
     async with BrazeSegments(
@@ -213,8 +213,8 @@ async def test_on_pause(sandbox: Sandbox) -> None:
     assert (event.seconds, event.until, event.reason) == (1.0, stats.paused_until, "429")
 
 
-async def test_closing_ends_requests_under_way(sandbox: Sandbox) -> None:
-    """Whoever awaits an answer when the client is closed gets `ClosedError`, whatever they wait for."""
+async def test_closing_ends_requests_in_flight(sandbox: Sandbox) -> None:
+    """Closing the client ends every waiting request with `ClosedError`."""
     sandbox.inject(Answer(delay=60), endpoint="details")
     sandbox.inject(Answer(429, headers={"X-RateLimit-Retry-After": "60"}), endpoint="data_series")
     client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=2)
@@ -233,7 +233,7 @@ async def test_closing_ends_requests_under_way(sandbox: Sandbox) -> None:
 
 
 async def test_two_clients_and_task_groups(sandbox: Sandbox) -> None:
-    """Clients share nothing; calls of one client run side by side in a `TaskGroup`."""
+    """Clients share nothing; calls of one client run concurrently in a `TaskGroup`."""
     async with (
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as one,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as other,
@@ -250,7 +250,7 @@ async def test_two_clients_and_task_groups(sandbox: Sandbox) -> None:
 
 
 async def test_thousands_of_single_calls_stay_in_bounds() -> None:
-    """Calls gathered by hand are bounded by the client's concurrency, and do not time out in the queue."""
+    """The client's concurrency limits gathered calls, which do not time out in the queue."""
     async with (
         Sandbox(600, latency=0.005) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=30, timeout=0.6) as client,
@@ -259,8 +259,8 @@ async def test_thousands_of_single_calls_stay_in_bounds() -> None:
         assert sandbox.max_in_flight == 30
 
 
-def test_importing_opens_nothing() -> None:
-    """Importing the package brings no server, no command line and no event loop with it."""
+def test_importing_loads_nothing_else() -> None:
+    """Importing the package loads no server, no command line and no event loop."""
     code = (
         "import sys; from braze_segments_async import BrazeSegments;"
         "unwanted = ('cyclopts', 'rich', 'aiohttp.web', 'braze_segments_async.sandbox');"
@@ -272,8 +272,8 @@ def test_importing_opens_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
-async def test_a_session_closed_under_the_client(sandbox: Sandbox) -> None:
-    """When the caller closes a session of their own too early, the client says so, and does not wait."""
+async def test_a_session_closed_by_the_caller(sandbox: Sandbox) -> None:
+    """The client raises an error at once if the caller has closed its session."""
     sandbox.inject(Answer(delay=30), endpoint="details")
     async with aiohttp.ClientSession() as session:
         client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session)
@@ -286,7 +286,7 @@ async def test_a_session_closed_under_the_client(sandbox: Sandbox) -> None:
 
 
 async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """`stats` counts what was sent, retries included; `rate_limit` is the latest; both are there before."""
+    """`stats` counts requests and retries; `rate_limit` is the latest; both exist before any request."""
     fresh = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
     assert (fresh.stats, fresh.rate_limit) == (Stats(), None)
     sandbox.inject(Answer(503), endpoint="details", ordinals=1)
@@ -321,8 +321,8 @@ def test_wrong_arguments_of_the_client(options: dict[str, object]) -> None:
         BrazeSegments("key", base_url="https://rest.iad-01.braze.com", **options)  # type: ignore[arg-type]
 
 
-async def test_closed_unopened_client_still_tells(sandbox: Sandbox) -> None:
-    """`rate_limit` and `stats` can be read at any time, even of a client that was never opened."""
+async def test_stats_of_an_unopened_client(sandbox: Sandbox) -> None:
+    """`rate_limit` and `stats` can be read at any time, even from a client that was never opened."""
     client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
     await client.aclose()
     assert (client.rate_limit, client.stats) == (None, Stats())
@@ -342,15 +342,17 @@ async def test_a_session_that_raises_for_status(sandbox: Sandbox) -> None:
 async def test_an_interrupted_close_still_ends_the_streams(
     client: BrazeSegments, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When closing is cancelled halfway, no task of a stream is left behind."""
+    """No task of a stream is left when closing is cancelled halfway."""
+    unclosed: list[aiohttp.ClientSession] = []
 
-    async def stuck() -> None:
+    async def stuck(session: aiohttp.ClientSession) -> None:
+        unclosed.append(session)
         await asyncio.sleep(30)
 
     sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(3, 300))
     stream = aiter(client.all_details())
     await anext(stream)
-    monkeypatch.setattr(client._manager._transports[0], "aclose", stuck)
+    monkeypatch.setattr(aiohttp.ClientSession, "close", stuck)
     closing = asyncio.create_task(client.aclose())
     await asyncio.sleep(0.02)
     closing.cancel()
@@ -358,13 +360,14 @@ async def test_an_interrupted_close_still_ends_the_streams(
         await closing
     assert not [task for task in asyncio.all_tasks() if "FanOut" in repr(task)]
     monkeypatch.undo()
-    await client._manager._transports[0].aclose()
+    for session in unclosed:
+        await session.close()
     with pytest.raises(ClosedError):
         await anext(stream)
 
 
-async def test_a_session_with_an_auth_of_its_own(sandbox: Sandbox) -> None:
-    """Each request would fail with an exception of aiohttp's: refused when the client is opened."""
+async def test_a_session_with_auth(sandbox: Sandbox) -> None:
+    """A session with its own authentication is refused when the client is opened."""
     with pytest.warns(DeprecationWarning, match="auth"):
         session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "password"))
     async with session:

@@ -1,9 +1,11 @@
-"""Walks over a list that people edit meanwhile: what each `consistency` promises, under seeded churn."""
+"""The promise of each `consistency` while people edit the list, under seeded changes."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from bisect import insort
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -19,8 +21,13 @@ WALKS = 50
 Edit = Literal["archive", "create", "restore"]
 
 
+@cache
+def _segment(number: int) -> Segment:
+    return Segment(str(number), "")  # hundreds of listings have the same ones
+
+
 class _Workspace:
-    """A list of ids that changes a little with every request; no clock, no network."""
+    """A list of ids that changes a little with every request, without clock and network."""
 
     def __init__(self, size: int, edits: dict[Edit, float], seed: int) -> None:
         self.random = random.Random(seed)
@@ -46,7 +53,7 @@ class _Workspace:
         page = rows[number * 100 : number * 100 + 100]
         await asyncio.sleep(0)
         self.in_flight -= 1
-        return tuple(Segment(str(n), "") for n in page)
+        return tuple(map(_segment, page))
 
     def _edit(self, edit: Edit) -> None:
         if edit == "create":
@@ -58,11 +65,11 @@ class _Workspace:
             self.archived.append(gone)
         elif edit == "restore" and self.archived:
             back = self.archived.pop(self.random.randrange(len(self.archived)))
-            self.live = sorted([*self.live, back])
+            insort(self.live, back)
 
 
 async def _losses(consistency: str, edits: dict[Edit, float], prefetch: int = 1) -> tuple[int, int, int]:
-    """How many of the seeded walks lost a stable row or gave up, and how many rows were recovered."""
+    """Return how many listings lost a stable row, how many gave up, and how many rows were recovered."""
     lost = gave_up = recovered = 0
     for seed in range(WALKS):
         workspace = _Workspace(950, edits, seed)
@@ -80,7 +87,7 @@ async def _losses(consistency: str, edits: dict[Edit, float], prefetch: int = 1)
 
 
 async def test_the_simulation_can_lose_rows() -> None:
-    """The plain walk does lose rows under this churn: otherwise the tests below would show nothing."""
+    """The plain listing loses rows under these changes; otherwise the other tests would show nothing."""
     lost, _, recovered = await _losses("fast", {"archive": 0.2, "create": 0.2})
     assert lost > WALKS // 3
     assert recovered == 0
@@ -89,7 +96,7 @@ async def test_the_simulation_can_lose_rows() -> None:
 @pytest.mark.parametrize("prefetch", [1, 8])
 @pytest.mark.parametrize("rate", [0.02, 0.2, 0.6])
 async def test_safe_loses_nothing_under_creates_and_archives(rate: float, prefetch: int) -> None:
-    """`safe` never loses a segment that was there all the time, and counts what it recovered."""
+    """`safe` never loses a segment that was always listed, and counts those it recovered."""
     lost, gave_up, recovered = await _losses("safe", {"archive": rate, "create": rate}, prefetch)
     assert (lost, gave_up) == (0, 0)
     assert recovered > 0
@@ -98,7 +105,7 @@ async def test_safe_loses_nothing_under_creates_and_archives(rate: float, prefet
 @pytest.mark.parametrize("prefetch", [1, 8])
 @pytest.mark.parametrize("rate", [0.02, 0.2, 0.9])
 async def test_strict_loses_nothing_or_raises(rate: float, prefetch: int) -> None:
-    """`strict` never loses one under any churn: it says so when the list changes too fast to be sure."""
+    """`strict` never loses a segment under any changes; it raises when the list changes too fast."""
     edits: dict[Edit, float] = {"archive": rate, "create": rate, "restore": rate}
     lost, gave_up, _ = await _losses("strict", edits, prefetch)
     assert lost == 0
@@ -107,8 +114,8 @@ async def test_strict_loses_nothing_or_raises(rate: float, prefetch: int) -> Non
 
 
 @pytest.mark.parametrize(("consistency", "requests"), [("fast", "n"), ("safe", "2n-1"), ("strict", "3n")])
-async def test_requests_and_how_many_at_once(consistency: str, requests: str) -> None:
-    """Without edits: n, 2n - 1, or 3n requests for n pages (and the safe walk both ways), two at once."""
+async def test_number_of_requests(consistency: str, requests: str) -> None:
+    """Without edits, n pages take n, 2n - 1, or 3n requests, at most two concurrently."""
     workspace = _Workspace(950, {}, 0)
     listing = SegmentListing(workspace.fetch, consistency=consistency)  # type: ignore[arg-type]
     assert len([s async for s in listing]) == 950
@@ -118,7 +125,7 @@ async def test_requests_and_how_many_at_once(consistency: str, requests: str) ->
 
 
 class _Rounds:
-    """A service that answers what was asked in rounds: all that wait at once."""
+    """A service that answers all waiting requests together, in rounds."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -129,7 +136,7 @@ class _Rounds:
         answered = asyncio.get_running_loop().create_future()
         self.waiting.append(answered)
         await answered
-        return tuple(Segment(str(n), "") for n in range(number * 100, min(number * 100 + 100, self.size)))
+        return tuple(map(_segment, range(number * 100, min(number * 100 + 100, self.size))))
 
     async def of(self, consistency: str) -> int:
         """How many rounds a walk takes."""
@@ -151,8 +158,8 @@ async def _count(listing: SegmentListing) -> int:
     return len([segment async for segment in listing])
 
 
-async def test_safe_takes_no_longer() -> None:
-    """The second reading runs beside the next page: safe takes one round more than fast."""
+async def test_safe_takes_one_more_round() -> None:
+    """A page is re-read while the next one is fetched: `safe` takes one round more than `fast`."""
     assert await _Rounds(950).of("fast") == 10
     assert await _Rounds(950).of("safe") == 11
 
@@ -169,7 +176,7 @@ def _archive_between(sandbox: Sandbox) -> Callable[[object], None]:
 async def test_one_archive_in_the_middle(
     client: BrazeSegments, sandbox: Sandbox, consistency: str, lost: int
 ) -> None:
-    """Someone archives a segment of page 0 before page 1 is read: `fast` misses a row, the others do not."""
+    """`fast` misses a row if a segment of page 0 is archived before page 1 is read; the others do not."""
     before = sandbox.segment_ids
     sandbox.inject(_archive_between(sandbox), endpoint="list")
     listing = client.list(consistency=consistency)  # type: ignore[arg-type]
@@ -178,15 +185,15 @@ async def test_one_archive_in_the_middle(
     assert listing.recovered == (0 if consistency == "fast" else 1)
 
 
-async def test_details_of_a_consistent_walk(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """`all_details(consistency=…)` walks as the listing does: the hidden segment's details come too."""
+async def test_details_of_a_consistent_listing(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """`all_details(consistency=…)` fetches the details of segments that a plain listing misses."""
     sandbox.inject(_archive_between(sandbox), endpoint="list")
     ids = {details.id async for details in client.all_details(consistency="safe")}
     assert len(ids) == 250
 
 
 async def _archive_much(consistency: str) -> tuple[set[str], set[str]]:
-    """Walk, and archive more than a page of segments meanwhile: what was live all the time, what was seen."""
+    """Archive more than a page of segments during a listing; return the stable ids and the listed ids."""
     seen = set()
     async with Sandbox(1_000) as sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
         async for page in client.list(consistency=consistency).pages():  # type: ignore[arg-type]
@@ -197,8 +204,8 @@ async def _archive_much(consistency: str) -> tuple[set[str], set[str]]:
         return set(sandbox.segment_ids), seen
 
 
-async def test_more_than_a_page_archived_between_two_readings() -> None:
-    """`fast` loses rows; `safe` cannot be sure, and says so; `strict` finds them by its other walk."""
+async def test_more_than_a_page_archived_between_two_reads() -> None:
+    """`fast` loses rows, `safe` raises because it cannot be sure, `strict` finds them in both directions."""
     live, seen = await _archive_much("fast")
     assert live - seen
     with pytest.raises(PaginationError, match="read it again"):
@@ -207,8 +214,8 @@ async def test_more_than_a_page_archived_between_two_readings() -> None:
     assert live <= seen
 
 
-async def test_a_page_of_repeats_proves_nothing() -> None:
-    """A mass un-archiving can make a page of rows all met before: `safe` goes on, and loses nothing."""
+async def test_a_page_of_repeats_does_not_end_a_listing() -> None:
+    """`safe` continues after a page of known rows, as after many were unarchived, and loses nothing."""
     rows = [tuple(Segment(str(n), "") for n in range(start, start + 100)) for start in (0, 100, 100, 200)]
 
     async def fetch(number: int, _: str) -> tuple[Segment, ...]:

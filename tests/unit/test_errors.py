@@ -1,4 +1,4 @@
-"""The exceptions: the tree as drawn, what they are besides, what they carry and how they read."""
+"""The exceptions: their tree, builtin bases, attributes and messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL: list[type[BrazeError]] = [getattr(errors, name) for name in errors.__all__]
 
 
 def drawn() -> dict[str, tuple[str, set[str]]]:
-    """Of the drawing in the docstring: each class with its parent, and the builtins it is said to be too."""
+    """Return the docstring's drawing: each class with its parent and builtin bases."""
     tree: dict[str, tuple[str, set[str]]] = {}
     path: list[str] = []
     for line in str(errors.__doc__).splitlines():
@@ -45,8 +45,8 @@ def drawn() -> dict[str, tuple[str, set[str]]]:
     return tree
 
 
-def test_the_tree_is_as_it_is_drawn() -> None:
-    """The drawing in the module's docstring is the truth: every class, its parent and its builtin bases."""
+def test_the_tree_is_as_drawn() -> None:
+    """The drawing in the module's docstring has every class, its parent and its builtin bases."""
     real = {
         kind.__name__: (
             kind.__bases__[0].__name__,
@@ -62,16 +62,17 @@ def test_the_tree_is_as_it_is_drawn() -> None:
     ("kind", "builtin"),
     [(ConfigError, ValueError), (ClosedError, RuntimeError), (TimedOutError, TimeoutError)],
 )
-def test_some_are_builtins_too(kind: type[BrazeError], builtin: type[Exception]) -> None:
-    """Code that does not know this library catches them by the name it knows."""
+def test_some_have_builtin_bases(kind: type[BrazeError], builtin: type[Exception]) -> None:
+    """Code that does not know this library can catch errors by their builtin bases."""
     with pytest.raises(builtin):
         raise kind("no")
     assert issubclass(kind, BrazeError)
 
 
 def complete(kind: type[BrazeError]) -> BrazeError:
-    """An error of that kind with everything set that it can have."""
+    """Return an error of a type with every attribute set."""
     error = kind("because", retryable=True)
+    error.argument, error.remedy = "sizes", {"resume=True": "helps"}
     error.about("GET /segments/details", segment_id="a")
     error.attempts, error.elapsed = 3, 1.5
     rest: dict[str, Any] = {"status": 429, "path": "$.segments[3].name", "retry_after": 7.0}
@@ -85,16 +86,16 @@ def complete(kind: type[BrazeError]) -> BrazeError:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_every_error_pickles_with_all_it_carries(kind: type[BrazeError]) -> None:
-    """To another process and back, and by `copy`: same type, same text, same attributes."""
+def test_every_error_pickles_with_its_attributes(kind: type[BrazeError]) -> None:
+    """An error keeps its type, text and attributes through pickle and `copy`."""
     for error in (kind(), complete(kind)):
         for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
             assert type(twin) is kind
             assert (str(twin), twin.args, vars(twin)) == (str(error), error.args, vars(error))
 
 
-def test_what_each_kind_carries() -> None:
-    """Beside what all of them do, and with a default for each."""
+def test_attributes_of_each_type() -> None:
+    """Each error has the attributes of its type, with defaults."""
     assert (StatusError("x", status=418).status, StatusError().status) == (418, 0)
     assert (ReplyError("x", path="$").path, ReplyError().path) == ("$", None)
     limited, server, walk = RateLimitedError(), ServerError(), PaginationError()
@@ -103,6 +104,8 @@ def test_what_each_kind_carries() -> None:
     plain_one = BrazeError()
     assert vars(plain_one) == {
         "reason": "",
+        "argument": None,
+        "remedy": {},
         "retryable": False,
         "endpoint": None,
         "segment_id": None,
@@ -150,25 +153,35 @@ DENIED = PermissionDeniedError("the API key needs the permission segments.detail
         (BrazeError("odd"), {"page": 3}, 2, "GET /x (page=3): after 2 attempts: odd"),
     ],
 )
-def test_how_an_error_reads(error: BrazeError, about: dict[str, Any], attempts: int, text: str) -> None:
-    """The request, the place, what happened how often, and the remedy; what is not known is left out."""
+def test_message_of_an_error(error: BrazeError, about: dict[str, Any], attempts: int, text: str) -> None:
+    """A message has the request, the place, what happened how often, and the remedy, as far as known."""
     twin = copy.copy(error)
     twin.attempts = attempts
     assert twin.about("GET /x", **about) is twin if about else twin.endpoint is None
     assert str(twin) == text
 
 
+def test_names_of_another_interface() -> None:
+    """A command puts its options in the place of the argument and the remedy, and changes no text."""
+    error = ConfigError(
+        "must be 1, not resume=True", argument="sizes", remedy={"resume=True": "helps", "x()": "ends it"}
+    )
+    assert str(error) == "sizes must be 1, not resume=True; resume=True helps, x() ends it"
+    names = {"sizes": "--sizes", "resume=True": "--resume"}
+    assert error.message(names) == "--sizes must be 1, not resume=True; --resume helps, x() ends it"
+
+
 @given(st.text(st.characters()))
 def test_a_hostile_id_does_not_break_the_message(segment_id: str) -> None:
-    """Whatever the id: one printable line of bounded length, while the attribute keeps it whole."""
+    """A message is one printable line of bounded length for any id; the attribute has the whole id."""
     error = BrazeError("no").about("GET /x", segment_id=segment_id)
     assert str(error).isprintable()
     assert len(str(error)) <= 30 + 10 * 200
     assert error.segment_id == segment_id
 
 
-def test_a_long_id_is_cut_and_escapes_are_seen() -> None:
-    """No terminal is cleared, no line faked and no text reversed by an id."""
+def test_a_long_id_is_cut_and_control_characters_are_escaped() -> None:
+    """An id in a message cannot clear a terminal, fake a line or reverse text."""
     error = BrazeError("no").about("GET /x", segment_id="a\x1b[2J\r\n\u202eb\ud800")
     assert str(error) == r"GET /x (segment_id=a\x1b[2J\r\n\u202eb\ud800): no"
     assert str(error.about("GET /x", segment_id="x" * 500)) == f"GET /x (segment_id={'x' * 200}…): no"

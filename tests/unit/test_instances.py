@@ -1,18 +1,19 @@
-"""Braze's clusters by name: the hosts they have, and the mistakes that are told from one another."""
+"""Braze's instances by name: their hosts, and common mistakes."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from fault_client import KEY, client_of
-from raw_server import Faulty, answer
+from aioresponses_shim import mocked
+from fault_client import KEY
 
 from braze_segments_async import AuthenticationError, BrazeSegments, Instance
-from braze_segments_async._http import session
 from braze_segments_async._instances import likely_mistake
 
 
 def test_instances_have_the_hosts_braze_lists() -> None:
-    """US-10 is not iad-10, and the EU is on .eu."""
+    """Each instance has the host that Braze documents."""
     hosts = {f"US-0{n}": f"rest.iad-0{n}.braze.com" for n in range(1, 9)}
     hosts |= {f"{place}-01": f"rest.{place.lower()}-01.braze.com" for place in ("AU", "ID", "JP", "KR")}
     hosts |= {
@@ -27,7 +28,7 @@ def test_instances_have_the_hosts_braze_lists() -> None:
 
 @pytest.mark.parametrize("instance", Instance)
 def test_an_instance_is_a_base_url(instance: Instance) -> None:
-    """As it is, and as its text."""
+    """An instance is accepted as `base_url`, and its text is the URL."""
     assert BrazeSegments("KEY", base_url=instance).base_url == str(instance) == instance.value
 
 
@@ -42,29 +43,30 @@ def test_an_instance_is_a_base_url(instance: Instance) -> None:
     ],
 )
 def test_a_host_that_is_nearly_right(host: str, meant: str) -> None:
-    """The one that was meant is named, from region and number alone."""
+    """The intended host is suggested from its region and number."""
     assert likely_mistake(host) == f"; did you mean {meant}?"
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "rest.iad-99.braze.com", "rest.mars-01.braze.com", "a.b"])
 def test_nothing_is_guessed_of_other_hosts(host: str) -> None:
-    """New clusters appear, and gateways stand in front of them."""
+    """Unknown hosts get no suggestion: Braze adds instances, and gateways have other names."""
     assert likely_mistake(host) == ""
 
 
-def test_a_host_that_is_right_may_be_the_wrong_one() -> None:
-    """Keys work on one instance only, and US-01 and EU-01 are taken for each other."""
+def test_a_valid_host_may_be_the_wrong_instance() -> None:
+    """The hint for a valid host names its instance and the one it is often confused with."""
     hint = likely_mistake("rest.iad-01.braze.com")
     assert hint.startswith("; rest.iad-01.braze.com is US-01, and a key works on its own instance only. ")
     assert "dashboard-01.braze.eu is EU-01" in hint
 
 
-async def test_a_401_names_the_likely_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, behind what it says anyway, however many requests meet it."""
-    monkeypatch.setattr(session, "likely_mistake", lambda _: likely_mistake("rest.iad-10.braze.com"))
-    async with Faulty(answer(401)) as server, client_of(server.base_url) as client:
-        for segment_id in ("a", "b"):
-            with pytest.raises(AuthenticationError) as caught:
-                await client.details(segment_id)
-            assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
-            assert KEY not in str(caught.value)
+async def test_a_401_names_the_likely_mistake() -> None:
+    """A 401 from a host that is probably a mistake names the right one, once in each error."""
+    with mocked() as mock:
+        mock.get(re.compile("https://rest.iad-10.braze.com/"), status=401, body=b"{}", repeat=True)
+        async with BrazeSegments(KEY, base_url="https://rest.iad-10.braze.com") as client:
+            for segment_id in ("a", "b"):
+                with pytest.raises(AuthenticationError) as caught:
+                    await client.details(segment_id)
+                assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
+                assert KEY not in str(caught.value)

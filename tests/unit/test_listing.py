@@ -1,4 +1,4 @@
-"""The walk: with a fake `fetch` of a few lines for its rules, and on a real server for what is sent."""
+"""The listing: its rules with a fake `fetch`, and its requests to a real server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _rows(*numbers: int) -> tuple[Segment, ...]:
 
 
 class _Pages:
-    """A `fetch` that answers from a list of pages, and remembers what was asked."""
+    """A `fetch` that answers from a list of pages and records the requests."""
 
     def __init__(
         self, *pages: tuple[Segment, ...], then: Callable[[int], tuple[Segment, ...]] | None = None
@@ -52,7 +52,7 @@ class _Pages:
 async def test_every_segment_in_as_many_requests_as_documented(
     count: int, direction: str, consistency: str
 ) -> None:
-    """A list of n takes n // 100 + 1 requests, and n // 100 more to read all pages but the last twice."""
+    """A list of n takes n // 100 + 1 requests, and n // 100 more to re-read all pages but the last."""
     async with (
         Sandbox(count) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client,
@@ -68,7 +68,7 @@ async def test_every_segment_in_as_many_requests_as_documented(
 
 
 async def test_start_page(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """A walk may begin in the middle; the pages keep Braze's numbers."""
+    """A listing may begin at any page; the pages keep the numbers of Braze."""
     pages = [page async for page in client.list(start_page=1).pages()]
     assert [(page.number, len(page.segments)) for page in pages] == [(1, 100), (2, 50)]
     assert [s.id for page in pages for s in page.segments] == sandbox.segment_ids[100:]
@@ -92,8 +92,8 @@ async def test_arguments_are_checked_at_the_call(
         client.list(**arguments)  # type: ignore[arg-type]
 
 
-async def test_the_next_page_is_asked_for_while_the_caller_works() -> None:
-    """While page k is worked on, page k+1 is on its way, and no more than that."""
+async def test_the_next_page_is_fetched_while_the_caller_works() -> None:
+    """One page is fetched while the caller processes the previous one, and no more."""
     fetch = _Pages(_rows(*range(100)), _rows(*range(100, 200)), _rows(*range(200, 300)), _rows(300))
     async with aclosing(SegmentListing(fetch, consistency="fast").pages()) as pages:
         await anext(pages)
@@ -105,20 +105,20 @@ async def test_the_next_page_is_asked_for_while_the_caller_works() -> None:
 
 
 async def test_repeats_are_yielded_once() -> None:
-    """A row that moved onto a later page, as after an un-archiving, is not yielded again."""
+    """A row that moved onto a later page, as after an unarchive, is not yielded again."""
     fetch = _Pages(_rows(*range(100)), _rows(*range(99, 199)), _rows(199))
     assert [s.id async for s in SegmentListing(fetch)] == [f"id-{n}" for n in range(200)]
 
 
 async def test_101_rows_in_a_page() -> None:
-    """More rows than documented are all kept, and do not end the walk."""
+    """More rows than documented are all yielded, and do not end the listing."""
     fetch = _Pages(_rows(*range(101)), _rows(101, 102))
     assert len([s async for s in SegmentListing(fetch)]) == 103
 
 
 @pytest.mark.parametrize("consistency", ["fast", "safe", "strict"])
-async def test_the_same_page_for_ever(consistency: str) -> None:
-    """A service that repeats a full page is found out within five requests, and it raises."""
+async def test_the_same_page_forever(consistency: str) -> None:
+    """An endlessly repeated full page raises within five requests."""
     fetch = _Pages(then=lambda _: _rows(*range(100)))
     with pytest.raises(PaginationError, match="does not advance") as caught:
         [s async for s in SegmentListing(fetch, consistency=consistency)]  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ async def test_the_same_page_for_ever(consistency: str) -> None:
 
 
 async def test_an_endless_list() -> None:
-    """A list with no end raises at `limits.pages`; what came was yielded, but never taken for the whole."""
+    """An endless list raises at `limits.pages`; earlier rows were yielded."""
     fetch = _Pages(then=lambda page: _rows(*range(page * 100, page * 100 + 100)))
     seen = []
     with pytest.raises(PaginationError, match=r"limits.pages \(7 pages\)"):
@@ -139,7 +139,7 @@ async def test_an_endless_list() -> None:
 
 
 async def test_a_list_of_exactly_the_limit(sandbox: Sandbox) -> None:
-    """The limit is on full pages that go on: a list that ends on its last allowed page is complete."""
+    """A list that ends on its last allowed page is complete."""
     limits = Limits(pages=3)
     async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, limits=limits) as client:
         assert len([s async for s in client.list()]) == 250
@@ -148,7 +148,7 @@ async def test_a_list_of_exactly_the_limit(sandbox: Sandbox) -> None:
 async def test_a_failing_page_raises_and_nothing_of_it_is_yielded(
     client: BrazeSegments, sandbox: Sandbox
 ) -> None:
-    """Only a short page ends a walk: a page that cannot be had raises, with its number."""
+    """A page that cannot be fetched raises with its number; only a short page ends a listing."""
     sandbox.inject(Answer(503), endpoint="list", page=2)
     seen = []
     with pytest.raises(ServerError) as caught:
@@ -160,7 +160,7 @@ async def test_a_failing_page_raises_and_nothing_of_it_is_yielded(
 
 
 async def test_leaving_early_leaves_nothing_behind(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """`break` in the loop cancels the page asked for ahead; the client goes on."""
+    """`break` cancels the prefetched page; the client remains usable."""
     sandbox.inject(Answer(delay=30), endpoint="list", page=1)
     async for _ in client.list():
         break
@@ -171,7 +171,7 @@ async def test_leaving_early_leaves_nothing_behind(client: BrazeSegments, sandbo
 
 @given(count=st.integers(0, 420), duplicates=st.sets(st.integers(0, 400), max_size=5))
 def test_any_size_and_any_repeats(count: int, duplicates: set[int]) -> None:
-    """Whatever the size and whichever rows come twice, each id is yielded once, in order."""
+    """Each id is yielded once and in order, for any size and any repeated rows."""
     numbers = [n for number in range(count) for n in [number] * (2 if number in duplicates else 1)]
     pages = [_rows(*numbers[start : start + 100]) for start in range(0, len(numbers), 100)]
 
@@ -183,8 +183,8 @@ def test_any_size_and_any_repeats(count: int, duplicates: set[int]) -> None:
 
 @pytest.mark.parametrize("count", [0, 99, 100, 250, 1_000, 1_650])
 @pytest.mark.parametrize("consistency", ["fast", "safe", "strict"])
-async def test_pages_ahead_change_nothing_but_the_time(count: int, consistency: str) -> None:
-    """With `prefetch` the same segments come in the same order, for at most 7 requests more a walk."""
+async def test_prefetch_changes_only_the_time(count: int, consistency: str) -> None:
+    """With `prefetch` the same segments come in the same order, with at most 7 requests more."""
     walks, wasted = [], []
     for prefetch in (1, 8):
         pages = _Pages(*[_rows(*range(first, min(first + 100, count))) for first in range(0, count + 1, 100)])
@@ -196,8 +196,8 @@ async def test_pages_ahead_change_nothing_but_the_time(count: int, consistency: 
     assert wasted[1] - wasted[0] <= 7 * (2 if consistency == "strict" else 1)
 
 
-async def test_pages_ahead_only_while_pages_are_full() -> None:
-    """Twice as many each time, from one; nothing is asked for beyond `limits.pages`."""
+async def test_prefetch_grows_while_pages_are_full() -> None:
+    """The prefetch depth doubles from one, and never goes beyond `limits.pages`."""
     pages = _Pages(*[_rows(*range(first, first + 100)) for first in range(0, 1_000, 100)])
     seen: list[int] = []
     with pytest.raises(PaginationError, match=r"more pages than limits\.pages \(7 pages\)"):
@@ -210,8 +210,8 @@ async def test_pages_ahead_only_while_pages_are_full() -> None:
     assert seen == list(range(6))
 
 
-async def test_a_page_ahead_may_fail_beyond_the_end(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """What is asked for in vain can fail unheard; what is in the list is raised in its turn."""
+async def test_a_prefetched_page_beyond_the_end_may_fail(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """An error of a page beyond the end is ignored; one of a page in the list is raised in order."""
     sandbox.inject(Answer(status=403), endpoint="list", page=3)
     assert len([s async for s in client.list(prefetch=8)]) == 250
     sandbox.inject(Answer(status=403), endpoint="list", page=2)
@@ -222,6 +222,6 @@ async def test_a_page_ahead_may_fail_beyond_the_end(client: BrazeSegments, sandb
 
 
 async def test_a_prefetch_is_a_number_of_pages(client: BrazeSegments) -> None:
-    """From 1; checked when the call is made."""
+    """`prefetch` is a number from 1, checked at the call."""
     with pytest.raises(ConfigError, match=r"^prefetch must be at least 1, got 0$"):
         client.list(prefetch=0)

@@ -1,4 +1,4 @@
-"""The sizes of many segments: the fan-out of the details, with another question."""
+"""The sizes of many segments, a fan-out like that of the details."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LAST = date(2026, 10, 31)
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small workspace."""
+    """Yield a small workspace."""
     async with Sandbox(120) as sandbox:
         yield sandbox
 
 
 async def test_the_sizes_of_every_segment(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """The walk and, for each segment, as many days as asked for: oldest first, no gap, no repeat."""
+    """Every segment has the requested days: oldest first, without gap or repeat."""
     found = [each async for each in client.all_data_series(length=250, ending_at=LAST, ordered=True)]
     assert [each.id for each in found] == sandbox.segment_ids
     days = [LAST - timedelta(days=back) for back in range(249, -1, -1)]
@@ -39,7 +39,7 @@ async def test_the_sizes_of_every_segment(client: BrazeSegments, sandbox: Sandbo
 
 
 async def test_all_end_at_the_same_moment(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """Without `ending_at` that is the time of the call, however long the stream takes."""
+    """Without `ending_at`, all series end at the time of the call."""
     before = datetime.now(UTC).replace(microsecond=0)
     stream = client.all_data_series(sandbox.segment_ids[:5], length=7)
     after = datetime.now(UTC)
@@ -50,7 +50,7 @@ async def test_all_end_at_the_same_moment(client: BrazeSegments, sandbox: Sandbo
 
 
 async def test_tracked_only(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """What the list says is not tracked is passed over; an id alone says nothing, and is asked for."""
+    """Segments that the list reports as not tracked are skipped; an id alone is fetched."""
     tracked = [i for i in sandbox.segment_ids if sandbox.segment(i)["analytics_tracking_enabled"]]
     assert 0 < len(tracked) < 120
     found = {each.id async for each in client.all_data_series(length=1, tracked_only=True)}
@@ -62,7 +62,7 @@ async def test_tracked_only(client: BrazeSegments, sandbox: Sandbox) -> None:
 
 
 async def test_a_failing_segment_fails_alone(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """Collected, it is in `failures`; one failing window is enough, so that no gap goes unseen."""
+    """A segment with a failing window is in `failures`, so that no series has a gap."""
     refused = sandbox.segment_ids[3]
     sandbox.inject(Answer(status=400), endpoint="data_series", segment_id=refused, times=1)
     async with client.all_data_series(length=150, ending_at=LAST, on_error="collect") as stream:
@@ -75,8 +75,8 @@ async def test_a_failing_segment_fails_alone(client: BrazeSegments, sandbox: San
             pass
 
 
-async def test_no_more_requests_at_once_than_asked_for() -> None:
-    """The walk and the windows of all segments share the stream's own concurrency."""
+async def test_requests_share_the_concurrency() -> None:
+    """The listing and the windows of all segments share the concurrency of the stream."""
     async with (
         Sandbox(120, latency=0.002) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client,
@@ -90,6 +90,6 @@ async def test_no_more_requests_at_once_than_asked_for() -> None:
     [{"length": 0}, {"ending_at": "today"}, {"ending_at": 0}, {"of": "id"}, {"on_error": "ignore"}],
 )
 async def test_arguments_are_checked_at_the_call(client: BrazeSegments, wrong: dict[str, Any]) -> None:
-    """Before anything is iterated or sent."""
+    """Arguments are checked before anything is iterated or sent."""
     with pytest.raises(ConfigError):
         client.all_data_series(**wrong)

@@ -1,4 +1,4 @@
-"""Blocking work beside the event loop: over when `run_in_thread` is, whatever ended it."""
+"""Blocking work in a thread has ended when `run_in_thread` has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from braze_segments_async._support.threads import CancelToken, run_in_thread
 
 
 def test_the_end_of_asyncio_run_waits_for_the_thread() -> None:
-    """`asyncio.run` cancels all tasks there are at its end; the thread is told, and has stopped by then."""
+    """The end of `asyncio.run` cancels the thread and waits until it has stopped."""
     began, ended = threading.Event(), threading.Event()
     over: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""The file that pins the public types is complete, and is read by mypy with the rest."""
+"""The file that pins the public types is complete, and mypy checks it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PINS = HERE / "typing_api.py"
 
 @pytest.fixture(scope="module")
 def pins() -> ast.Module:
-    """What is pinned, parsed."""
+    """Return the parsed file."""
     return ast.parse(PINS.read_text(encoding="utf-8"))
 
 
 def test_mypy_reads_the_pins() -> None:
-    """Strictly, as part of `mypy` without arguments: no exclusion and no override lets them rot."""
+    """Mypy checks the file strictly: no exclusion and no override applies to it."""
     mypy = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
     assert mypy["strict"] is True
     assert {braze_segments_async.__name__, HERE.parent.name} <= set(mypy["files"])
@@ -33,7 +33,7 @@ def test_mypy_reads_the_pins() -> None:
 
 
 def test_every_public_name_is_pinned(pins: ast.Module) -> None:
-    """A name that is added to the package is added there, and used."""
+    """The file imports and uses every public name."""
     used = {node.id for node in ast.walk(pins) if isinstance(node, ast.Name)}
     used |= {node.attr for node in ast.walk(pins) if isinstance(node, ast.Attribute)}
     assert set(braze_segments_async.__all__) <= used
@@ -53,7 +53,7 @@ def test_every_public_name_is_pinned(pins: ast.Module) -> None:
     ],
 )
 def test_every_field_is_pinned(pins: ast.Module, name: str) -> None:
-    """Of every value, by its name."""
+    """The file uses every field of every value."""
     read = {node.attr for node in ast.walk(pins) if isinstance(node, ast.Attribute)}
     fields = {attribute.name for attribute in getattr(braze_segments_async, name).__attrs_attrs__}
     assert fields <= read

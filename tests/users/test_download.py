@@ -207,7 +207,7 @@ async def test_a_file_that_changes(host: Faulty, export: UsersExport, change: st
         await (FileHost(MANY) if FileHost.asked(exchange)[0] < 3 * STEP else other)(exchange)
 
     host.fault = changing
-    with pytest.raises(ReplyError, match="the file has changed while it was fetched"):
+    with pytest.raises(ReplyError, match="the file was changed during the download"):
         await all_users(export)
 
 

@@ -1,4 +1,4 @@
-"""An export of a segment's users: started, waited for, ended."""
+"""An export of a segment's users is started, waited for and cancelled."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOON = 1_800_000_000.0
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that only sleeping moves; the time of the exports of this test."""
+    """Return the clock of the exports of this test, which advances only by sleeping."""
     clock = Clock(NOON)
 
     async def sleep(seconds: float) -> None:
@@ -58,20 +58,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 async def braze(clock: Clock) -> AsyncIterator[Sandbox]:
-    """Three segments of 12 users each; a file takes ten minutes."""
+    """Yield three segments with 12 users each; a file takes ten minutes."""
     async with Sandbox(3, users=12, users_per_file=5, export_delay=600, clock=clock, api_key=KEY) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def segments(braze: Sandbox) -> AsyncIterator[BrazeSegments]:
-    """An open client of it."""
+    """Yield an open client of the sandbox."""
     async with client_of(braze.base_url) as client:
         yield client
 
 
 async def started(client: BrazeSegments, segment_id: str, clock: Clock) -> UsersExport:
-    """An export whose time is the clock's."""
+    """Return an export that uses the clock."""
     export = await client.export_users(segment_id, fields=FIELDS)
     export._expires = clock() + LIFE
     return export
@@ -80,8 +80,8 @@ async def started(client: BrazeSegments, segment_id: str, clock: Clock) -> Users
 # --- starting -----------------------------------------------------------------------------------------
 
 
-async def test_an_export_is_asked_for_as_documented(braze: Sandbox, segments: BrazeSegments) -> None:
-    """One POST of what was asked for and nothing else; the job tells where the files will be."""
+async def test_an_export_is_started_as_documented(braze: Sandbox, segments: BrazeSegments) -> None:
+    """One POST has exactly the given options; the export has the path of the files."""
     segment_id = braze.segment_ids[0]
     export = await segments.export_users(segment_id, fields=FIELDS)
     assert [(r.method, r.path, r.query, r.body) for r in braze.requests] == [
@@ -96,7 +96,7 @@ async def test_an_export_is_asked_for_as_documented(braze: Sandbox, segments: Br
 
 
 async def test_a_segment_of_the_list_and_every_option(braze: Sandbox, segments: BrazeSegments) -> None:
-    """A segment will do for its id; the callback and the format go along."""
+    """A segment can be given instead of its id; the callback and the format are sent."""
     segment = await anext(aiter(segments.list()))
     await segments.export_users(
         segment,
@@ -128,14 +128,14 @@ async def test_a_segment_of_the_list_and_every_option(braze: Sandbox, segments: 
     ids=str,
 )
 async def test_a_wrong_argument(braze: Sandbox, segments: BrazeSegments, options: dict[str, Any]) -> None:
-    """It is refused before anything is sent."""
+    """An invalid argument is refused before anything is sent."""
     with pytest.raises(ConfigError):
         await segments.export_users(**{"segment_id": braze.segment_ids[0], **options})
     assert not braze.requests
 
 
 async def test_no_permission(clock: Clock) -> None:
-    """A key without the permission is told its name."""
+    """The error for a missing permission names it."""
     async with (
         Sandbox(1, permissions=["segments.list"], api_key=KEY, clock=clock) as sandbox,
         client_of(sandbox.base_url) as client,
@@ -149,7 +149,7 @@ async def test_no_permission(clock: Clock) -> None:
 
 @pytest.mark.parametrize("status", [202, 408, 500, 502, 503, 504])
 async def test_an_outage(braze: Sandbox, segments: BrazeSegments, status: int) -> None:
-    """A status that another request would be repeated for ends this one, which says so."""
+    """A retryable status is not retried for a POST, and the error says so."""
     braze.inject(Answer(status=status), endpoint="users")
     with pytest.raises(ServerError, match="not sent again, since it may have arrived") as caught:
         await segments.export_users(braze.segment_ids[0], fields=FIELDS)
@@ -159,8 +159,8 @@ async def test_an_outage(braze: Sandbox, segments: BrazeSegments, status: int) -
 
 
 @pytest.mark.parametrize("body", ["<html>", '{"message": "success"', '["success"]', '{"message": 1}', "{}"])
-async def test_an_answer_that_cannot_be_read(braze: Sandbox, segments: BrazeSegments, body: str) -> None:
-    """The export may be under way: it is not asked for a second time."""
+async def test_an_unreadable_response(braze: Sandbox, segments: BrazeSegments, body: str) -> None:
+    """A POST is not repeated after an unreadable response: the export may be running."""
     braze.inject(Answer(status=201, body=body), endpoint="users")
     with pytest.raises(ReplyError, match="not sent again, since it may have arrived"):
         await segments.export_users(braze.segment_ids[0], fields=FIELDS)
@@ -178,7 +178,7 @@ LOST: dict[str, Fault] = {
 
 @pytest.mark.parametrize("fault", LOST)
 async def test_a_connection_that_is_lost(fault: str) -> None:
-    """Lost after the request went out, it is not sent again."""
+    """A POST is not repeated if the connection is lost after it was sent."""
     async with (
         Faulty(LOST[fault]) as server,
         client_of(server.base_url, timeout=0.1 if fault == "silence" else 30.0) as client,
@@ -191,7 +191,7 @@ async def test_a_connection_that_is_lost(fault: str) -> None:
 
 
 async def test_a_connection_that_is_refused(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing was sent, it is tried again."""
+    """A POST is retried if nothing was sent."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     sandbox = Sandbox(1, port=port, api_key=KEY, users=3, clock=clock)
@@ -213,7 +213,7 @@ async def test_a_connection_that_is_refused(clock: Clock, monkeypatch: pytest.Mo
 async def test_the_rate_limit(
     braze: Sandbox, segments: BrazeSegments, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 429 of the allowance is waited for and sent again, as any other request's."""
+    """A POST is retried after a 429 of the rate limit."""
     braze.inject(Answer(status=429, headers={"Retry-After": "30"}), endpoint="users", ordinals=1)
     clock.drive(monkeypatch)
     await segments.export_users(braze.segment_ids[0], fields=FIELDS)
@@ -222,7 +222,7 @@ async def test_the_rate_limit(
 
 
 async def test_an_export_that_is_running(braze: Sandbox, segments: BrazeSegments) -> None:
-    """A 429 that is not of the allowance is an error of its own, and holds up nobody else."""
+    """A 429 for a running export has its own error, and does not pause other requests."""
     one, other = braze.segment_ids[:2]
     await segments.export_users(one, fields=FIELDS)
     with pytest.raises(ExportRunningError, match=r"running already: wait .* cancel_exports\(\)") as caught:
@@ -237,8 +237,8 @@ async def test_an_export_that_is_running(braze: Sandbox, segments: BrazeSegments
     assert braze.count("users") == 3
 
 
-async def test_ended(braze: Sandbox, segments: BrazeSegments) -> None:
-    """What is cancelled runs no more, so that another can be started."""
+async def test_cancelled(braze: Sandbox, segments: BrazeSegments) -> None:
+    """Another export can be started after an export was cancelled."""
     one = braze.segment_ids[0]
     await segments.export_users(one, fields=FIELDS)
     await segments.cancel_exports(one)
@@ -252,14 +252,15 @@ async def test_ended(braze: Sandbox, segments: BrazeSegments) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])
-async def test_ending_is_acknowledged(braze: Sandbox, segments: BrazeSegments, status: int) -> None:
-    """What Braze answers is not documented: any success will do."""
+async def test_any_success_of_a_cancellation(braze: Sandbox, segments: BrazeSegments, status: int) -> None:
+    """Any success status acknowledges a cancellation: Braze does not document the response."""
     braze.inject(Answer(status=status, body=""), endpoint="cancel")
     await segments.cancel_exports(braze.segment_ids[0])
+    assert braze.count("cancel") == braze.count("cancel", status) == 1
 
 
-async def test_ending_fails(braze: Sandbox, segments: BrazeSegments) -> None:
-    """A failure is one."""
+async def test_a_failed_cancellation(braze: Sandbox, segments: BrazeSegments) -> None:
+    """A failure of the cancellation raises."""
     braze.inject(Answer(status=202), endpoint="cancel", ordinals=1)
     with pytest.raises(ServerError, match="maintenance"):
         await segments.cancel_exports(braze.segment_ids[0])
@@ -271,7 +272,7 @@ async def test_ending_fails(braze: Sandbox, segments: BrazeSegments) -> None:
 
 
 async def test_not_yet(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
-    """The file is asked for at first every second, then less and less often; a byte of it at a time."""
+    """The file is requested every second at first, then less often, one byte at a time."""
     export = await started(segments, braze.segment_ids[0], clock)
     await export.wait()
     assert NOON + 600 <= clock.now <= NOON + 600 + 72
@@ -286,7 +287,7 @@ async def test_not_yet(braze: Sandbox, segments: BrazeSegments, clock: Clock) ->
 
 
 async def test_users_wait_by_themselves(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
-    """Whoever reads at once need not call `wait` before."""
+    """Reading users waits for the file; `wait` need not be called."""
     export = await started(segments, braze.segment_ids[0], clock)
     assert (export.size, export.received) == (None, 0)
     users = await all_users(export)
@@ -299,7 +300,7 @@ async def test_users_wait_by_themselves(braze: Sandbox, segments: BrazeSegments,
 
 
 async def test_not_found_is_not_yet(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
-    """A 404 says the same as a 403."""
+    """A 404 means the same as a 403: the file is not ready."""
     braze.inject(Answer(status=404), endpoint="file", times=3)
     export = await started(segments, braze.segment_ids[0], clock)
     clock.now += 600
@@ -308,10 +309,10 @@ async def test_not_found_is_not_yet(braze: Sandbox, segments: BrazeSegments, clo
 
 
 async def test_a_timeout(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
-    """It ends the waiting to the second, and says what can be done; waiting again is one of the things."""
+    """A timeout is exact to the second; the message says what to do, such as waiting again."""
     export = await started(segments, braze.segment_ids[0], clock)
     with pytest.raises(
-        TimedOutError, match=r"not ready within 30 s; .* wait again, or .* cancel_exports\(\)"
+        TimedOutError, match=r"not ready within 30 s; .* wait again; cancel_exports\(\) ends it"
     ) as caught:
         await export.wait(timeout=30)
     assert clock.now == NOON + 30
@@ -325,7 +326,7 @@ async def test_a_timeout(braze: Sandbox, segments: BrazeSegments, clock: Clock) 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "1", True])
 async def test_a_wrong_timeout(braze: Sandbox, segments: BrazeSegments, timeout: Any) -> None:  # noqa: ASYNC109
-    """It is refused before anything is sent."""
+    """An invalid timeout is refused before anything is sent."""
     export = await segments.export_users(braze.segment_ids[0], fields=FIELDS)
     with pytest.raises(ConfigError, match="timeout"):
         await export.wait(timeout=timeout)
@@ -333,7 +334,7 @@ async def test_a_wrong_timeout(braze: Sandbox, segments: BrazeSegments, timeout:
 
 
 async def test_never_ready(clock: Clock) -> None:
-    """After the four hours that a url lives there is a clear error, whatever the timeout."""
+    """After the lifetime of the URL, four hours, a clear error is raised, with any timeout."""
     async with (
         Sandbox(1, export_delay=20_000, clock=clock, api_key=KEY) as sandbox,
         client_of(sandbox.base_url) as client,
@@ -347,28 +348,28 @@ async def test_never_ready(clock: Clock) -> None:
 
 
 async def test_cancelled_at_braze(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
-    """A cancelled export looks like one that is not ready yet; in the end the error says so."""
+    """The error at the end of the lifetime says that the export may have been cancelled."""
     export = await started(segments, braze.segment_ids[0], clock)
     await segments.cancel_exports(braze.segment_ids[0])
     export._expires = clock() + 900
-    with pytest.raises(ExportExpiredError, match="as if the export was cancelled"):
+    with pytest.raises(ExportExpiredError, match="may have been cancelled"):
         await export.wait()
 
 
 async def test_gone_before_it_was_read(braze: Sandbox, segments: BrazeSegments, clock: Clock) -> None:
-    """A url that was good and is not any more is an error, not something to wait for."""
+    """An expired URL is an error, and is not waited for."""
     export = await started(segments, braze.segment_ids[0], clock)
     await export.wait()
     clock.now = NOON + LIFE + 1
     slept = len(clock.slept)
-    with pytest.raises(ExportExpiredError, match="not there any more; export the users again"):
+    with pytest.raises(ExportExpiredError, match="no longer exists; export the users again"):
         await all_users(export)
     assert len(clock.slept) == slept
 
 
 @pytest.mark.parametrize("absent", [True, False])
 async def test_cloud_storage(clock: Clock, *, absent: bool) -> None:
-    """A workspace with storage of its own gives no url: the error tells where its files are put."""
+    """The error of a workspace with its own storage says where its files are."""
     async with (
         Sandbox(1, cloud_storage=True, clock=clock, api_key=KEY) as sandbox,
         client_of(sandbox.base_url) as client,
@@ -390,7 +391,7 @@ async def test_cloud_storage(clock: Clock, *, absent: bool) -> None:
 
 @pytest.mark.usefixtures("clock")
 async def test_an_outage_of_the_host() -> None:
-    """Once the host has answered, minutes without it are no reason to give up hours of waiting."""
+    """Minutes of an outage do not end the wait once the file host has answered."""
     faults: list[Fault] = [answer(403, b""), *[say(b"", Exchange.reset)] * 30, *[answer(503, b"")] * 30]
 
     async def host(exchange: Exchange) -> None:
@@ -405,7 +406,7 @@ async def test_an_outage_of_the_host() -> None:
 
 @pytest.mark.parametrize(("fault", "error"), [("reset", TransportError), ("busy", ServerError)])
 async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[BrazeError]) -> None:
-    """Where the host has never answered, the first failure is told: it may be for good."""
+    """A first failure of the file host is raised if the host has never answered."""
     faults = {"reset": say(b"", Exchange.reset), "busy": answer(503, b"")}
     async with Faulty(faults[fault]) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
@@ -418,7 +419,7 @@ async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[B
 
 @pytest.mark.usefixtures("clock")
 async def test_an_outage_at_the_end() -> None:
-    """A timeout during an outage of the host tells of the outage."""
+    """A timeout during an outage of the file host names the outage."""
     fault = once(answer(403, b""), say(b"", Exchange.reset))
     async with Faulty(fault) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
@@ -429,7 +430,7 @@ async def test_an_outage_at_the_end() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 405, 410, 416])
 async def test_a_host_that_refuses(status: int) -> None:
-    """Any other refusal is told at once."""
+    """Any other refusal is raised at once."""
     async with Faulty(answer(status, b"<Error/>")) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(StatusError, match=f"{status} after 1 attempt: the host of the file refuses it"):
@@ -441,7 +442,7 @@ async def test_a_host_that_refuses(status: int) -> None:
 
 
 async def test_the_client_is_closed_in_a_pause(braze: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits hears of it at once, and not after the pause."""
+    """Closing the client ends a wait at once."""
     async with client_of(braze.base_url) as client:
         export = await client.export_users(braze.segment_ids[0], fields=FIELDS)
         paused = asyncio.Event()
@@ -463,7 +464,7 @@ async def test_the_client_is_closed_in_a_pause(braze: Sandbox, monkeypatch: pyte
 @pytest.mark.parametrize("where", ["in a pause", "at the host"])
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_cancelled_while_waiting(where: str, how: str) -> None:
-    """Cancellation comes through as what it is, at once; the export can be waited for afterwards."""
+    """Cancellation is raised unchanged and at once; the export can be waited for again."""
     faults = {"in a pause": answer(403, b""), "at the host": say(b"", Exchange.wait_until_gone)}
     async with Faulty(faults[where]) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
@@ -495,7 +496,7 @@ async def test_before_and_after(braze: Sandbox) -> None:
 async def test_an_outage_of_the_file_host_costs_no_retries(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wait asks again anyway: when the file is there at last, the client has all its retries left."""
+    """An outage of the file host during a wait costs no retry budget."""
     sandbox.inject(Answer(status=503), endpoint="file", ordinals=range(2, 120))
     sandbox.inject(Answer(status=403), endpoint="file", ordinals=1)
     async with BrazeSegments(

@@ -1,4 +1,4 @@
-"""The ZIP of a users export is read to its last byte, in little memory, or refused; never read in part."""
+"""The ZIP of a users export is read completely and in little memory, or refused; never in part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOMB = 100 * 2**20
 
 
 def users_in(data: bytes, *, max_line: int = MAX_LINE) -> list[dict[str, Any]]:
-    """What is read of a ZIP on a disk, where zipfile meets other errors than in memory."""
+    """Return the users of a ZIP on a disk, where zipfile raises other errors than in memory."""
     with tempfile.TemporaryFile() as file:
         file.write(data)
         found = list(read_users(file, max_line, CancelToken()))
@@ -34,7 +34,7 @@ def users_in(data: bytes, *, max_line: int = MAX_LINE) -> list[dict[str, Any]]:
 
 
 def problem_of(data: bytes, **options: int) -> str:
-    """What is said of a ZIP that is refused; nothing of a user is in it."""
+    """Return the message of a refused ZIP, after asserting that it has nothing of a user."""
     with pytest.raises(ReplyError) as caught:
         users_in(data, **options)
     error = caught.value
@@ -69,7 +69,7 @@ def _members(draw: st.DrawFn) -> tuple[bytes, list[dict[str, Any]]]:
 @settings(max_examples=50)
 @given(st.lists(_members(), max_size=5), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 def test_any_users(members: list[tuple[bytes, list[dict[str, Any]]]], method: int) -> None:
-    """Whatever Braze's JSON, line ends and files are, each user comes once, in order, as what they are."""
+    """Each user is read once, in order and exactly, with any JSON, line ends and files."""
     data = packed([text for text, _ in members], method=method)
     assert users_in(data) == [user for _, users in members for user in users]
 
@@ -78,7 +78,7 @@ def test_any_users(members: list[tuple[bytes, list[dict[str, Any]]]], method: in
     "text", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e", "\r", "\0", "\ud800", "\U0001f525"]
 )
 def test_no_other_line_ends(text: str) -> None:
-    r"""Only \n ends a line, whatever else Python or Unicode takes for an end."""
+    r"""Only \n ends a line, and no other line separator of Python or Unicode."""
     user = {"name": f"a{text}b"}
     assert users_in(packed([json.dumps(user).encode()])) == [user]
     if ord(text) >= 32 and text != "\ud800":
@@ -86,7 +86,7 @@ def test_no_other_line_ends(text: str) -> None:
 
 
 def test_numbers_are_exact() -> None:
-    """A number that a float would round is kept."""
+    """A number that a float would round is exact."""
     assert users_in(packed([b'{"id": 9007199254740993}'])) == [{"id": 9007199254740993}]
 
 
@@ -94,12 +94,12 @@ def test_numbers_are_exact() -> None:
     "members", [[], [b""], [b"", b""], [b"\n"], [b"\r\n \n"], [b"\xef\xbb\xbf"]], ids=str
 )
 def test_no_users(members: list[bytes]) -> None:
-    """A segment without users is a ZIP of no files, or of files without lines."""
+    """A ZIP of no files, or of empty files, has no users."""
     assert users_in(packed(members)) == []
 
 
 def test_folders() -> None:
-    """An entry for a folder is no file of users."""
+    """An entry for a folder is ignored."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("users/", b"")
@@ -108,7 +108,7 @@ def test_folders() -> None:
 
 
 def test_more_files_than_the_end_record_can_count() -> None:
-    """A ZIP of 65,536 files or more has their number in a zip64 record."""
+    """A ZIP with at least 65,536 files has their number in a zip64 record."""
     assert users_in(packed([people(1), *[b""] * 65_534, people(2)])) == people(1) + people(2)
 
 
@@ -116,7 +116,7 @@ def test_more_files_than_the_end_record_can_count() -> None:
 
 
 def test_cut_anywhere() -> None:
-    """No beginning of a ZIP is taken for the whole."""
+    """A truncated ZIP is refused."""
     data = packed([people(3), people(2)])
     for length in range(len(data)):
         assert "the ZIP is damaged" in problem_of(data[:length])
@@ -124,7 +124,7 @@ def test_cut_anywhere() -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_any_byte_changed(method: int) -> None:
-    """Whatever byte is another, all users come as they are or an error does."""
+    """All users are read exactly or an error is raised, whichever byte changed."""
     data = packed([people(3), people(2), people(1)], method=method)
     whole = people(3) + people(2) + people(1)
     for place in range(len(data)):
@@ -135,7 +135,7 @@ def test_any_byte_changed(method: int) -> None:
 
 
 def test_a_changed_file_is_named() -> None:
-    """A wrong checksum says which of the files."""
+    """A wrong checksum is reported with the name of the file."""
     data = packed([people(3), people(2)], method=zipfile.ZIP_STORED)
     place = data.rindex(b"u1")
     changed = data[:place] + b"u8" + data[place + 2 :]
@@ -146,7 +146,7 @@ def test_a_changed_file_is_named() -> None:
 
 
 def test_a_directory_that_has_lost_entries() -> None:
-    """A directory that is said to be shorter, which zipfile takes without a word."""
+    """A shortened directory, which zipfile accepts, is refused."""
     data = bytearray(packed([people(3), people(2)]))
     comment_length = data.index(b"PK\x01\x02") + 32
     data[comment_length : comment_length + 2] = b"\xff\xff"  # the first entry takes up all of it
@@ -159,12 +159,12 @@ def test_a_directory_that_has_lost_entries() -> None:
     ids=str,
 )
 def test_no_zip(data: bytes) -> None:
-    """A page of HTML, JSON or gzip is no ZIP."""
+    """HTML, JSON and gzip are refused."""
     assert "the ZIP is damaged: there is no end record" in problem_of(data)
 
 
 def test_encrypted() -> None:
-    """A ZIP that wants a password is refused."""
+    """An encrypted ZIP is refused."""
     data = bytearray(packed([people(1)]))
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(signature) + flags] |= 1
@@ -172,8 +172,8 @@ def test_encrypted() -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_packed_in_another_way(method: int) -> None:
-    """What Python cannot unpack in bounded memory is refused."""
+def test_another_compression_method(method: int) -> None:
+    """A compression method that Python cannot read in bounded memory is refused."""
     assert "a compression method that Braze does not use" in problem_of(packed([people(1)], method=method))
 
 
@@ -198,16 +198,16 @@ NO_USERS: dict[str, tuple[str | bytes, str]] = {
 
 @pytest.mark.parametrize("name", NO_USERS)
 def test_a_line_that_is_no_user(name: str) -> None:
-    """It is refused, and the message tells in which file and line it is, and nothing of what it says."""
+    """An invalid line is refused; the message has its file and number, and nothing of its content."""
     text, says = NO_USERS[name]
     line = text if isinstance(text, bytes) else text.encode()
-    told = problem_of(packed([people(2), b'{"a": 1}\n\n' + line + b"\n"]))
-    assert told.startswith(f"invalid response: invalid user: {says}")
-    assert told.endswith(" @ file 2 of the ZIP, line 3")
+    problem = problem_of(packed([people(2), b'{"a": 1}\n\n' + line + b"\n"]))
+    assert problem.startswith(f"invalid response: invalid user: {says}")
+    assert problem.endswith(" @ file 2 of the ZIP, line 3")
 
 
 def test_a_hostile_name() -> None:
-    """The name of a file in the ZIP cannot do anything in a terminal or a log."""
+    """The name of a file in the ZIP is escaped in messages."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("\x1b[2J\r\nERROR \u202e" + "x" * 500, b"no user")
@@ -216,7 +216,7 @@ def test_a_hostile_name() -> None:
 
 
 def test_users_before_the_damage() -> None:
-    """Those that came before are given; the end is an error, so that nobody takes them for all."""
+    """Users before the damage are yielded, and then an error is raised."""
     data = packed([people(3), b"no user"])
     found = []
     with pytest.raises(ReplyError, match="invalid user"):
@@ -243,7 +243,7 @@ def _bomb(piece: bytes) -> io.BytesIO:
     "piece", [b"x" * 2**20, b" " * 2**20, b'"' + b"x" * (2**16 - 1)], ids=["x", "blank", "text"]
 )
 def test_a_bomb_of_one_line(piece: bytes) -> None:
-    """A line of 100 MB, packed into a few, is refused as soon as it is longer than it may be."""
+    """A compressed line of 100 MB is refused as soon as it exceeds the limit."""
     file = _bomb(piece)
     tracemalloc.start()
     try:
@@ -255,7 +255,7 @@ def test_a_bomb_of_one_line(piece: bytes) -> None:
 
 
 def test_one_user_at_a_time() -> None:
-    """Memory holds one user, however many there are."""
+    """Memory holds one user at a time."""
     file = _bomb(b'{"email": "' + b"x" * 9_000 + b'"}\n')
     tracemalloc.start()
     try:
@@ -269,7 +269,7 @@ def test_one_user_at_a_time() -> None:
 
 
 def test_batches() -> None:
-    """Users come by the megabyte: all of them, in order, and no batch is empty."""
+    """Users are read in batches of a megabyte: all of them, in order, and no batch is empty."""
     lines = [(b"x" * 300_000, {"n": n}) for n in range(10)]
     found = [list(batch) for batch in batches(iter(lines), lambda user: user[1]["n"])]
     assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

@@ -1,4 +1,4 @@
-"""Saved users are in a file that is whole or absent, and nobody else's to read."""
+"""Saved users are in a file that is complete or absent, and private."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ LINES = [*map(json.dumps, people(3)), '{"a": 1}', '{"b": "\u2028"}']
 
 @pytest.fixture
 async def host() -> AsyncIterator[Faulty]:
-    """A host of a small file."""
+    """Yield a file host with a small file."""
     async with Faulty(FileHost(DATA)) as server:
         yield server
 
 
 @pytest.fixture
 async def export(host: Faulty) -> AsyncIterator[UsersExport]:
-    """An export whose file is there."""
+    """Return an export whose file is ready."""
     async with client_of(host.base_url) as client:
         yield export_at(client, f"{host.base_url}/file.zip?{QUERY}", step=100)
 
 
 def text_of(path: Path) -> str:
-    """What is in a file."""
+    """Return the content of a file."""
     return path.read_bytes().decode()
 
 
 def mode_of(path: Path) -> int:
-    """Who may do what with a file."""
+    """Return the permissions of a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
-    """The process's, for a while."""
+    """Set the umask of the process during the block."""
     before = os.umask(mask)
     try:
         yield
@@ -78,7 +78,7 @@ def umask(mask: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["a.ndjson", "a.jsonl", "A.NDJSON"])
 async def test_lines(export: UsersExport, tmp_path: Path, name: str) -> None:
-    """The users, one a line, each as Braze wrote it; the same as the lines of the export."""
+    """The file has one user a line, exactly as Braze wrote it."""
     assert await export.save(tmp_path / name) == 5
     assert text_of(tmp_path / name) == "".join(f"{line}\n" for line in LINES)
     assert [line.decode() async for line in export.lines()] == LINES
@@ -87,15 +87,15 @@ async def test_lines(export: UsersExport, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.ZIP"])
-async def test_the_very_zip(export: UsersExport, tmp_path: Path, name: str) -> None:
-    """A ZIP is the one that was served, to the byte; its users are counted."""
+async def test_the_zip_is_unchanged(export: UsersExport, tmp_path: Path, name: str) -> None:
+    """A saved ZIP has the bytes that were served; its users are counted."""
     assert await export.save(str(tmp_path / name)) == 5
     assert (tmp_path / name).read_bytes() == DATA
     assert inside(tmp_path) == [tmp_path / name]
 
 
 async def test_no_users(host: Faulty, export: UsersExport, tmp_path: Path) -> None:
-    """Of no users there is an empty file."""
+    """An export without users gives an empty file."""
     host.fault = FileHost(packed([]))
     assert await export.save(tmp_path / "a.ndjson") == 0
     assert text_of(tmp_path / "a.ndjson") == ""
@@ -103,7 +103,7 @@ async def test_no_users(host: Faulty, export: UsersExport, tmp_path: Path) -> No
 
 
 async def test_of_the_sandbox(tmp_path: Path) -> None:
-    """A file of many parts and members, as Braze has them."""
+    """An export of the sandbox with many ranges and members is saved."""
     async with (
         Sandbox(1, users=1_234, users_per_file=100) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client,
@@ -121,10 +121,10 @@ async def test_of_the_sandbox(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 @pytest.mark.parametrize("name", ["a.ndjson", "a.zip"])
-async def test_for_nobody_else(
+async def test_the_file_is_private(
     export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mask: int
 ) -> None:
-    """Neither the file nor what it is written as meanwhile is for anybody else, whatever the umask."""
+    """The file and its temporary file are private with any umask."""
     modes: list[int] = []
     real = archive.read_users
 
@@ -139,8 +139,8 @@ async def test_for_nobody_else(
     assert mode_of(tmp_path / name) == 0o600
 
 
-async def test_replaced_with_less_leave(export: UsersExport, tmp_path: Path) -> None:
-    """A file that others could read is replaced by one they cannot."""
+async def test_a_replaced_file_becomes_private(export: UsersExport, tmp_path: Path) -> None:
+    """A file that others could read is replaced by a private one."""
     target = tmp_path / "a.ndjson"
     target.write_text("old")
     target.chmod(0o666)
@@ -153,7 +153,7 @@ async def test_replaced_with_less_leave(export: UsersExport, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["a", "a.csv", "a.gz", "a.parquet", ".zip", "a.zip.part", ""])
 async def test_another_suffix(host: Faulty, export: UsersExport, tmp_path: Path, name: str) -> None:
-    """Only the suffixes there are are taken."""
+    """Only the supported suffixes are accepted."""
     with pytest.raises(ConfigError, match=r"must end in \.ndjson or \.jsonl .* or in \.zip"):
         await export.save(tmp_path / name)
     assert not host.requests
@@ -161,10 +161,10 @@ async def test_another_suffix(host: Faulty, export: UsersExport, tmp_path: Path,
 
 @pytest.mark.parametrize("kind", ["file", "broken link"])
 async def test_an_existing_file(host: Faulty, export: UsersExport, tmp_path: Path, kind: str) -> None:
-    """What is there is left alone, unless it may be replaced."""
+    """An existing file is not changed, unless it may be replaced."""
     target = tmp_path / "a.ndjson"
     target.write_text("old") if kind == "file" else target.symlink_to(tmp_path / "nowhere.ndjson")
-    with pytest.raises(ConfigError, match=r"a\.ndjson exists; name a new file, or overwrite=True replaces"):
+    with pytest.raises(ConfigError, match=r"a\.ndjson exists: name a new file; overwrite=True replaces"):
         await export.save(target)
     assert not host.requests
     assert await export.save(target, overwrite=True) == 5
@@ -172,10 +172,10 @@ async def test_an_existing_file(host: Faulty, export: UsersExport, tmp_path: Pat
     assert inside(tmp_path) == [target]
 
 
-async def test_a_place_that_will_not_do(
+async def test_an_invalid_destination(
     host: Faulty, export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A directory, or a place in none or in one that may not be written to, is known before all else."""
+    """A directory, a missing or a read-only directory is refused before anything else."""
     (tmp_path / "a.zip").mkdir()
     with pytest.raises(ExportError, match=r"a\.zip is a directory; name a file in it"):
         await export.save(tmp_path / "a.zip", overwrite=True)
@@ -195,7 +195,7 @@ async def test_a_place_that_will_not_do(
 async def test_a_damaged_file(
     host: Faulty, export: UsersExport, tmp_path: Path, name: str, old: str | None
 ) -> None:
-    """A ZIP that is not right to its last byte is not saved, not even as a ZIP."""
+    """A damaged ZIP is not saved, not even as a ZIP."""
     host.fault = FileHost(packed([people(3), b"no user"]))
     if old is not None:
         (tmp_path / name).write_text(old)
@@ -208,7 +208,7 @@ async def test_a_damaged_file(
 
 @pytest.mark.parametrize("name", ["a.ndjson", "a.zip"])
 async def test_a_full_disk(export: UsersExport, tmp_path: Path, name: str) -> None:
-    """The error says so, the target is as it was, and there is nothing beside it."""
+    """A full disk is reported; the target is unchanged, and no other file is left."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
@@ -226,7 +226,7 @@ async def test_a_full_disk(export: UsersExport, tmp_path: Path, name: str) -> No
 async def test_a_full_disk_later(
     export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """… so it is if the ZIP has found room, and what is made of it does not."""
+    """The same holds if the disk is full only after the ZIP was downloaded."""
 
     def full(path: Path) -> Any:
         path.write_text("half a user")
@@ -238,10 +238,10 @@ async def test_a_full_disk_later(
     assert not inside(tmp_path)
 
 
-async def test_appeared_meanwhile(
+async def test_a_file_that_appears_during_the_download(
     export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What somebody else has put there while the file was on its way is left alone."""
+    """A file that somebody else creates during the download is not replaced."""
     target = tmp_path / "a.ndjson"
     real = archive.read_users
 
@@ -250,14 +250,16 @@ async def test_appeared_meanwhile(
         yield from real(*arguments)
 
     monkeypatch.setattr(archive, "read_users", read)
-    with pytest.raises(ExportError, match="was created during the export; overwrite=True replaces it"):
+    with pytest.raises(
+        ExportError, match="was created by another program during the export; overwrite=True replaces it"
+    ):
         await export.save(target)
     assert text_of(target) == "theirs"
     assert inside(tmp_path) == [target]
 
 
 async def test_two_at_once(export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two that save to the same path do not get into each other's half of a file."""
+    """Two concurrent saves to one path do not mix their data."""
     both = threading.Barrier(2, timeout=5)
     real = archive.read_users
 
@@ -278,8 +280,8 @@ async def test_two_at_once(export: UsersExport, tmp_path: Path, monkeypatch: pyt
 async def test_cancelled(
     export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The thread ends at the next chunk, and is waited for; nothing is left."""
-    loop, writing, told = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    """Cancellation stops the thread at the next chunk and waits for it; no file is left."""
+    loop, writing, cancelled = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     written: list[int] = []
 
     def endless(_file: object, _max_line: int, stop: CancelToken) -> Iterator[Any]:
@@ -287,7 +289,7 @@ async def test_cancelled(
             stop.check()
             written.append(1)
             loop.call_soon_threadsafe(writing.set)
-            told.wait(5)
+            cancelled.wait(5)
             yield b"{}", {}
 
     monkeypatch.setattr(archive, "read_users", endless)
@@ -297,7 +299,7 @@ async def test_cancelled(
     saving.cancel()
     await asyncio.sleep(0.01)
     assert not saving.done()
-    told.set()
+    cancelled.set()
     with pytest.raises(asyncio.CancelledError):
         await saving
     assert not inside(tmp_path)
@@ -307,7 +309,7 @@ async def test_cancelled(
 
 
 async def test_a_timeout_is_not_of_the_disk(export: UsersExport, host: Faulty, tmp_path: Path) -> None:
-    """TimedOutError is an OSError too, by its bases: it is not taken for one of the file system's."""
+    """A `TimedOutError`, which is an `OSError`, is not reported as an error of the file system."""
 
     async def silent(exchange: Any) -> None:
         await exchange.wait_until_gone()

@@ -1,4 +1,4 @@
-"""Nothing of a user, of the url that leads to them or of the key is in anything that could be shown."""
+"""Nothing of a user, of the URL of the file or of the key is in any output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BROKEN = (
 
 
 def shown(error: BaseException) -> str:
-    """All that an error tracker would keep of an error, but for the frames of the tests themselves."""
+    """Return all that an error tracker would record of an error, without the frames of the tests."""
     texts = []
     for one in exception_chain(error):
         texts.append(f"{one} {one!r} {one.args!r} {vars(one)!r}")
@@ -57,13 +57,13 @@ def shown(error: BaseException) -> str:
 
 
 def secrets_in(text: str) -> list[str]:
-    """The secrets that are in a text."""
+    """Return the secrets that a text contains."""
     return leaks(text) + [secret for secret in (SIGNATURE, "X-Amz", PERSON, "lovelace") if secret in text]
 
 
 @pytest.fixture(autouse=True)
 async def nothing_logged(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Nothing of it is logged by anybody, not even by a loop that logs all it does, results and all."""
+    """Assert that no logger records a secret, even with a loop in debug mode."""
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0.0
@@ -76,27 +76,27 @@ async def nothing_logged(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some users have been given when others fail."""
+    """Reduce the batches, so that some users are yielded before others fail."""
     monkeypatch.setattr(archive, "_BATCH_SIZE", 100)
 
 
 @pytest.fixture
 async def host() -> AsyncIterator[Faulty]:
-    """A host of a file of several parts."""
+    """Yield a file host with a file of several ranges."""
     async with Faulty(FileHost(STORED)) as server:
         yield server
 
 
 @pytest.fixture
 async def segments(host: Faulty) -> AsyncIterator[BrazeSegments]:
-    """An open client."""
+    """Yield an open client."""
     async with client_of(host.base_url) as client:
         yield client
 
 
 @pytest.fixture
 def export(host: Faulty, segments: BrazeSegments, monkeypatch: pytest.MonkeyPatch) -> UsersExport:
-    """An export whose file is at the host, and whose time is made up."""
+    """Return an export whose file is at the host, with a fake clock."""
     clock = Clock()
     monkeypatch.setattr(users_export, "monotonic", clock)
     monkeypatch.setattr(users_export, "sleep", clock.sleep)
@@ -104,7 +104,7 @@ def export(host: Faulty, segments: BrazeSegments, monkeypatch: pytest.MonkeyPatc
 
 
 async def failure_of(work: Awaitable[object]) -> BaseException:
-    """What it raises."""
+    """Return the exception of an awaitable."""
     try:
         await work
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is
@@ -146,10 +146,8 @@ LATER: dict[str, Fault] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("fault", [*FAULTS, *LATER])
-async def test_whatever_fails(
-    host: Faulty, export: UsersExport, tmp_path: Path, verb: str, fault: str
-) -> None:
-    """No error, nor what hangs on it, nor a local of its traceback shows a secret."""
+async def test_any_failure(host: Faulty, export: UsersExport, tmp_path: Path, verb: str, fault: str) -> None:
+    """No error, none of its causes and no local variable of its traceback has a secret."""
 
     async def faulty(exchange: Exchange) -> None:
         early = fault in LATER and not FileHost.asked(exchange)[0]
@@ -166,10 +164,10 @@ async def test_whatever_fails(
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("first", [0, 1, 2], ids=["at the host", "at the first part", "at another part"])
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-async def test_cancelled_on_the_way(
+async def test_cancelled_during_a_request(
     host: Faulty, export: UsersExport, verb: str, first: int, how: str
 ) -> None:
-    """The traceback of a cancellation, and of the time-out it may be part of, shows no secret."""
+    """The traceback of a cancellation or a timeout has no secret."""
 
     async def fault(exchange: Exchange) -> None:
         if len(host.requests) <= first:
@@ -204,29 +202,29 @@ async def _cancelled(work: Any, host: Faulty, first: int) -> None:
 async def test_cancelled_in_a_thread(
     export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    """… nor that of one while a thread has users at hand, and has just done its work."""
-    loop, reading, told = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    """The traceback of a cancellation while a thread has users has no secret."""
+    loop, reading, cancelled = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     real = archive.read_users
 
     def held(*arguments: Any) -> Iterator[Any]:
         for user in real(*arguments):
             yield user
             loop.call_soon_threadsafe(reading.set)
-            told.wait(5)
+            cancelled.wait(5)
 
     monkeypatch.setattr(archive, "read_users", held)
     monkeypatch.setattr("braze_segments_async._users.export.read_users", held)
     task = asyncio.create_task(VERBS[verb](export, tmp_path))
     await reading.wait()
     task.cancel()
-    loop.call_later(0.005, told.set)
+    loop.call_later(0.005, cancelled.set)
     error = await failure_of(task)
     assert type(error) is asyncio.CancelledError
     assert not secrets_in(shown(error))
 
 
 async def test_a_full_disk(export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails in the middle of the users shows none of them."""
+    """The error of a failed write has no secret."""
     monkeypatch.setattr(archive, "create_private", lambda _: open("/dev/full", "wb", buffering=0))  # noqa: PTH123, SIM115
     error = await failure_of(export.save(tmp_path / "a.ndjson"))
     assert "No space left" in str(error)
@@ -247,8 +245,8 @@ async def test_a_full_disk(export: UsersExport, tmp_path: Path, monkeypatch: pyt
     ],
     ids=str,
 )
-async def test_the_answer_that_names_it(body: Any) -> None:
-    """An answer of Braze's that is not right, but holds a url, is not shown."""
+async def test_a_malformed_response_with_a_url(body: Any) -> None:
+    """The error of a malformed response of Braze does not show the URL in it."""
     async with Sandbox(1, api_key=KEY) as sandbox, client_of(sandbox.base_url) as client:
         sandbox.inject(Answer(status=201, body=body), endpoint="users")
         error = await failure_of(client.export_users(sandbox.segment_ids[0], fields=["email"]))
@@ -256,8 +254,8 @@ async def test_the_answer_that_names_it(body: Any) -> None:
     assert not secrets_in(shown(error))
 
 
-async def test_a_url_that_will_not_do(segments: BrazeSegments) -> None:
-    """A url that is refused is not shown either."""
+async def test_an_invalid_url(segments: BrazeSegments) -> None:
+    """The error of a refused URL does not show it."""
     for url in (
         f"http://files.example/a?{QUERY}",
         f"https://{SIGNATURE}@a.example/",
@@ -268,7 +266,7 @@ async def test_a_url_that_will_not_do(segments: BrazeSegments) -> None:
 
 
 async def test_reprs(export: UsersExport) -> None:
-    """No part of it shows a secret, at any time of its life."""
+    """The repr of an export and its parts has no secret, at any time."""
     parts = [export, export._downloader(), StartedExport("a", Secret(QUERY))]
     async with aclosing(export.users()) as users:
         await anext(users)

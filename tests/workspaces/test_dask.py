@@ -205,7 +205,7 @@ async def test_the_scheduler_killed(
         os.kill(found.scheduler, signal.SIGKILL)
         (result,) = await exporting
     assert (result.outcome, type(result.error)) == ("failed", ExportError)
-    assert "the dask scheduler is gone" in str(result.error)
+    assert "the dask scheduler has stopped" in str(result.error)
     assert journaled(configs[0].path)
 
 
@@ -259,13 +259,13 @@ async def test_a_worker_that_died_with_its_work_done(
     ("error", "told"),
     [
         (KilledWorker("a", Mock(), 3), "4 workers died while they exported it; resume=True"),
-        (CancelledError(), "the dask scheduler is gone, or has dropped it; resume=True"),
+        (CancelledError(), "the dask scheduler has stopped, or has dropped the export; resume=True"),
         (ModuleNotFoundError("No module named 'braze_segments_async'"), "the same version of this package"),
     ],
 )
 def test_what_a_cluster_may_raise(error: Exception, told: str) -> None:
     """It becomes an error of ours, which says what to do."""
-    assert told in str(on_dask._explained(error))
+    assert told in str(on_dask._to_export_error(error))
 
 
 @pytest.mark.usefixtures("here")

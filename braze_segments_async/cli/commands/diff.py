@@ -1,57 +1,74 @@
-"""What `diff` does: two files in, the differences out."""
+"""`braze-segments diff`: the differences between two exports."""
 
 from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from attrs import asdict
+from cyclopts import Parameter
 
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.ids import standard_input
-from braze_segments_async.cli.runner import run, usage_error
+from braze_segments_async.cli.runner import OPTIONS, run, usage_error
 from braze_segments_async.cli.stdio import json_to_stdout, to_stdout
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export._diff import compare, failed_segments, read_export, read_lines
-from braze_segments_async.export._formats.ndjson import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from braze_segments_async.export._diff import Change, Kind
 
-    from braze_segments_async.export._diff import Change, Kind, Row
+__all__ = ["change_text", "diff", "summary"]
 
-__all__ = ["differences"]
-
+_File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 _STDIN = Path("-")
 _SIGNS: dict[Kind, str] = {"added": "+", "removed": "-", "unknown": "?"}
+_SUMMARY: dict[Kind, str] = {
+    "description": "filters changed",
+    "tags": "tags changed",
+    "text_description": "note changed",
+}
 
 
-def differences(old: Path, new: Path, *, json: bool) -> int:
-    """Do `braze-segments diff`; see there for the exit code this returns."""
+def diff(old: _File, new: _File, /, *, json: bool = False) -> int:
+    """Compare two exports. Sends no request to Braze.
+
+    Exit codes, like those of diff(1): 0 no differences, 1 differences, 2 error. A
+    segment that failed in one of the exports is unknown, which counts as a
+    difference.
+
+    Args:
+        old: An export in NDJSON or CSV; - reads NDJSON from standard input.
+        new: A later export.
+        json: Print NDJSON: a line for each difference.
+    """
+    from braze_segments_async.export._diff import (  # noqa: PLC0415 - --help does without it
+        compare,
+        failed_segments,
+        read_export,
+        read_lines,
+    )
+
     if old == new == _STDIN:
-        return usage_error("only one of the two can be standard input")
+        return usage_error("only one of the two files can be standard input")
     try:
         # Read before the event loop starts, which would keep Ctrl-C from a read that waits.
-        changes = list(
-            compare(_read(old), _read(new), failed_old=_failed(old), failed_new=_failed(new)),
-        )
+        rows = [
+            read_lines(standard_input(), "standard input") if path == _STDIN else read_export(path)
+            for path in (old, new)
+        ]
+        failed = [set[str]() if path == _STDIN else failed_segments(path) for path in (old, new)]
+        changes = list(compare(*rows, failed_old=failed[0], failed_new=failed[1]))
     except ConfigError as error:
-        return usage_error(str(error))
+        return usage_error(error.message(OPTIONS))
     return run(_show(changes, json=json))
 
 
-def _read(path: Path) -> Iterator[Row]:
-    return read_lines(standard_input(), "standard input") if path == _STDIN else read_export(path)
-
-
-def _failed(path: Path) -> set[str]:
-    return set() if path == _STDIN else failed_segments(path)
-
-
 async def _show(changes: list[Change], *, json: bool) -> int:
-    # The reader of a pipe may leave early: that changes nothing about what was found.
+    from braze_segments_async.export._formats.ndjson import to_json  # noqa: PLC0415 - as above
+
+    # The reader of a pipe may leave early, which does not change the exit code.
     with suppress(BrokenPipeError):
         for change in changes:
             if json:
@@ -64,25 +81,21 @@ async def _show(changes: list[Change], *, json: bool) -> int:
 
 
 def change_text(change: Change) -> str:
-    """A change as a line or, with texts to compare, three."""
+    """Return a change as one line, or as more lines if it has texts to compare."""
     sign = _SIGNS.get(change.kind, "~")
     name = f"{escape_control(change.name)}  " if change.name else ""
     line = f"{sign} {change.kind:<7}  {name}({escape_control(change.id)})"
     if change.before is None:
         return line
     if isinstance(change.before, tuple):
-        gone, came = (
-            set(change.before) - set(change.after or ()),
-            set(change.after or ()) - set(change.before),
-        )
-        moves = [f"-{tag}" for tag in sorted(gone)] + [f"+{tag}" for tag in sorted(came)]
-        return f"{line}\n    {escape_control(', '.join(moves), max_length=None)}"
-    shown = [escape_control(str(text), max_length=None) for text in (change.before, change.after)]
-    return f"{line}\n    - {shown[0]}\n    + {shown[1]}"
+        before, after = set(change.before), set(change.after or ())
+        tags = [f"-{tag}" for tag in sorted(before - after)] + [f"+{tag}" for tag in sorted(after - before)]
+        return f"{line}\n    {escape_control(', '.join(tags), max_length=None)}"
+    texts = [escape_control(str(text), max_length=None) for text in (change.before, change.after)]
+    return f"{line}\n    - {texts[0]}\n    + {texts[1]}"
 
 
 def summary(changes: list[Change]) -> str:
-    """How many there are of each kind."""
+    """Return the number of changes of each kind."""
     counts = Counter(change.kind for change in changes)
-    words = {"description": "filters changed", "tags": "tags changed", "text_description": "note changed"}
-    return ", ".join(f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items())
+    return ", ".join(f"{count:,} {_SUMMARY.get(kind, kind)}" for kind, count in counts.items())

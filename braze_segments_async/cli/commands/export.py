@@ -1,74 +1,109 @@
-"""`braze-segments export`: into a file that is whole or absent, or as lines to standard output."""
+"""`braze-segments export`: into a file that is complete or absent, or as lines to standard output."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from braze_segments_async._support import sibling
 from braze_segments_async._text import escape_control
-from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, watching
+from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, show_progress
+from braze_segments_async.cli.runner import run
 from braze_segments_async.cli.stdio import csv_to_stdout, in_terminal, json_to_stdout
 from braze_segments_async.export import (
+    ExportRun,
     IncompleteExportError,
+    ResumeError,
+    count_failures,
     csv_header,
-    export_segments,
+    destination_path,
+    export_to_file,
+    failures_of,
+    format_of,
+    is_finished,
+    journal_of,
     to_csv_line,
-    to_json_line,
 )
-from braze_segments_async.export._destination import count_failures, failures_of
-from braze_segments_async.export._listing import REFUSALS, ListingTracker, split_archived
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._models import SegmentFailure
-    from braze_segments_async.cli.arguments import ExportArguments
-    from braze_segments_async.export import ExportResult
+    from braze_segments_async.cli.arguments import Connection, ExportArguments
+    from braze_segments_async.export import ExportOptions, ExportResult
 
-__all__ = ["PARTIAL", "already_finished", "to_file", "to_lines"]
+__all__ = ["PARTIAL", "RESUME", "run_export"]
 
-PARTIAL = 3  # exit code: some segments could not be had
+PARTIAL = 3  # exit code: some segments could not be fetched
+RESUME = "Progress saved. Run the same command with --resume to continue."
 _FAILURES_SHOWN = 5
 
 
-async def to_file(segments: BrazeSegments, output: Path, choices: ExportArguments) -> int:
-    """Export into a file, watched; the exit code."""
-    shown = escape_control(str(output))
-    watch = ProgressTracker(segments, resumable=True)
+def run_export(
+    arguments: ExportArguments, connection: Connection, *, concurrency: int, max_wait: float
+) -> int:
+    """Export one workspace; return the exit code."""
+    file = arguments.file
+    refused = False
+
+    async def export() -> int:
+        nonlocal refused
+        if file is None:
+            arguments.check_lines()
+        elif arguments.resume and not arguments.overwrite and is_finished(file):
+            return _already_finished(file, quiet=arguments.quiet)
+        format_ = "ndjson" if file is None else format_of(destination_path(file), arguments.format)
+        options = arguments.to_options(format_, concurrency=concurrency, max_wait=max_wait)
+        how = {"quiet": arguments.quiet, "verbose": arguments.verbose}
+        async with connection.client(concurrency=concurrency, retry=options.retry) as client:
+            if file is None:
+                return await _to_stdout(client, options, **how)
+            try:
+                return await _to_file(client, file, options, **how)
+            except ResumeError:
+                refused = True
+                raise
+
+    def interrupted() -> str:
+        # While there is a lock, another export has the journal, and continues.
+        if file is None or refused or sibling(file, ".lock").exists():
+            return ""
+        journal = journal_of(file)
+        # A link is no journal: the export has refused it.
+        return RESUME if journal.is_file() and not journal.is_symlink() else ""
+
+    return run(export(), interrupted)
+
+
+async def _to_file(
+    client: BrazeSegments, file: Path, options: ExportOptions, *, quiet: bool, verbose: bool
+) -> int:
+    shown = escape_control(str(file))
+    tracker = ProgressTracker(client, resumable=True)
     try:
-        async with watching(watch, bar=True, quiet=choices.quiet, verbose=choices.verbose):
-            result = await export_segments(
-                segments,
-                output,
-                format=choices.format,
-                consistency=choices.consistency,
-                resume=choices.resume,
-                resume_within=choices.resume_seconds(),
-                overwrite=choices.overwrite,
-                allow_partial=choices.allow_partial,
-                csv_safe=choices.csv_safe,
-                sizes=choices.sizes,
-                on_progress=watch.exported,
-            )
+        async with show_progress(tracker, bar=True, quiet=quiet, verbose=verbose):
+            result = await export_to_file(client, file, options, tracker.update)
     except IncompleteExportError as error:
-        _tell_failures(error.result.failures)
+        _print_failures(error.result.failures)
         missing = pluralize(len(error.result.failures), "segment")
-        print_err(f"braze-segments: {shown} is not written: {missing} of {watch.found:,} could not be had.")
+        print_err(
+            f"braze-segments: {shown} is not written: {missing} of {tracker.found:,} could not be fetched."
+        )
         print_err("--resume tries them again; --resume --allow-partial writes the file without them.")
         return PARTIAL
-    _tell_failures(result.failures)
-    if not choices.quiet:
-        print_err(f"{watch.summary()}{_notes(result)} → {shown}")
+    _print_failures(result.failures)
+    if not quiet:
+        print_err(f"{tracker.summary()}{_notes(result)} → {shown}")
     return PARTIAL if result.failures else 0
 
 
-def already_finished(output: Path, *, quiet: bool) -> int:
-    """Say that there is nothing to resume, and what is missing in the file; the exit code."""
-    shown, missing = escape_control(str(output)), count_failures(output)
+def _already_finished(file: Path, *, quiet: bool) -> int:
+    """Print that there is nothing to resume, and how many segments the file lacks."""
+    shown, missing = escape_control(str(file)), count_failures(file)
     if missing:
-        listed = escape_control(str(failures_of(output)))
+        listed = escape_control(str(failures_of(file)))
         lacks = f"{shown} lacks {pluralize(missing, 'segment')}: see {listed}"
         print_err(f"braze-segments: {lacks}; --overwrite starts afresh")
         return PARTIAL
@@ -77,48 +112,32 @@ def already_finished(output: Path, *, quiet: bool) -> int:
     return 0
 
 
-async def to_lines(segments: BrazeSegments, choices: ExportArguments) -> int:
-    """Export to standard output, watched, oldest first; the exit code."""
-    choices.check_lines()
-    csv = choices.format == "csv"
-    watch = ProgressTracker(segments)
-    async with AsyncExitStack() as stack:
-        # Lines of output on the same terminal would tear the bar apart.
-        bar, quiet, verbose = not in_terminal(), choices.quiet, choices.verbose
-        await stack.enter_async_context(watching(watch, bar=bar, quiet=quiet, verbose=verbose))
-        walk = ListingTracker(segments.list(consistency=choices.consistency), (), lambda: watch.walked(walk))
-        found = await stack.enter_async_context(aclosing(walk.pending_segments()))
-        stream = segments.all_details(found, ordered=True, on_error="collect")
-        await stack.enter_async_context(stream)
-        if csv:
+async def _to_stdout(client: BrazeSegments, options: ExportOptions, *, quiet: bool, verbose: bool) -> int:
+    """Write the segments as lines, in the order of the list: oldest first."""
+    tracker = ProgressTracker(client)
+    export = ExportRun(
+        client, options, ordered=True, fail_fast=not options.allow_partial, on_progress=tracker.update
+    )
+    # Without a bar in a terminal: lines of output would tear it apart.
+    async with (
+        show_progress(tracker, bar=not in_terminal(), quiet=quiet, verbose=verbose),
+        aclosing(export.rows()) as rows,
+    ):
+        if options.format == "csv":
             await csv_to_stdout(csv_header())
-        async for details in stream:
-            line = to_json_line(details)
-            if csv:
-                await csv_to_stdout(to_csv_line(line, safe=choices.csv_safe))
+        async for _, line in rows:
+            if options.format == "csv":
+                await csv_to_stdout(to_csv_line(line, safe=options.csv_safe))
             else:
                 await json_to_stdout(line)
-            watch.done += 1
-            if not choices.allow_partial:
-                _raise_first(
-                    failure for failure in stream.failures if not isinstance(failure.error, REFUSALS)
-                )
-        walk.check_complete(watch.done + len(stream.failures))
-        failures, archived = await split_archived(segments, stream.failures, choices.consistency)
-    if not choices.allow_partial:
-        _raise_first(failures)
-    _tell_failures(failures)
-    if not choices.quiet:
-        print_err(watch.summary() + (f"; {len(archived):,} archived meanwhile" if archived else ""))
-    return PARTIAL if failures else 0
+    _print_failures(export.failures)
+    if not quiet:
+        archived = f"; {export.archived:,} archived during the export" if export.archived else ""
+        print_err(tracker.summary() + archived)
+    return PARTIAL if export.failures else 0
 
 
-def _raise_first(failures: Iterable[SegmentFailure]) -> None:
-    for failure in failures:
-        raise failure.error
-
-
-def _tell_failures(failures: Sequence[SegmentFailure]) -> None:
+def _print_failures(failures: Sequence[SegmentFailure]) -> None:
     for failure in failures[:_FAILURES_SHOWN]:
         print_err(f"braze-segments: {failure.error}")
     if len(failures) > _FAILURES_SHOWN:
@@ -126,13 +145,13 @@ def _tell_failures(failures: Sequence[SegmentFailure]) -> None:
 
 
 def _notes(result: ExportResult) -> str:
-    """What is worth knowing besides: nothing of it is an error."""
+    """Return the counts that are worth a mention beside the summary, and are no errors."""
     notes = [
         f"{number:,} {what}"
         for number, what in (
             (result.resumed, "resumed"),
             (result.recovered, "recovered by the second reading"),
-            (result.archived, "archived meanwhile"),
+            (result.archived, "archived during the export"),
             (len(result.failures), "failed, listed in the file beside it"),
         )
         if number

@@ -1,33 +1,37 @@
-"""`braze-segments export --workspaces`: many workspaces at the same time, each into a file of its own."""
+"""`braze-segments export --workspaces`: many workspaces at the same time, each into its own file."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
-from braze_segments_async._settings import RetryPolicy
 from braze_segments_async._support import file_errors, sibling
 from braze_segments_async._text import escape_control
-from braze_segments_async.cli.progress import ProgressTracker, log_prefix, pluralize, print_err, watching
-from braze_segments_async.cli.rendering import result_json, results_table
-from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run, to_cli_names
+from braze_segments_async.cli.bars import progress_table
+from braze_segments_async.cli.progress import (
+    ProgressTracker,
+    log_prefix,
+    pluralize,
+    print_err,
+    show_progress,
+)
+from braze_segments_async.cli.rendering import results_table
+from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import ResumeError
-from braze_segments_async.export._destination import journal_of
-from braze_segments_async.workspaces import ExportOptions, export_workspaces, read_workspaces
+from braze_segments_async.export import ResumeError, journal_of
+from braze_segments_async.export._formats.ndjson import to_json
+from braze_segments_async.workspaces import export_workspaces, read_workspaces
 
-from .export import PARTIAL
-from .export_one import RESUME
+from .export import PARTIAL, RESUME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
+
+    from rich.console import RenderableType
 
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async.cli.arguments import Connection, ExportArguments, WorkspacesArguments
@@ -36,9 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_workspaces"]
 
-# The worst of them is that of the command.
+# The command exits with the first of these that any workspace has.
 _CODES: dict[Outcome, int] = {"failed": 1, "rate-limited": RATE_LIMITED, "partial": PARTIAL}
-# The file of the workspaces has a word of its own for the endpoint.
+# The workspaces file has the key `base_url`, where the command has --base-url.
 _WORDS = {name: option for name, option in OPTIONS.items() if name != "base_url"}
 _IN_PROCESS = "local"
 
@@ -51,31 +55,20 @@ def run_workspaces(
     concurrency: int,
     max_wait: float,
 ) -> int:
-    """Do `braze-segments export --workspaces`; see there for the options, and for the exit code."""
+    """Run `braze-segments export --workspaces`, and return the exit code."""
     configs: tuple[WorkspaceConfig, ...] = ()
 
     async def export() -> int:
         nonlocal configs
         file, output = _checked(many, choices, connection)
-        options = ExportOptions(
-            format=choices.format or "ndjson",
-            consistency=choices.consistency,
-            concurrency=concurrency,
-            resume=choices.resume,
-            resume_within=choices.resume_seconds(),
-            overwrite=choices.overwrite,
-            allow_partial=choices.allow_partial,
-            csv_safe=choices.csv_safe,
-            sizes=choices.sizes,
-            retry=RetryPolicy(max_rate_limit_wait=max_wait),
-        )
+        options = choices.to_options("ndjson", concurrency=concurrency, max_wait=max_wait)
         configs = read_workspaces(file, output=output, options=options)
         with file_errors(output):
             output.mkdir(exist_ok=True)
         overview = Overview(configs)
-        async with watching(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
+        async with show_progress(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
             results = await _results(configs, many.dask, overview)
-        await _tell(results, quiet=choices.quiet)
+        await _print_results(results, quiet=choices.quiet)
         return next((code for outcome, code in _CODES.items() if outcome in {r.outcome for r in results}), 0)
 
     return run(export(), lambda: _hint(config.path for config in configs), _WORDS)
@@ -84,90 +77,104 @@ def run_workspaces(
 def _checked(
     many: WorkspacesArguments, choices: ExportArguments, connection: Connection
 ) -> tuple[Path, Path]:
-    """The file and the directory, of options that do not contradict each other."""
+    """Return the workspaces file and the output directory, once the options are consistent."""
     if many.workspaces is None:
-        raise ConfigError("--dask shares out many workspaces: it needs --workspaces")
+        raise ConfigError("--dask distributes workspaces: it needs --workspaces")
     for option in fields(connection):
         if getattr(connection, option.name) != option.default:
             name = option.name.replace("_", "-")
-            raise ConfigError(f"--workspaces names endpoints and keys in its file: leave --{name} out")
-    if choices.output is None or choices.output == Path("-"):
-        raise ConfigError("--workspaces writes a file for each: name the directory of them with --output")
-    if choices.output.exists() and not choices.output.is_dir():
-        shown = escape_control(str(choices.output))
-        raise ConfigError(f"{shown} is a file; with --workspaces, --output is the directory of the files")
-    return many.workspaces, choices.output
+            raise ConfigError(f"the --workspaces file names endpoints and keys: leave --{name} out")
+    if choices.file is None:
+        raise ConfigError("--workspaces writes a file for each workspace: name their directory with --output")
+    if choices.file.exists() and not choices.file.is_dir():
+        shown = escape_control(str(choices.file))
+        raise ConfigError(f"{shown} is a file; with --workspaces, --output is a directory")
+    return many.workspaces, choices.file
 
 
 async def _results(
     configs: tuple[WorkspaceConfig, ...], dask: str | None, overview: Overview
 ) -> tuple[WorkspaceResult, ...]:
     if dask is None:
-        return await export_workspaces(configs, on_progress=overview.progressed, on_result=overview.ended)
-    from braze_segments_async.dask import export_on_cluster  # noqa: PLC0415 - of an extra
+        return await export_workspaces(configs, on_progress=overview.update, on_result=overview.finish)
+    from braze_segments_async.dask import export_on_cluster  # noqa: PLC0415 - needs an extra
 
     address = None if dask == _IN_PROCESS else dask
-    return await export_on_cluster(configs, address=address, on_result=overview.ended)
+    return await export_on_cluster(configs, address=address, on_result=overview.finish)
 
 
 class Overview:
-    """How far each workspace is, a line each. What a cluster does is seen when it is done."""
+    """Progress of all workspaces. That of a workspace on a cluster is known when it has ended."""
 
     def __init__(self, configs: Iterable[WorkspaceConfig]) -> None:
-        """Nothing has begun yet."""
+        """Start with no progress."""
         self._names = [config.name for config in configs]
-        self._watches: dict[str, ProgressTracker] = {}
+        self._trackers: dict[str, ProgressTracker] = {}
         self._results: dict[str, WorkspaceResult] = {}
 
-    def progressed(self, config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
-        """Hear how far an export is; for the `on_progress` of all, which each calls in a task of its own."""
-        if config.name not in self._watches:
+    def update(self, config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
+        """Take the progress of an export; for `on_progress`, which each export calls in its own task."""
+        if config.name not in self._trackers:
             log_prefix.set(f"{config.name}: ")
-            self._watches[config.name] = ProgressTracker(client, resumable=True)
-        self._watches[config.name].exported(progress)
+            self._trackers[config.name] = ProgressTracker(client, resumable=True)
+        self._trackers[config.name].update(progress)
 
-    def ended(self, result: WorkspaceResult) -> None:
-        """Hear what came of one."""
+    def finish(self, result: WorkspaceResult) -> None:
+        """Take the result of an export; for `on_result`."""
         self._results[result.name] = result
 
     def lines(self) -> list[str]:
-        """How far they are, for a pipe."""
-        return [f"{name}: {' · '.join(filter(None, self._words(name)))}" for name in self._names]
+        """Return a line for each workspace."""
+        return [f"{name}: {self._line(name)}" for name in self._names]
 
-    def drawn(self) -> Table:
-        """How far they are, for a terminal."""
-        table = Table.grid(expand=True, padding=(0, 2, 0, 0))
-        for width in (None, 20, None):
-            table.add_column(width=width, no_wrap=True)
-        table.add_column(ratio=1, no_wrap=True)
-        for name in self._names:
-            (far, going), watch = self._words(name), self._watches.get(name)
-            if watch is None or name in self._results:
-                table.add_row(name, "", far, Text(going, style="dim", overflow="ellipsis"))
-            else:
-                table.add_row(name, watch.bar(), far, watch.going(going))
-        return table
-
-    def _words(self, name: str) -> tuple[str, str]:
+    def _line(self, name: str) -> str:
         if (result := self._results.get(name)) is not None:
-            rows = pluralize(result.rows, "segment") if result.rows else ""
-            return result.outcome, _problem(result) or rows
-        watch = self._watches.get(name)
-        return ("under way", "") if watch is None else watch.words()
+            return " · ".join(filter(None, (result.outcome, _status(result))))
+        tracker = self._trackers.get(name)
+        return "under way" if tracker is None else tracker.line()
+
+    def display(self) -> Callable[[], RenderableType]:
+        """Return a function that returns a row for each workspace at the moment."""
+        table = progress_table(rows=True)
+        ids = {
+            name: table.add_task(name, total=None, counts="under way", status="", paused=False)
+            for name in self._names
+        }
+
+        def render() -> RenderableType:
+            for name, task_id in ids.items():
+                if (result := self._results.get(name)) is not None:
+                    table.update(
+                        task_id,
+                        total=max(1, result.rows + result.failures),
+                        completed=result.rows,
+                        counts=result.outcome,
+                        status=_status(result),
+                        paused=False,
+                    )
+                elif (tracker := self._trackers.get(name)) is not None:
+                    tracker.update_task(table, task_id)
+            return table
+
+        return render
+
+
+def _status(result: WorkspaceResult) -> str:
+    return _problem(result) or (pluralize(result.rows, "segment") if result.rows else "")
 
 
 def _problem(result: WorkspaceResult) -> str:
-    """What is wrong, and what to do about it; nothing if all is well."""
+    """Return the problem and its remedy; an empty text if there is none."""
     if result.error is not None:
-        return to_cli_names(str(result.error), _WORDS)
+        return result.error.message(_WORDS)
     if result.failures:
         listed = escape_control(str(sibling(result.path, ".failures.ndjson")))
-        return f"{pluralize(result.failures, 'segment')} could not be had: see {listed}"
+        return f"{pluralize(result.failures, 'segment')} could not be fetched: see {listed}"
     return ""
 
 
-async def _tell(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
-    """Say what went wrong, and show what came of all."""
+async def _print_results(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
+    """Print the problems on standard error, and all results on standard output."""
     for result in results:
         if problem := _problem(result):
             print_err(f"braze-segments: {result.name}: {problem}")
@@ -178,11 +185,21 @@ async def _tell(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
         print_err(f"braze-segments: {hint}")
     if quiet or sys.stdout is None:
         return
-    with suppress(BrokenPipeError):  # whoever reads it has read enough: that changes nothing about the files
+    with suppress(BrokenPipeError):  # the reader of a pipe may leave early; the files are complete
         if in_terminal():
             await to_stdout(results_table(results))
         else:
-            await to_stdout(b"".join(result_json(result, _problem(result)) for result in results))
+            await to_stdout(b"".join(_result_json(result) for result in results))
+
+
+def _result_json(result: WorkspaceResult) -> bytes:
+    """Return a result as a line of NDJSON."""
+    value: dict[str, object] = {"name": result.name, "outcome": result.outcome, "path": str(result.path)}
+    for name in ("rows", "failures", "archived", "recovered", "resumed", "elapsed"):
+        value[name] = getattr(result, name)
+    value["error"] = None if result.error is None else type(result.error).__name__
+    value["message"] = _problem(result) or None
+    return f"{to_json(value)}\n".encode()
 
 
 def _hint(paths: Iterable[Path]) -> str:

@@ -1,1 +1,88 @@
-"""The writers of the file formats. Each is imported when its format is used, since some need a package."""
+"""The writers of the file formats. Each is imported when its format is used: some need an extra package."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from braze_segments_async._text import escape_control
+from braze_segments_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from braze_segments_async._arguments import Format
+
+__all__ = ["check_library", "check_path", "write_rows"]
+
+
+def check_library(format: Format) -> None:  # noqa: A002 - the word of the public API
+    """Check that the library a format needs is installed, before hours of requests.
+
+    Raises:
+        ConfigError: The library is missing.
+    """
+    if format == "parquet":
+        from .parquet import check_parquet  # noqa: PLC0415
+
+        check_parquet()
+    elif format == "sqlite":
+        from .sqlite import check_sqlite  # noqa: PLC0415
+
+        check_sqlite()
+
+
+def check_path(format: Format, path: Path) -> None:  # noqa: A002
+    """Check that the library of a format can open a path.
+
+    Raises:
+        ConfigError: DuckDB, which writes Parquet, opens only paths in UTF-8.
+    """
+    try:
+        os.path.abspath(path).encode()  # noqa: PTH100 - text, as the writers pass it to their libraries
+    except UnicodeEncodeError:
+        if format == "parquet":
+            raise ConfigError(
+                f"{escape_control(str(path))} is not in UTF-8; Parquet needs a path that is"
+            ) from None
+
+
+def write_rows(
+    path: Path,
+    lines: Iterable[bytes],
+    format: Format,  # noqa: A002
+    *,
+    sizes: bool = False,
+    csv_safe: bool = False,
+) -> None:
+    """Write segments to a new file.
+
+    Args:
+        path: The file.
+        lines: One segment each, as NDJSON; see `to_json_line`.
+        format: The format of the file.
+        sizes: Whether each line has the size history.
+        csv_safe: Whether to put an apostrophe before text that a spreadsheet would evaluate as a formula.
+
+    Raises:
+        ExportError: The library of the format failed.
+        OSError: The file system failed.
+    """
+    match format:
+        case "ndjson":
+            from .ndjson import write_ndjson  # noqa: PLC0415
+
+            write_ndjson(path, lines)
+        case "csv":
+            from .csv import write_csv  # noqa: PLC0415
+
+            write_csv(path, lines, sizes=sizes, safe=csv_safe)
+        case "parquet":
+            from .parquet import write_parquet  # noqa: PLC0415
+
+            write_parquet(path, lines, sizes=sizes)
+        case "sqlite":
+            from .sqlite import write_sqlite  # noqa: PLC0415
+
+            write_sqlite(path, lines)

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["csv_header", "to_csv_line", "write_csv"]
 
-# What makes a spreadsheet take a cell for a formula (OWASP: "CSV Injection"), the full-width forms included.
+# A cell that begins so is a formula to a spreadsheet (OWASP: "CSV Injection"), the full-width forms included.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def csv_header(*, sizes: bool = False) -> bytes:
-    """The line with the names of the columns."""
+    """Return the line with the names of the columns."""
     return (",".join((*FIELDS, "sizes") if sizes else FIELDS) + "\r\n").encode()
 
 
 def to_csv_line(line: bytes, *, safe: bool = False) -> bytes:
-    """A line of NDJSON as one of CSV, its columns in the order of its keys.
+    """Return a line of NDJSON as a line of CSV, its columns in the order of the keys.
 
     Args:
-        line: from `to_json_line`.
-        safe: put an apostrophe in front of text that a spreadsheet would take for a formula.
+        line: From `to_json_line`.
+        safe: Put an apostrophe in front of text that a spreadsheet would evaluate as a formula.
     """
     return (",".join([_cell(value, safe=safe) for value in json.loads(line).values()]) + "\r\n").encode()
 

@@ -19,14 +19,14 @@ FIELDS = tuple(SegmentDetails.__annotations__)
 
 
 def to_json_line(details: SegmentDetails, *, sizes: Iterable[SizePoint] | None = None) -> bytes:
-    r"""A segment as a line of NDJSON, in UTF-8, with its line end.
+    r"""Return a segment as a line of NDJSON, in UTF-8, with its line end.
 
     Keys are the fields of `SegmentDetails`, in their order; times are ISO 8601 with their offset. A line that
-    holds a lone surrogate, which UTF-8 cannot say, is written with `\u` escapes.
+    holds a lone surrogate, which UTF-8 cannot encode, is written with `\u` escapes.
 
     Args:
-        details: the segment.
-        sizes: its history, which becomes the last key, `sizes`; without one there is no such key.
+        details: The segment.
+        sizes: Its size history, for the last key, `sizes`; by default there is no such key.
     """
     value: dict[str, object] = {name: getattr(details, name) for name in FIELDS}
     if sizes is not None:
@@ -38,12 +38,12 @@ def to_json_line(details: SegmentDetails, *, sizes: Iterable[SizePoint] | None =
 
 
 def to_json(value: object) -> str:
-    """Compact JSON text, for a cell that holds a list or an object."""
+    """Return compact JSON text, for a cell that holds a list or an object."""
     return replace_surrogates(_readable.encode(value))
 
 
 def replace_surrogates(text: str) -> str:
-    r"""Text as UTF-8 can say it: a lone surrogate becomes the characters of its escape, such as `\ud83d`."""
+    r"""Return text that UTF-8 can encode: a lone surrogate becomes its escape, such as `\ud83d`."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -58,7 +58,7 @@ def write_ndjson(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def _plain(value: object) -> Any:
-    """What JSON has no word for."""
+    """Return a value of a type that JSON has, for a date or a mapping."""
     if isinstance(value, date):  # a datetime is one
         return value.isoformat()
     if isinstance(value, Mapping):

@@ -46,10 +46,10 @@ _PIECE = 2 * 2**20  # bytes, when they are read
 
 
 def check_parquet() -> None:
-    """Find out now, not after hours of requests, that DuckDB is missing.
+    """Check that DuckDB is installed, before hours of requests.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: DuckDB is missing.
     """
     try:
         import duckdb  # noqa: F401, PLC0415 - an extra, and slow to import
@@ -58,10 +58,10 @@ def check_parquet() -> None:
 
 
 def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
-    """Write lines of NDJSON as Parquet, by way of a folder of rows beside it.
+    """Write lines of NDJSON as Parquet, with a temporary folder of rows beside the file.
 
     Raises:
-        ExportError: DuckDB could not write it.
+        ExportError: DuckDB failed.
     """
     import duckdb  # noqa: PLC0415 - see above
 
@@ -71,7 +71,7 @@ def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
     folder.mkdir(0o700)
     try:
         create_private(path, 0o666).close()  # DuckDB would follow a link that somebody has put there
-        pieces, longest = _stage(folder, lines)
+        pieces, longest = _write_pieces(folder, lines)
         with duckdb.connect(":memory:", config=_SETTINGS) as database:
             database.execute(
                 f"""COPY (FROM read_json($rows, format = 'newline_delimited', columns = {{{columns}}},
@@ -86,19 +86,19 @@ def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
         rmtree(folder, ignore_errors=True)
 
 
-def _stage(folder: Path, lines: Iterable[bytes]) -> tuple[list[str], int]:
-    """Write the rows as DuckDB is to read them; the files in order, and what the largest holds."""
+def _write_pieces(folder: Path, lines: Iterable[bytes]) -> tuple[list[str], int]:
+    """Write the rows for DuckDB to read; return the files in order, and the size of the largest in bytes."""
     names, longest = [], 0
     for number, piece in enumerate(_pieces(lines)):
         file = folder / f"{number}.ndjson"
         file.write_bytes(piece)
-        names.append(_literally(file))
+        names.append(_escape_pattern(file))
         longest = max(longest, len(piece))
     return names, longest
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Rows, many at a time: DuckDB reads a large file in large buffers. At least one, if it is empty."""
+    """Yield many rows at a time, since DuckDB reads a large file in large buffers; at least one piece."""
     piece = bytearray()
     for line in lines:
         row = {name: _value(name, value) for name, value in json.loads(line).items()}
@@ -109,8 +109,8 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(piece)
 
 
-def _literally(path: Path) -> str:
-    """A path to read from, in which DuckDB finds no pattern and no home directory."""
+def _escape_pattern(path: Path) -> str:
+    """Return a path in which DuckDB finds no pattern and no home directory."""
     return re.sub(r"([*?[])", r"[\1]", os.path.abspath(path))  # noqa: PTH100
 
 

@@ -63,10 +63,10 @@ _INSERT_SIZE = "INSERT INTO segment_sizes VALUES (?, ?, ?)"
 
 
 def check_sqlite() -> None:
-    """Find out now, not after hours of requests, that this Python's SQLite has no full-text index.
+    """Check that this Python's SQLite has the full-text index FTS5, before hours of requests.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: FTS5 is missing.
     """
     try:
         with closing(sqlite3.connect(":memory:")) as database:
@@ -79,13 +79,13 @@ def write_sqlite(path: Path, lines: Iterable[bytes]) -> None:
     """Write lines of NDJSON as a database.
 
     Raises:
-        ExportError: SQLite could not write it.
+        ExportError: SQLite failed.
     """
     create_private(path, 0o666).close()  # SQLite would follow a link that somebody has put there
     name = os.path.abspath(path)  # noqa: PTH100 - "file:x?y" would be a URI, ":memory:" no file
     try:
         with closing(sqlite3.connect(name, isolation_level=None)) as database:
-            # The file gets its name only when it is whole and synced: no need for SQLite to be careful too.
+            # The file is renamed when it is complete and synced: SQLite need not be careful, too.
             database.execute("PRAGMA journal_mode = OFF")
             database.execute("PRAGMA synchronous = OFF")
             database.executescript(_TABLES)

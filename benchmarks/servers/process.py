@@ -1,4 +1,4 @@
-"""The server, started in a process of its own, and what it says it was asked for."""
+"""Start the benchmark server in a separate process, and read its request counts."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 __all__ = ["counts", "server"]
 
-_SERVER = Path(__file__).parent / "server.py"
+_SERVER = Path(__file__).parent / "fast_server.py"
 
 
 @contextmanager
 def server(*options: str) -> Iterator[str]:
-    """Start a server process; its address."""
+    """Yield the address of a server process."""
     command = [sys.executable, str(_SERVER), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None  # noqa: S101 - a pipe, as asked for
+        assert process.stdin is not None  # noqa: S101 - stdin=PIPE
         assert process.stdout is not None  # noqa: S101
         yield process.stdout.readline().strip()
         process.stdin.close()
 
 
 def counts(url: str) -> dict[str, int]:
-    """How many requests the server answered and refused so far: `list`, `details`, `refused`."""
-    with urlopen(f"{url}/stats") as reply:  # noqa: S310 - our own server
-        told: dict[str, int] = json.load(reply)
-    return told
+    """Return the number of requests so far: `list`, `details`, and `refused` (429)."""
+    with urlopen(f"{url}/stats") as response:  # noqa: S310 - the benchmark server
+        requests: dict[str, int] = json.load(response)
+    return requests

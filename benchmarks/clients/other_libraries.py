@@ -1,6 +1,6 @@
-"""What people ask Braze with today, other than aiohttp: requests, httpx, and Braze's own MCP server.
+"""Clients that do not use aiohttp: requests, httpx, and the functions of Braze's MCP server.
 
-Each is written the way its documentation does: one session, the status checked, `.json()`.
+Each follows its own documentation: one session, a status check, and `.json()`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from contenders import KEY
+from clients.aiohttp_loops import KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,7 +21,7 @@ _HEADERS = {"Authorization": f"Bearer {KEY}", "Accept": "application/json"}
 
 
 def requests_session(threads: int) -> Any:
-    """A session of requests, with a connection for each thread."""
+    """Return a session of requests with one connection per thread."""
     requests = import_module("requests")
     session = requests.Session()
     session.headers.update(_HEADERS)
@@ -30,12 +30,12 @@ def requests_session(threads: int) -> Any:
 
 
 def requests_loop(session: Any, url: str, ids: Sequence[str]) -> list[Any]:
-    """One after another."""
+    """Fetch the details one after another."""
     return [_requests_get(session, url, segment_id) for segment_id in ids]
 
 
 def requests_pool(session: Any, url: str, ids: Sequence[str], threads: int) -> list[Any]:
-    """A thread pool."""
+    """Fetch the details in a thread pool."""
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda segment_id: _requests_get(session, url, segment_id), ids))
 
@@ -48,7 +48,7 @@ def _requests_get(session: Any, url: str, segment_id: str) -> Any:
 
 @asynccontextmanager
 async def httpx_get(url: str, connections: int) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
-    """Ask for one segment's details with `httpx.AsyncClient`."""
+    """Yield a function that fetches the details of one segment with `httpx.AsyncClient`."""
     httpx = import_module("httpx")
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     async with httpx.AsyncClient(base_url=url, headers=_HEADERS, timeout=30.0, limits=limits) as client:
@@ -63,9 +63,9 @@ async def httpx_get(url: str, connections: int) -> AsyncIterator[Callable[[str],
 
 @asynccontextmanager
 async def mcp_get(url: str) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
-    """Ask for one segment's details as the tool of Braze's MCP server does, with that package's functions.
+    """Yield a function that fetches the details of one segment with the functions of Braze's MCP server.
 
-    Only its log of every request is switched off.
+    Its log of every request is switched off.
     """
     http, models = import_module("braze_mcp.utils.http"), import_module("braze_mcp.models")
     log = logging.getLogger("braze_mcp")
@@ -82,8 +82,8 @@ async def mcp_get(url: str) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
         yield get
 
 
-def why_no_mcp() -> str:
-    """Why Braze's MCP server cannot be measured here; empty if it can."""
+def mcp_unavailable_reason() -> str:
+    """Return why Braze's MCP server cannot be measured here; an empty string if it can."""
     logging.disable(logging.INFO)
     try:
         import_module("braze_mcp.utils.http")
@@ -92,8 +92,10 @@ def why_no_mcp() -> str:
     return ""
 
 
-async def together(get: Callable[[str], Awaitable[Any]], ids: Sequence[str], concurrency: int) -> list[Any]:
-    """The details of all ids: a semaphore and one task per id."""
+async def gather_details(
+    get: Callable[[str], Awaitable[Any]], ids: Sequence[str], concurrency: int
+) -> list[Any]:
+    """Return the details of all ids, fetched with a semaphore and one task per id."""
     slots = asyncio.Semaphore(concurrency)
 
     async def one(segment_id: str) -> Any:

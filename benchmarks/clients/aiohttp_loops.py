@@ -1,6 +1,6 @@
-"""What is compared: the package, and the aiohttp loops one would write by hand instead.
+"""The package's client, and the hand-written aiohttp loops that it is compared with.
 
-The hand-written ones check the status and nothing else: no retries, no rate limit, no models.
+The hand-written loops check the status only: no retries, no rate limit, no models.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _HEADERS = {"Authorization": f"Bearer {KEY}", "Accept": "application/json"}
 
 
 def new_client(url: str, *, reserve: float = 0.1) -> BrazeSegments:
-    """The package's client, with its defaults."""
+    """Return the package's client with its default settings."""
     return BrazeSegments(KEY, base_url=url, reserve=reserve)
 
 
 def new_session(url: str) -> aiohttp.ClientSession:
-    """A session with the settings that the package's own has, and time-outs that bound the same."""
+    """Return a session with the settings and timeouts of the package's own session."""
     return aiohttp.ClientSession(
         url,
         headers=_HEADERS,
@@ -40,32 +40,31 @@ def new_session(url: str) -> aiohttp.ClientSession:
 
 
 def default_session(url: str) -> aiohttp.ClientSession:
-    """The session people write: aiohttp's defaults, five minutes for a request among them.
-
-    It opens 100 connections at most, which no run here exceeds but those of a higher concurrency.
-    """
+    """Return a session with aiohttp's defaults: a timeout of five minutes, and at most 100 connections."""
     return aiohttp.ClientSession(url, headers=_HEADERS)
 
 
-async def details_ours(client: BrazeSegments, ids: Sequence[str], concurrency: int) -> list[SegmentDetails]:
-    """The details of all ids, by the package."""
+async def details_with_package(
+    client: BrazeSegments, ids: Sequence[str], concurrency: int
+) -> list[SegmentDetails]:
+    """Return the details of all ids, fetched with the package."""
     return [details async for details in client.all_details(of=ids, concurrency=concurrency)]
 
 
 async def details_by_hand(session: aiohttp.ClientSession, ids: Sequence[str], concurrency: int) -> list[Any]:
-    """The details of all ids: a semaphore and one task per id."""
+    """Return the details of all ids, fetched with a semaphore and one task per id."""
     slots = asyncio.Semaphore(concurrency)
     return await asyncio.gather(*[_details(session, segment_id, slots) for segment_id in ids])
 
 
-async def catalogue_ours(url: str, concurrency: int) -> list[SegmentDetails]:
-    """The details of every segment, by the package: the walk and the details overlap."""
+async def catalogue_with_package(url: str, concurrency: int) -> list[SegmentDetails]:
+    """Return the details of every segment, fetched with the package while the list is still being read."""
     async with new_client(url) as client:
         return [details async for details in client.all_details(concurrency=concurrency)]
 
 
 async def catalogue_pipelined(url: str, concurrency: int) -> list[Any]:
-    """The details of every segment, asked for while later pages of the list are still coming; by hand."""
+    """Return the details of every segment, fetched by hand while the list is still being read."""
     slots = asyncio.Semaphore(concurrency)
     details: list[asyncio.Task[Any]] = []
     async with new_session(url) as session:
@@ -77,8 +76,8 @@ async def catalogue_pipelined(url: str, concurrency: int) -> list[Any]:
         return await asyncio.gather(*details)
 
 
-async def catalogue_in_turn(url: str, concurrency: int) -> list[Any]:
-    """The details of every segment: list everything, then ask for the details; by hand."""
+async def catalogue_sequential(url: str, concurrency: int) -> list[Any]:
+    """Return the details of every segment, fetched by hand after the whole list."""
     async with new_session(url) as session:
         ids: list[str] = []
         number, rows = 0, _PAGE_SIZE
@@ -90,7 +89,7 @@ async def catalogue_in_turn(url: str, concurrency: int) -> list[Any]:
 
 
 async def list_by_hand(url: str) -> list[Any]:
-    """Every row of the list, page after page."""
+    """Return every row of the list, fetched page by page."""
     rows: list[Any] = []
     async with new_session(url) as session:
         while len(rows) % _PAGE_SIZE == 0:
@@ -104,7 +103,7 @@ async def list_by_hand(url: str) -> list[Any]:
 async def details_with_backoff(
     session: aiohttp.ClientSession, ids: Sequence[str], concurrency: int
 ) -> list[Any]:
-    """The details of all ids; a 429 is tried again after a random wait of up to 0.5 s, doubling to 20 s."""
+    """Return the details of all ids; retry a 429 after a random wait of up to 0.5 s, doubling to 20 s."""
     slots = asyncio.Semaphore(concurrency)
 
     async def details(segment_id: str) -> Any:

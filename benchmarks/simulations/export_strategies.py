@@ -1,4 +1,4 @@
-"""Ways to export a workspace whose allowance production shares: see `simulation`."""
+"""Strategies for an export that shares the rate limit with production; used by `scaling.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from virtual import HOUR, LIMIT, Pool
+from rate_limit_pool import HOUR, LIMIT, Pool
 from yarl import URL
 
 from braze_segments_async import RateLimit, RetryPolicy
@@ -30,20 +30,20 @@ __all__ = ["STRATEGIES", "Fleet", "Strategy"]
 _LATENCY = 0.1  # seconds
 _CONCURRENCY = 16  # the package's default
 _EPOCH = 500_000 * HOUR  # when the simulation begins: a full hour
-_THROTTLE = 0.1  # of the allowance, evenly over the hour
+_THROTTLE = 0.1  # share of the rate limit, evenly over the hour
 _OK = json.dumps({"message": "success", "name": "a segment"}).encode()
 
 
 class Fleet:
-    """The processes that all exports share, as one: whoever wants to send something waits its turn."""
+    """The processes that all exports share: limits the total number of requests per second."""
 
-    def __init__(self, requests_a_second: float, chance: random.Random) -> None:
+    def __init__(self, requests_per_second: float, chance: random.Random) -> None:
         self.chance = chance
-        self._each = 1 / requests_a_second
+        self._each = 1 / requests_per_second
         self._free_at = 0.0
 
-    async def ask(self, pool: Pool) -> bool:
-        """Send one request; whether it was allowed."""
+    async def send(self, pool: Pool) -> bool:
+        """Send one request, and return whether it was allowed."""
         now = asyncio.get_running_loop().time()
         self._free_at = max(now, self._free_at) + self._each
         await asyncio.sleep(self._free_at - now + _LATENCY / 2)
@@ -55,8 +55,8 @@ class Fleet:
 Strategy = Callable[[Fleet, Pool, int], Awaitable[None]]
 
 
-async def _work_off(requests: int, one: Callable[[], Awaitable[object]]) -> None:
-    """Do one thing so often, a few at a time."""
+async def _repeat(requests: int, one: Callable[[], Awaitable[object]]) -> None:
+    """Send so many requests with the default concurrency."""
     left = requests
 
     async def worker() -> None:
@@ -69,7 +69,7 @@ async def _work_off(requests: int, one: Callable[[], Awaitable[object]]) -> None
 
 
 async def ideal(fleet: Fleet, pool: Pool, requests: int) -> None:
-    """Takes what production will not need, which nobody can know."""
+    """Use only what production will not need; no real client can know that."""
     loop = asyncio.get_running_loop()
     taken: dict[int, int] = {}
 
@@ -78,22 +78,22 @@ async def ideal(fleet: Fleet, pool: Pool, requests: int) -> None:
             hour = int(loop.time() // HOUR)
             if taken.get(hour, 0) < LIMIT - pool.sends.total(hour):
                 taken[hour] = taken.get(hour, 0) + 1
-                if await fleet.ask(pool):
+                if await fleet.send(pool):
                     return
             else:
                 await asyncio.sleep((hour + 1) * HOUR - loop.time())
 
-    await _work_off(requests, one)
+    await _repeat(requests, one)
 
 
-def ours(reserve: float) -> Strategy:
-    """The package: its gate, waiting as long as the command does."""
+def this_package(reserve: float) -> Strategy:
+    """Return a strategy that uses the package's rate limiter and waits as long as the command does."""
 
     async def strategy(fleet: Fleet, pool: Pool, requests: int) -> None:
         retry = RetryPolicy(max_rate_limit_wait=3_900.0)
         rate_limiter.monotonic = asyncio.get_running_loop().time  # type: ignore[attr-defined] # virtual time
         sender = RequestSender(
-            cast("Transport", _Wire(fleet, pool)),
+            cast("Transport", _SimulatedTransport(fleet, pool)),
             RateLimiter(reserve=reserve, max_wait=retry.max_rate_limit_wait),
             RetryBudget(500),
             retry,
@@ -103,30 +103,30 @@ def ours(reserve: float) -> Strategy:
             key_hint="",
         )
         request = details("a-segment")
-        await _work_off(requests, lambda: sender.send(request))
+        await _repeat(requests, lambda: sender.send(request))
 
     return strategy
 
 
-class _Wire:
-    """Stands where the package's `Transport` does: answers as Braze would, with `Date` in whole seconds."""
+class _SimulatedTransport:
+    """A stand-in for the package's `Transport` that responds as Braze does, with `Date` in whole seconds."""
 
     def __init__(self, fleet: Fleet, pool: Pool) -> None:
         self._fleet = fleet
         self._pool = pool
 
     async def send(self, *_: object, **__: object) -> Response:
-        """See `Transport`."""
-        allowed = await self._fleet.ask(self._pool)
+        """Wait for the response of the simulated workspace."""
+        allowed = await self._fleet.send(self._pool)
         sent = _EPOCH + int(asyncio.get_running_loop().time() - _LATENCY / 2)
         reset = sent - sent % HOUR + HOUR
-        told = RateLimit(LIMIT, self._pool.left, datetime.fromtimestamp(reset, UTC))
+        rate_limit = RateLimit(LIMIT, self._pool.remaining, datetime.fromtimestamp(reset, UTC))
         headers: dict[str, Any] = {"X-RateLimit-Reset": str(reset)}
-        return Response(200 if allowed else 429, headers, _OK, told, float(sent))
+        return Response(200 if allowed else 429, headers, _OK, rate_limit, float(sent))
 
 
 def throttled(share: float) -> Strategy:
-    """At a fixed pace; a 429 is tried again with backoff."""
+    """Return a strategy with a fixed request rate that retries a 429 with backoff."""
 
     async def strategy(fleet: Fleet, pool: Pool, requests: int) -> None:
         loop = asyncio.get_running_loop()
@@ -138,28 +138,28 @@ def throttled(share: float) -> Strategy:
             await asyncio.sleep(mine - loop.time())
             await _until_allowed(fleet, pool)
 
-        await _work_off(requests, one)
+        await _repeat(requests, one)
 
     return strategy
 
 
 async def backoff(fleet: Fleet, pool: Pool, requests: int) -> None:
-    """As fast as it goes; a 429 is tried again with backoff."""
-    await _work_off(requests, lambda: _until_allowed(fleet, pool))
+    """Send as fast as possible, and retry a 429 with backoff."""
+    await _repeat(requests, lambda: _until_allowed(fleet, pool))
 
 
 async def _until_allowed(fleet: Fleet, pool: Pool) -> None:
-    """Wait up to 0.5 s after a 429, doubling to 20 s, with full jitter, as cloud SDKs do."""
+    """Retry a 429 after up to 0.5 s, doubling to 20 s, with full jitter, as cloud SDKs do."""
     attempt = 0
-    while not await fleet.ask(pool):
+    while not await fleet.send(pool):
         await asyncio.sleep(fleet.chance.uniform(0, min(20.0, 0.5 * 2**attempt)))
         attempt = min(attempt + 1, 10)
 
 
 STRATEGIES: dict[str, Strategy] = {
     "ideal": ideal,
-    "this package": ours(reserve=0.1),
-    "this package, `reserve=0.3`": ours(reserve=0.3),
-    "static throttle, a tenth of the allowance": throttled(_THROTTLE),
+    "this package": this_package(reserve=0.1),
+    "this package, `reserve=0.3`": this_package(reserve=0.3),
+    "static throttle, a tenth of the limit": throttled(_THROTTLE),
     "retry on 429, with backoff": backoff,
 }

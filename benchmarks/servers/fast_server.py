@@ -1,7 +1,7 @@
-"""A Braze that costs almost nothing: pre-rendered bytes on an `asyncio.Protocol`, in a process of its own.
+"""A fast fake Braze: pre-rendered responses on an `asyncio.Protocol`.
 
-It says where it answers on its first line of output, and ends when its standard input does. What it was asked
-for so far, it tells at `/stats`.
+Prints its address as the first line of output, and exits when standard input is closed. `/stats` returns the
+number of requests so far.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _REFUSAL = b'{"message":"You have exceeded your rate limit"}'
 
 
 def details_body(number: int) -> bytes:
-    """About 1 KB, with the fields and the kinds of values that the live service sends."""
+    """Return about 1 KB of JSON with the fields and types of values of Braze's API."""
     filters = [_FILTERS[(number + i) % len(_FILTERS)].format(number + 7 * i) for i in range(12)]
     body = {
         "message": "success",
@@ -63,7 +63,7 @@ def details_body(number: int) -> bytes:
 
 
 def list_body(first: int, last: int) -> bytes:
-    """The page of the segments from `first` up to, but without, `last`."""
+    """Return a page of the list with the segments from `first` to `last`, `last` excluded."""
     rows = [
         {
             "id": str(uuid5(NAMESPACE_URL, str(number))),
@@ -76,59 +76,59 @@ def list_body(first: int, last: int) -> bytes:
     return json.dumps({"message": "success", "segments": rows}, separators=(",", ":")).encode()
 
 
-class Allowance:
-    """So many requests a window, for all who ask; windows begin and end with the clock, as Braze's do."""
+class RateLimitWindow:
+    """A rate limit for all clients together; windows are aligned to the clock, as Braze's are."""
 
     def __init__(self, limit: int, seconds: int) -> None:
         self.limit = limit
         self._seconds = seconds
         self.resets_at = 0
-        self.left = limit
+        self.remaining = limit
 
     def take(self, now: int) -> bool:
-        """Count one request; whether it was still allowed."""
+        """Count one request, and return whether it is allowed."""
         if now >= self.resets_at:
             self.resets_at = now - now % self._seconds + self._seconds
-            self.left = self.limit
-        if not self.left:
+            self.remaining = self.limit
+        if not self.remaining:
             return False
-        self.left -= 1
+        self.remaining -= 1
         return True
 
 
-class Replies:
-    """Everything the server can say; only `Date` and the state of the allowance change."""
+class Responses:
+    """All responses of the server; only `Date` and the rate-limit headers change."""
 
-    def __init__(self, segments: int, allowance: Allowance) -> None:
+    def __init__(self, segments: int, window: RateLimitWindow) -> None:
         self._pages = [
             list_body(first, min(first + _PAGE_SIZE, segments))
             for first in range(0, segments + 1, _PAGE_SIZE)
         ]
         self._beyond = list_body(0, 0)
         self._details = [details_body(number) for number in range(_BODIES)]
-        self._allowance = allowance
+        self._window = window
         self._second = 0
         self._head = b""
         self.counts = {"list": 0, "details": 0, "refused": 0}
 
     def to(self, target: bytes) -> bytes:
-        """The whole reply to a request for `target`, the path with the query."""
+        """Return the response to a request for `target`, the path with the query."""
         now = int(time.time())
         if target == b"/stats":
             body = json.dumps(self.counts).encode()
             return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        allowed = self._allowance.take(now)
+        allowed = self._window.take(now)
         status = _OK if allowed else _REFUSED
         body = self._body(target) if allowed else self._refuse()
         if now != self._second:
             self._second = now
             head = _HEAD.format(
                 date=formatdate(now, usegmt=True),
-                limit=self._allowance.limit,
-                reset=self._allowance.resets_at,
+                limit=self._window.limit,
+                reset=self._window.resets_at,
             )
             self._head = head.encode()
-        return self._head % (status, len(body), self._allowance.left) + body
+        return self._head % (status, len(body), self._window.remaining) + body
 
     def _body(self, target: bytes) -> bytes:
         if target.startswith(b"/segments/details"):
@@ -144,73 +144,73 @@ class Replies:
 
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection: GET requests without a body, one after another."""
+    """A keep-alive connection that serves GET requests without a body."""
 
-    def __init__(self, replies: Replies, latency: float) -> None:
-        self._replies = replies
+    def __init__(self, responses: Responses, latency: float) -> None:
+        self._responses = responses
         self._latency = latency
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """Prepare to send responses."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a TCP server
         self._transport = transport
         self._send: Callable[[bytes], object] = transport.write
         if self._latency:
             loop = asyncio.get_running_loop()
-            self._send = lambda reply: loop.call_later(self._latency, self._send_late, reply)
+            self._send = lambda response: loop.call_later(self._latency, self._send_late, response)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+        """Answer every complete request."""
         *requests, self._received = (self._received + data).split(b"\r\n\r\n")
         for request in requests:
-            self._send(self._replies.to(request.split(b" ", 2)[1]))
+            self._send(self._responses.to(request.split(b" ", 2)[1]))
 
-    def _send_late(self, reply: bytes) -> None:
-        if not self._transport.is_closing():  # as it is when the client has given up waiting
-            self._transport.write(reply)
+    def _send_late(self, response: bytes) -> None:
+        if not self._transport.is_closing():  # after a timeout of the client
+            self._transport.write(response)
 
 
 async def serve(segments: int, latency: float, limit: int, seconds: int) -> None:
-    """Answer until standard input ends."""
+    """Serve until standard input is closed."""
     loop = asyncio.get_running_loop()
-    replies = Replies(segments, Allowance(limit, seconds))
-    server = await loop.create_server(lambda: Connection(replies, latency), "127.0.0.1", 0, backlog=1024)
+    responses = Responses(segments, RateLimitWindow(limit, seconds))
+    server = await loop.create_server(lambda: Connection(responses, latency), "127.0.0.1", 0, backlog=1024)
     print("http://127.0.0.1:{1}".format(*server.sockets[0].getsockname()), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 async def serve_sandbox(segments: int, latency: float, limit: int, seconds: int) -> None:
-    """The same with the package's own sandbox, which is slower and checks what it is asked."""
-    from braze_segments_async.sandbox import Sandbox  # noqa: PLC0415 - the other server does without
+    """Serve with the package's sandbox, which is slower and checks requests."""
+    from braze_segments_async.sandbox import Sandbox  # noqa: PLC0415 - the fast server does not need it
 
     async with Sandbox(segments, latency=latency, rate_limit=(limit, float(seconds))) as braze:
         print(braze.base_url, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-class _Punctual(selectors.DefaultSelector):
-    """Wakes when it is told to, and not up to two milliseconds later: the system rounds up to whole ones.
+class _PreciseSelector(selectors.DefaultSelector):
+    """A selector without the rounding of timeouts to whole milliseconds.
 
-    What is left of the last one it asks again and again. That takes the server's core, not the client's.
+    It polls during the last millisecond, which costs CPU time of the server, not of the client.
     """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """See `selectors.BaseSelector`."""
+        """Wait up to one millisecond less than the timeout."""
         return super().select(timeout and max(0.0, timeout - 0.001))
 
 
 def main() -> None:
-    """Serve."""
+    """Parse the command line and serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--segments", type=int, default=3_000)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--rate-limit", default=_PLENTY, metavar="N:SECONDS", help="requests a window")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each response")
+    parser.add_argument("--rate-limit", default=_PLENTY, metavar="N:SECONDS", help="requests per window")
     parser.add_argument("--sandbox", action="store_true", help="the package's own sandbox instead")
     options = parser.parse_args()
     limit, seconds = map(int, options.rate_limit.split(":"))
     serving = serve_sandbox if options.sandbox else serve
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_Punctual())) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_PreciseSelector())) as runner:
         runner.run(serving(options.segments, options.latency, limit, seconds))
 
 
