@@ -25,7 +25,7 @@ from ._fan_out import DetailsStream, SegmentStream, SizesStream
 from ._http import SessionManager, endpoints
 from ._listing import SegmentListing, prefetch_depth
 from ._models import Segment, SegmentSizes
-from ._settings import Limits, RetryPolicy, check_client_options
+from ._settings import ClientSettings, Limits, RetryPolicy
 from ._text import Secret
 from ._users import UsersExport
 from .errors import BrazeError, ClosedError, ConfigError
@@ -95,22 +95,8 @@ class BrazeSegments:
         api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
         base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
         key = check_key(api_key, base_url)
-        url = check_base_url(base_url)
-        check_integer("concurrency", concurrency, at_least=1)
-        check_client_options(
-            timeout=timeout,
-            reserve=reserve,
-            retry=retry,
-            limits=limits,
-            session=session,
-            direct=direct,
-            on_retry=on_retry,
-            on_pause=on_pause,
-        )
-        self._url = url
-        self._manager = SessionManager(
-            url,
-            key,
+        self._url = check_base_url(base_url)
+        settings = ClientSettings(
             concurrency=concurrency,
             timeout=timeout,
             retry=retry,
@@ -121,6 +107,7 @@ class BrazeSegments:
             on_retry=on_retry,
             on_pause=on_pause,
         )
+        self._manager = SessionManager(self._url, key, settings)
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
@@ -162,7 +149,7 @@ class BrazeSegments:
     @property
     def concurrency(self) -> int:
         """The maximum number of requests in flight, except in a stream with its own `concurrency`."""
-        return self._manager.concurrency
+        return self._manager.settings.concurrency
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -239,7 +226,7 @@ class BrazeSegments:
             start_page=start_page,
             consistency=consistency,
             prefetch=prefetch,
-            max_pages=self._manager.limits.pages,
+            max_pages=self._manager.settings.limits.pages,
         )
 
     async def details(self, segment_id: str | Segment) -> SegmentDetails:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClientOptions",
+    "ClientSettings",
     "Limits",
     "PauseEvent",
     "RetryEvent",
     "RetryPolicy",
-    "check_client_options",
     "check_retry",
 ]
 
@@ -144,29 +144,45 @@ class ClientOptions(TypedDict, total=False):
     on_pause: Callable[[PauseEvent], object] | None
 
 
-def check_client_options(
-    *,
-    timeout: object,
-    reserve: object,
-    limits: object,
-    retry: object,
-    session: object,
-    direct: object,
-    on_retry: object,
-    on_pause: object,
-) -> None:
-    """Check the arguments of the client other than its key, URL and concurrency."""
-    check_seconds("timeout", timeout)
-    check_fraction("reserve", reserve)
-    if not isinstance(limits, Limits):
-        raise ConfigError(f"limits must be a Limits, got {describe(limits)}")
-    check_retry(retry)
-    if session is not None and not callable(getattr(session, "request", None)):
-        raise ConfigError(f"session must be an aiohttp.ClientSession, got {describe(session)}")
-    if type(direct) is not bool:
-        raise ConfigError(f"direct must be True or False, got {describe(direct)}")
-    check_callback("on_retry", on_retry)
-    check_callback("on_pause", on_pause)
+@frozen(kw_only=True)
+class ClientSettings:
+    """The checked arguments of `BrazeSegments`, other than the key and the URL.
+
+    Attributes:
+        concurrency: Requests in flight at once, at most.
+        timeout: Seconds for one attempt.
+        retry: When and how often a failed request is repeated.
+        reserve: Share of the rate limit that is left to others.
+        limits: Safety limits.
+        session: Session of the caller; `None` to make one.
+        direct: Whether GET requests may skip aiohttp's session.
+        on_retry: Called before each retry.
+        on_pause: Called when a pause begins or becomes longer.
+    """
+
+    concurrency: int
+    timeout: float
+    retry: RetryPolicy
+    reserve: float
+    limits: Limits
+    session: aiohttp.ClientSession | None
+    direct: bool
+    on_retry: Callable[[RetryEvent], object] | None
+    on_pause: Callable[[PauseEvent], object] | None
+
+    def __attrs_post_init__(self) -> None:
+        check_integer("concurrency", self.concurrency, at_least=1)
+        check_seconds("timeout", self.timeout)
+        check_fraction("reserve", self.reserve)
+        if not isinstance(self.limits, Limits):
+            raise ConfigError(f"limits must be a Limits, got {describe(self.limits)}")
+        check_retry(self.retry)
+        if self.session is not None and not callable(getattr(self.session, "request", None)):
+            raise ConfigError(f"session must be an aiohttp.ClientSession, got {describe(self.session)}")
+        if type(self.direct) is not bool:
+            raise ConfigError(f"direct must be True or False, got {describe(self.direct)}")
+        check_callback("on_retry", self.on_retry)
+        check_callback("on_pause", self.on_pause)
 
 
 def check_retry(retry: object) -> None:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 from rate_limit_pool import HOUR, LIMIT, Pool
 from yarl import URL
 
-from braze_segments_async import RateLimit, RetryPolicy
+from braze_segments_async import BrazeSegments, RateLimit, RetryPolicy
 from braze_segments_async._http import rate_limiter
 from braze_segments_async._http.endpoints import details
 from braze_segments_async._http.rate_limiter import RateLimiter
 from braze_segments_async._http.responses import Response
-from braze_segments_async._http.retry import RetryBudget
 from braze_segments_async._http.sender import RequestSender
 from braze_segments_async._text import Secret
 
@@ -92,12 +91,11 @@ def this_package(reserve: float) -> Strategy:
     async def strategy(fleet: Fleet, pool: Pool, requests: int) -> None:
         retry = RetryPolicy(max_rate_limit_wait=3_900.0)
         rate_limiter.monotonic = asyncio.get_running_loop().time  # type: ignore[attr-defined] # virtual time
+        client = BrazeSegments("key", base_url="https://rest.iad-01.braze.com", retry=retry)
         sender = RequestSender(
             cast("Transport", _SimulatedTransport(fleet, pool)),
             RateLimiter(reserve=reserve, max_wait=retry.max_rate_limit_wait),
-            RetryBudget(500),
-            retry,
-            None,
+            client._manager.settings,  # noqa: SLF001 - of a client with the default arguments
             base_url=URL("https://rest.iad-01.braze.com"),
             key=Secret("key"),
             key_hint="",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from braze_segments_async._settings import RetryPolicy
+    from braze_segments_async._settings import ClientSettings
     from braze_segments_async._text import Secret
 
     from .endpoints import Request
@@ -52,9 +52,7 @@ class RequestSender:
         self,
         transport: Transport,
         rate_limiter: RateLimiter,
-        budget: RetryBudget,
-        policy: RetryPolicy,
-        on_retry: Callable[[RetryEvent], object] | None,
+        settings: ClientSettings,
         *,
         base_url: URL,
         key: Secret,
@@ -65,18 +63,16 @@ class RequestSender:
         Args:
             transport: An open transport.
             rate_limiter: Delays requests to Braze.
-            budget: Bounds the retries.
-            policy: The caller's bounds for one request.
-            on_retry: Called before the wait that precedes a retry.
+            settings: Arguments of the client.
             base_url: The REST endpoint.
             key: The API key; server texts that contain part of it are left out of messages.
             key_hint: Clause to add to the message when the key is refused.
         """
         self.retries = 0
         self.rate_limiter = rate_limiter
-        self.budget = budget
-        self.policy = policy
-        self.on_retry = on_retry
+        self.policy = settings.retry
+        self.budget = RetryBudget(settings.limits.retry_quota)
+        self.on_retry = settings.on_retry
         self._transport = transport
         self._base_url = base_url
         self._key = key

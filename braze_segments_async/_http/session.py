@@ -14,18 +14,16 @@ from braze_segments_async._support import TaskCancellation
 from braze_segments_async.errors import ClosedError, ConfigError
 
 from .rate_limiter import RateLimiter
-from .retry import RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import aiohttp
     from yarl import URL
 
     from braze_segments_async._fan_out import FanOut
     from braze_segments_async._models import Stats
     from braze_segments_async._rate_limit import RateLimit
-    from braze_segments_async._settings import Limits, PauseEvent, RetryEvent, RetryPolicy
+    from braze_segments_async._settings import ClientSettings
     from braze_segments_async._text import Secret
 
     from .endpoints import Request
@@ -42,42 +40,29 @@ class SessionManager:
 
     Attributes:
         state: "open" between `open` and `aclose`.
-        concurrency: Number of slots: requests in flight at once, at most.
-        limits: Bounds of the client.
+        settings: Arguments of the client.
         streams: Streams to close with the client.
         is_local: Whether Braze is this machine, as in tests; then so may be the host of users files.
     """
 
-    def __init__(
-        self,
-        base_url: URL,
-        key: Secret,
-        *,
-        concurrency: int,
-        timeout: float,
-        retry: RetryPolicy,
-        reserve: float,
-        limits: Limits,
-        session: aiohttp.ClientSession | None,
-        on_retry: Callable[[RetryEvent], object] | None,
-        on_pause: Callable[[PauseEvent], object] | None,
-        direct: bool,
-    ) -> None:
-        """Take the checked arguments of `BrazeSegments`; nothing is opened yet."""
+    def __init__(self, base_url: URL, key: Secret, settings: ClientSettings) -> None:
+        """Open nothing yet.
+
+        Args:
+            base_url: The REST endpoint, checked and normalised.
+            key: The API key.
+            settings: The other arguments of the client.
+        """
         self.state: Literal["new", "open", "closed"] = "new"
-        self.concurrency = concurrency
-        self.limits = limits
+        self.settings = settings
         self.streams: set[FanOut[Any, Any]] = set()
         self.is_local = is_loopback(base_url.host or "")
         self._base_url = base_url
         self._key = key
-        self._timeout = timeout
-        self._retry = retry
-        self._session = session
-        self._on_retry = on_retry
-        self._direct = direct
         self._rate_limiter = RateLimiter(
-            reserve=reserve, max_wait=retry.max_rate_limit_wait, on_pause=on_pause
+            reserve=settings.reserve,
+            max_wait=settings.retry.max_rate_limit_wait,
+            on_pause=settings.on_pause,
         )
         self._sender: RequestSender | None = None
         self._transports: list[Transport] = []  # to Braze, and to the hosts of users files if one was needed
@@ -108,27 +93,18 @@ class SessionManager:
         from .sender import RequestSender  # noqa: PLC0415
         from .transport import Transport  # noqa: PLC0415
 
-        transport = Transport.to_braze(
-            self._base_url,
-            self._key,
-            timeout=self._timeout,
-            limits=self.limits,
-            session=self._session,
-            direct=self._direct,
-        )
+        transport = Transport.to_braze(self._base_url, self._key, self.settings)
         self._sender = RequestSender(
             transport,
             self._rate_limiter,
-            RetryBudget(self.limits.retry_quota),
-            self._retry,
-            self._on_retry,
+            self.settings,
             base_url=self._base_url,
             key=self._key,
             key_hint=likely_mistake(self._base_url.host or ""),
         )
         self._transports.append(transport)
         self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(self.concurrency)
+        self._slots = asyncio.Semaphore(self.settings.concurrency)
         self.state = "open"
 
     def file_transport(self) -> Transport:
@@ -136,12 +112,7 @@ class SessionManager:
         from .transport import Transport  # noqa: PLC0415 - see `open`
 
         if len(self._transports) == 1:
-            transport = Transport.to_files(
-                timeout=self._timeout,
-                limits=self.limits,
-                lender=self._session,
-                public_only=not self.is_local,
-            )
+            transport = Transport.to_files(self.settings, public_only=not self.is_local)
             self._transports.append(transport)
         return self._transports[1]
 

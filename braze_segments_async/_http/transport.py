@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from braze_segments_async._settings import Limits
+    from braze_segments_async._settings import ClientSettings
 
     from .direct import DirectResponse
     from .timeouts import Attempt
@@ -57,57 +57,41 @@ class Transport:
         received: Bytes of response bodies so far, as they came.
     """
 
-    def __init__(self, *, timeout: float, limits: Limits, given: aiohttp.ClientSession | None) -> None:
-        """Start without a session.
-
-        Args:
-            timeout: Seconds for one attempt, body included.
-            limits: The other bounds.
-            given: The caller's session, which is never closed here; `None` if there is none.
-        """
+    def __init__(self, settings: ClientSettings) -> None:
+        """Start without a session; `settings` are the arguments of the client."""
         self.received = 0
-        self._limits = limits
-        self._total = timeout
-        self._given = given
-        self._timeouts = TimeoutWatchdog(total=timeout, read_timeout=limits.read_timeout)
+        self._limits = settings.limits
+        self._total = settings.timeout
+        self._given = settings.session  # used, and never closed here
+        self._timeouts = TimeoutWatchdog(total=self._total, read_timeout=self._limits.read_timeout)
         self._session: aiohttp.ClientSession
         self._api_host: str | None = None
         self._public_only = False
         self._direct: DirectGet | None = None
         self._headers: Mapping[str, str] | None = None  # of each request, where the session has others
         # Our connector reports when a connection is ready; for a caller's session aiohttp does it (slower).
-        read_timeout = None if given is None else limits.read_timeout
+        read_timeout = None if self._given is None else self._limits.read_timeout
         self._options: dict[str, Any] = {
-            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=read_timeout),
+            "timeout": aiohttp.ClientTimeout(
+                total=None, sock_connect=self._limits.connect, sock_read=read_timeout
+            ),
             "auto_decompress": False,
             "raise_for_status": False,  # statuses are judged here, whatever the caller's session does
         }
 
     @classmethod
-    def to_braze(
-        cls,
-        base_url: URL,
-        api_key: Secret,
-        *,
-        timeout: float,
-        limits: Limits,
-        session: aiohttp.ClientSession | None,
-        direct: bool,
-    ) -> Self:
+    def to_braze(cls, base_url: URL, api_key: Secret, settings: ClientSettings) -> Self:
         """Return a transport whose requests carry the API key.
 
         Args:
             base_url: The REST endpoint, checked and normalised.
             api_key: Goes into the Authorization header, and nowhere else.
-            timeout: Seconds for one attempt, body included.
-            limits: The other bounds.
-            session: The caller's session; `None` to make one.
-            direct: Whether GET requests may skip the session that is made here, see `DirectGet`.
+            settings: Arguments of the client.
 
         Raises:
             ConfigError: The caller's session cannot be used.
         """
-        self = cls(timeout=timeout, limits=limits, given=session)
+        self, session = cls(settings), settings.session
         self._api_host = base_url.host
         headers = {
             "Authorization": Secret(f"Bearer {api_key}"),
@@ -117,7 +101,7 @@ class Transport:
         }
         if session is None:
             self._session = self._new_session(headers, connector=_Connector(self._timeouts))
-            self._direct = DirectGet.create(self._session, base_url) if direct else None
+            self._direct = DirectGet.create(self._session, base_url) if settings.direct else None
         else:
             if session.auth is not None or "Authorization" in session.headers:
                 raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
@@ -125,19 +109,17 @@ class Transport:
         return self
 
     @classmethod
-    def to_files(
-        cls, *, timeout: float, limits: Limits, lender: aiohttp.ClientSession | None, public_only: bool
-    ) -> Self:
+    def to_files(cls, settings: ClientSettings, *, public_only: bool) -> Self:
         """Return a transport to other hosts than Braze's, which must not get the API key.
 
+        Of the caller's session it uses the connections, the proxy and the traces, but not the headers and
+        cookies, which are for Braze.
+
         Args:
-            timeout: Seconds for one attempt, body included.
-            limits: The other bounds.
-            lender: The caller's session: its connections, proxy and traces are used, but not its headers and
-                cookies, which are for Braze.
+            settings: Arguments of the client.
             public_only: Whether to refuse names with an address that is not public.
         """
-        self = cls(timeout=timeout, limits=limits, given=lender)
+        self, lender = cls(settings), settings.session
         self._public_only = public_only
         headers = {"User-Agent": _USER_AGENT}
         if lender is None:

@@ -81,7 +81,7 @@ class UsersExport:
         self.received = 0
         self.size: int | None = None
         self._manager = manager
-        self._max_line = manager.limits.body
+        self._max_line = manager.settings.limits.body
         self._step = min(_RANGE_SIZE, self._max_line)
         self._expires = monotonic() + _URL_LIFETIME
         self._ready = False
@@ -215,14 +215,15 @@ class UsersExport:
 
     async def _download(self, file: IO[bytes], directory: Path) -> None:
         """Download the file in ranges, several in flight, and write them in order."""
+        max_file = self._manager.settings.limits.file
         first = await self._fetch_range(0)
         self.received, self.size = 0, first.total
         missing = first.total  # local, since a second download at the same time changes the attributes, too
-        if first.total > self._manager.limits.file:
+        if first.total > max_file:
             raise self._about(
                 ReplyError(
                     f"the users file has {first.total:,} bytes, which is more than limits.file "
-                    f"({self._manager.limits.file:,} bytes); raise that limit if you expect such a file"
+                    f"({max_file:,} bytes); raise that limit if you expect such a file"
                 )
             )
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import yarl
+from fault_client import client_of
 from hypothesis import given
 from hypothesis import strategies as st
-from yarl import URL
 
 from braze_segments_async import (
     AuthenticationError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from braze_segments_async._http.transport import Transport
 
+URL = "https://rest.iad-01.braze.com"
 POLICY = RetryPolicy()
 BACKOFF = [0.5, 1.0, 2.0, 4.0]  # the most there can be after attempts 1 to 4
 
@@ -167,16 +169,16 @@ class Bench:
 
     async def run(self, request: Request[Any] | None = None) -> Any:
         """Send a request."""
+        client = client_of(URL, retry=self.policy, on_retry=self.hook)
         self.sender = RequestSender(
             cast("Transport", None),
             self.gate,
-            self.quota,
-            self.policy,
-            self.hook,
-            base_url=URL("https://rest.iad-01.braze.com"),
+            client._manager.settings,
+            base_url=yarl.URL(URL),
             key=Secret("key"),
             key_hint="",
         )
+        self.sender.budget = self.quota
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sender, "sleep", self._sleep)
             return await self.sender.send(request or details("a"), self.send)
