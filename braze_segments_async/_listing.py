@@ -260,9 +260,8 @@ class SegmentListing:
             f"({len(first - second)} only in the first direction, {len(second - first)} only in the second): "
             "the list changes too fast; read it again later"
         )
-        error = PaginationError(problem).about(str(LIST))
-        error.only_first, error.only_second = frozenset(first - second), frozenset(second - first)
-        raise error
+        only_first, only_second = frozenset(first - second), frozenset(second - first)
+        raise PaginationError(problem, only_first=only_first, only_second=only_second).about(str(LIST))
 
     async def _deduplicate_pages(
         self, pages: AsyncGenerator[SegmentPage, None], seen: set[str]

@@ -152,8 +152,19 @@ class TransportError(BrazeError):
     """
 
     label = "no complete response"
-    sent: bool = True
-    suspended: bool = False
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        retryable: bool = False,
+        remedy: Mapping[str, str] | None = None,
+        sent: bool = True,
+        suspended: bool = False,
+    ) -> None:
+        super().__init__(reason, retryable=retryable, remedy=remedy)
+        self.sent = sent
+        self.suspended = suspended
 
 
 class TimedOutError(TransportError, TimeoutError):
@@ -209,9 +220,21 @@ class RateLimitedError(StatusError):
         retry_after: Seconds from the response to `resets_at`, by the service's clock; `None` if unknown.
     """
 
-    resets_at: datetime | None = None
-    rate_limit: RateLimit | None = None
-    retry_after: float | None = None
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        status: int = 429,
+        retryable: bool = False,
+        remedy: Mapping[str, str] | None = None,
+        resets_at: datetime | None = None,
+        rate_limit: RateLimit | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(reason, status=status, retryable=retryable, remedy=remedy)
+        self.resets_at = resets_at
+        self.rate_limit = rate_limit
+        self.retry_after = retry_after
 
 
 class ExportRunningError(StatusError):
@@ -229,7 +252,16 @@ class ServerError(StatusError):
         retry_after: Seconds to wait, from the headers of the response; `None` if they name none.
     """
 
-    retry_after: float | None = None
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        status: int = 0,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(reason, status=status, retryable=retryable)
+        self.retry_after = retry_after
 
 
 class ReplyError(BrazeError):
@@ -254,8 +286,16 @@ class PaginationError(BrazeError):
         only_second: With `consistency="strict"`, ids found only in the opposite direction.
     """
 
-    only_first: frozenset[str] = frozenset()
-    only_second: frozenset[str] = frozenset()
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        only_first: frozenset[str] = frozenset(),
+        only_second: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(reason)
+        self.only_first = only_first
+        self.only_second = only_second
 
 
 class ExportError(BrazeError):

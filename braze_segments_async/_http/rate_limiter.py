@@ -197,9 +197,13 @@ class RateLimiter:
 
     def _too_long(self, seconds: float) -> RateLimitedError:
         reason, remedy = too_long(seconds, self._resets_at, self._max_wait)
-        error = RateLimitedError(reason, status=429, remedy=remedy)
-        error.rate_limit, error.resets_at, error.retry_after = self.latest, self._resets_at, seconds
-        return error
+        return RateLimitedError(
+            reason,
+            remedy=remedy,
+            resets_at=self._resets_at,
+            rate_limit=self.latest,
+            retry_after=seconds,
+        )
 
 
 def too_long(seconds: float, resets_at: datetime | None, max_wait: float) -> tuple[str, dict[str, str]]:

@@ -145,21 +145,25 @@ def _export_running_error(request: Request[Any], response: Response) -> ExportRu
 
 
 def _rate_limited_error(response: Response) -> RateLimitedError:
-    error = RateLimitedError("the workspace's rate limit is used up", status=429, retryable=True)
-    error.rate_limit = response.rate_limit
-    error.retry_after = parse_retry_after(response.headers, response.sent_at)
-    if error.retry_after is not None:
-        error.resets_at = from_epoch(response.sent_at + error.retry_after)
-    return error
+    wait = parse_retry_after(response.headers, response.sent_at)
+    return RateLimitedError(
+        "the workspace's rate limit is used up",
+        retryable=True,
+        resets_at=None if wait is None else from_epoch(response.sent_at + wait),
+        rate_limit=response.rate_limit,
+        retry_after=wait,
+    )
 
 
 def _server_error(response: Response, key: str) -> ServerError:
     status = response.status
     problem = RETRYABLE_STATUS_MESSAGES.get(status, "the service cannot do this")
-    retryable = status in RETRYABLE_STATUS_MESSAGES
-    error = ServerError(f"{problem}{_error_message(response, key)}", status=status, retryable=retryable)
-    error.retry_after = parse_retry_after(response.headers, response.sent_at, reset=False)
-    return error
+    return ServerError(
+        f"{problem}{_error_message(response, key)}",
+        status=status,
+        retryable=status in RETRYABLE_STATUS_MESSAGES,
+        retry_after=parse_retry_after(response.headers, response.sent_at, reset=False),
+    )
 
 
 def _error_message(response: Response, key: str) -> str:

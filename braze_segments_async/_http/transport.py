@@ -204,15 +204,13 @@ class Transport:
         except BrazeError:  # some are of the types below, too
             raise
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            problem = self._explain(error, url)
+            problem = self._explain(error, attempt, url)
         except asyncio.CancelledError:
             if not attempt.is_only_cause():
                 raise
             problem = self._timed_out(attempt, url)
         finally:
             self._timeouts.end(attempt)
-        if isinstance(problem, TransportError):
-            problem.suspended = attempt.suspended
         # Outside the except block: aiohttp's exceptions hold the Authorization header.
         raise problem
 
@@ -234,54 +232,49 @@ class Transport:
                 raise
         return b""  # keep the status even if the body cannot be read
 
-    def _explain(self, error: Exception, url: URL) -> BrazeError:
+    def _explain(self, error: Exception, attempt: Attempt, url: URL) -> BrazeError:
         """Return our error for one of aiohttp; texts are kept only where they cannot hold a header."""
         if isinstance(error, aiohttp.ClientConnectorDNSError) and isinstance(error.os_error, _NotPublicError):
             return _not_public_error()
-        explained = self._explained(error, url)
-        explained.sent = not isinstance(error, _NOT_SENT)
-        return explained
+        problem, retryable = self._describe(error, url)
+        kind = TimedOutError if isinstance(error, TimeoutError) else TransportError
+        sent = not isinstance(error, _NOT_SENT)
+        return kind(problem, retryable=retryable, sent=sent, suspended=attempt.suspended)
 
-    def _explained(self, error: Exception, url: URL) -> TransportError:
+    def _describe(self, error: Exception, url: URL) -> tuple[str, bool]:  # noqa: PLR0911 - one for each case
+        """Return what went wrong, and whether a retry can help."""
         where = f"{url.host}:{url.port}"
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return TimedOutError(
-                f"no connection to {where} within {self._limits.connect:g} s", retryable=True
-            )
+            return f"no connection to {where} within {self._limits.connect:g} s", True
         if isinstance(error, TimeoutError):
-            return TimedOutError(f"{self._limits.read_timeout:g} s of silence from {where}", retryable=True)
+            return f"{self._limits.read_timeout:g} s without data from {where}", True
         if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
-            return TransportError(
-                f"aiohttp cannot ask {where} ({type(error).__name__}): check base_url, and that a session of "
-                "your own leaves ~/.netrc alone (trust_env=False)"
-            )
+            return (
+                f"aiohttp cannot send a request to {where} ({type(error).__name__}): check base_url, and "
+                "that a session of your own does not use ~/.netrc (trust_env=False)"
+            ), False
         if isinstance(error, aiohttp.ClientSSLError):
-            return TransportError(f"TLS with {where} failed ({_tls_reason(error)}); nothing was sent")
+            return f"TLS with {where} failed ({_tls_reason(error)}); nothing was sent", False
         if isinstance(error, aiohttp.ClientConnectorDNSError):
-            problem = f"the host of {where} is not found"
-            if url.host == self._api_host:
-                problem += f"; check base_url{suggest_instance(url.host or '')}"
-        elif isinstance(error, aiohttp.ClientConnectorError):
-            # asyncio puts the address where the reason should be.
+            hint = f"; check base_url{suggest_instance(url.host or '')}" if url.host == self._api_host else ""
+            return f"the host of {where} is not found{hint}", True
+        if isinstance(error, aiohttp.ClientConnectorError):
+            # The system's own text: asyncio puts the address where the reason should be.
             reason = os.strerror(error.os_error.errno) if error.os_error.errno else "no reason given"
-            problem = f"cannot connect to {where} ({reason})"
-        elif isinstance(error, aiohttp.ClientPayloadError):
-            problem = f"the connection to {where} was lost in the middle of the body"
-        elif isinstance(error, aiohttp.ClientResponseError):
-            problem = f"what {where} sent is not HTTP"
-        else:
-            problem = f"the connection to {where} was lost ({type(error).__name__})"
-        return TransportError(problem, retryable=True)
+            return f"cannot connect to {where} ({reason})", True
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return f"the connection to {where} was lost in the middle of the body", True
+        if isinstance(error, aiohttp.ClientResponseError):
+            return f"the response of {where} is not HTTP", True
+        return f"the connection to {where} was lost ({type(error).__name__})", True
 
     def _timed_out(self, attempt: Attempt, url: URL) -> TimedOutError:
         problem = f"not complete within {self._total:g} s"
         if attempt.reason == "read":
-            problem = f"{self._limits.read_timeout:g} s of silence from {url.host}:{url.port}"
-        error = TimedOutError(problem, retryable=True)
-        error.sent = (
-            attempt.last_activity is not None or self._given is not None
-        )  # we cannot see whether a caller's session had connected
-        return error
+            problem = f"{self._limits.read_timeout:g} s without data from {url.host}:{url.port}"
+        # Whether a caller's session had connected is not visible here, so its request may have been sent.
+        sent = attempt.last_activity is not None or self._given is not None
+        return TimedOutError(problem, retryable=True, sent=sent, suspended=attempt.suspended)
 
 
 class _Connector(aiohttp.TCPConnector):

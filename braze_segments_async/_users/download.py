@@ -123,9 +123,8 @@ def _parse(response: Response, first: int, last: int) -> RangeResponse:
     if 300 <= status < 400:
         raise RedirectError("a redirect, not followed", status=status)
     if status in RETRYABLE_STATUS_MESSAGES or status >= 500 or status == 429:
-        error = ServerError("the host of the file is busy", status=status, retryable=True)
-        error.retry_after = parse_retry_after(response.headers, response.sent_at, reset=False)
-        raise error
+        wait = parse_retry_after(response.headers, response.sent_at, reset=False)
+        raise ServerError("the host of the file is busy", status=status, retryable=True, retry_after=wait)
     if status in {400, 403} and b"<Code>ExpiredToken</Code>" in body:  # S3, about the url's signature
         raise ExportExpiredError("the url of the file has expired; export the users again")
     kind = {403: PermissionDeniedError, 404: NotFoundError}.get(status, StatusError)

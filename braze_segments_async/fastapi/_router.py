@@ -78,9 +78,9 @@ async def _fail_fast_when_paused(segments: BrazeSegments, work: Coroutine[Any, A
         while not (await asyncio.wait([task], timeout=_TICK))[0]:
             stats = segments.stats
             if stats.paused_until is not None and stats.paused_until - datetime.now(UTC) > _MAX_PAUSE:
-                error = RateLimitedError(f"requests are paused: {stats.pause_reason}", status=429)
-                error.resets_at = stats.paused_until
-                raise error
+                raise RateLimitedError(
+                    f"requests are paused: {stats.pause_reason}", resets_at=stats.paused_until
+                )
         return task.result()
     finally:
         await cancel_and_wait([task])

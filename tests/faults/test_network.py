@@ -294,7 +294,7 @@ async def test_a_request_that_aiohttp_refuses_is_a_braze_error(
         aiohttp.ClientSession(trust_env=True) as session,
         client_of(server.base_url, session=session) as client,
     ):
-        with pytest.raises(TransportError, match=r"aiohttp cannot ask .*trust_env=False") as caught:
+        with pytest.raises(TransportError, match=r"cannot send a request to .*trust_env=False") as caught:
             await client.details("a")
         assert (caught.value.sent, caught.value.attempts, server.requests) == (False, 1, [])
 

@@ -74,7 +74,7 @@ NETWORK = [
         respond=_LATE["stall in the body"],
         error=TimedOutError,
         requests=2,
-        message_contains="0.25 s of silence",
+        message_contains="0.25 s without data",
         options=_SILENT,
     ),
     *(
