@@ -1,4 +1,4 @@
-"""The rate limit of a workspace, as a value. A module of its own, since the errors hold one."""
+"""The rate limit of a workspace, as a value. A separate module, since `errors` imports it."""
 
 from __future__ import annotations
 

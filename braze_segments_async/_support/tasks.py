@@ -16,7 +16,7 @@ T = TypeVar("T")
 def create_task(
     coroutine: Coroutine[Any, Any, T], running: set[asyncio.Task[T]] | None = None
 ) -> asyncio.Task[T]:
-    """Start a task whose failure is not reported by asyncio if nobody awaits it.
+    """Start a task whose failure is not reported by asyncio if it is never awaited.
 
     Args:
         coroutine: The work of the task.

@@ -49,7 +49,7 @@ URL = "https://rest.iad-01.braze.com"
 async def test_a_client_is_not_pickled(protocol: int) -> None:
     """A client refuses to be pickled, whether new, open or closed, and says what to send instead."""
     client = BrazeSegments(KEY, base_url=URL)
-    says = "pickled or copied: .* the environment variable or the path of the file .* make the client"
+    says = "pickled or copied: .* the environment variable or the path of the file .* create the client"
     with pytest.raises(TypeError, match=says):
         pickle.dumps(client, protocol)
     async with client:
@@ -305,7 +305,7 @@ async def test_a_blank_id_is_refused(blank: str) -> None:
             lambda: _first(client.all_data_series([blank])),
         )
         for call in calls:
-            with pytest.raises(ConfigError, match=r"^segment_id is empty; "):
+            with pytest.raises(ConfigError, match=r"^segment_id is empty\. "):
                 await call()
         assert not sandbox.requests
 
@@ -315,7 +315,7 @@ async def test_a_blank_id_is_refused(blank: str) -> None:
 async def test_a_blank_id_among_others_is_refused_at_the_call(blank: str, on_error: OnError) -> None:
     """All ids of a collection are checked before any request is sent."""
     async with Sandbox(2, api_key=KEY) as sandbox, client_of_key(sandbox.base_url) as client:
-        with pytest.raises(ConfigError, match=r"^segment_id is empty; "):
+        with pytest.raises(ConfigError, match=r"^segment_id is empty\. "):
             client.all_details([*sandbox.segment_ids, blank], on_error=on_error)
         assert not sandbox.requests
 
@@ -337,7 +337,7 @@ async def test_a_blank_id_for_the_command() -> None:
             ("users", " ", "--fields", "email"),
         )
         for code, out, err in await asyncio.gather(*(ran(sandbox, *command) for command in commands)):
-            assert (code, out, err.partition(";")[0]) == (2, "", "braze-segments: segment_id is empty")
+            assert (code, out, err.partition(".")[0]) == (2, "", "braze-segments: segment_id is empty")
         assert not sandbox.requests
 
 

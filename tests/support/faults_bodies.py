@@ -241,7 +241,7 @@ BODIES = [
             message_contains=message_contains,
         )
         for variant, message_contains, respond in (
-            ("not gzip at all", "not the gzip", answer(headers={"Content-Encoding": "gzip"})),
+            ("not gzip at all", "not valid gzip", answer(headers={"Content-Encoding": "gzip"})),
             ("not asked for", "encoding that was not requested", answer(headers={"Content-Encoding": "br"})),
             ("deflate", "encoding that was not requested", answer(headers={"Content-Encoding": "deflate"})),
         )
