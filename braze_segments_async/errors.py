@@ -290,10 +290,11 @@ class PaginationError(BrazeError):
         self,
         reason: str = "",
         *,
+        retryable: bool = False,
         only_first: frozenset[str] = frozenset(),
         only_second: frozenset[str] = frozenset(),
     ) -> None:
-        super().__init__(reason)
+        super().__init__(reason, retryable=retryable)
         self.only_first = only_first
         self.only_second = only_second
 

@@ -89,7 +89,8 @@ class TimeoutWatchdog:
     def _check_clock(self) -> None:
         # Mark the attempts here, in the timer itself: asyncio runs it before it wakes the tasks whose
         # connections were lost, or timed out in aiohttp, while the loop stood still.
-        overdue = self.now() - self._due
+        now = self.now()
+        overdue = now - self._due
         if overdue > self._tick:
             for attempt in self._attempts.values():
                 attempt.suspended = True
@@ -100,11 +101,11 @@ class TimeoutWatchdog:
             self._start_timer()
         else:
             self._timer = None
-        # Cancel one turn of the loop later: after a blocked loop, pending reads must run first.
-        self._loop.call_soon(self._cancel_overdue)
+        # Cancel one turn of the loop later: after a blocked loop, pending reads must run first. Judge by the
+        # time of this check: a suspension before that turn is seen by the next check only.
+        self._loop.call_soon(self._cancel_overdue, now)
 
-    def _cancel_overdue(self) -> None:
-        now = self.now()
+    def _cancel_overdue(self, now: float) -> None:
         for attempt in self._attempts.values():
             if now - attempt.started >= self._total:
                 attempt.cancel("total")

@@ -150,3 +150,42 @@ async def test_a_time_out_of_the_callers_is_the_callers(watchdog: TimeoutWatchdo
         async with asyncio.timeout(1):
             assert await attempt(watchdog, forever) == "read"
     assert task.cancelling() == 0
+
+
+class _ManualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock only the test moves."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        """Return the time of the test."""
+        return self.now
+
+
+def test_a_suspension_between_the_check_and_the_cancellation() -> None:
+    """Time in which the process is suspended between the two steps of a check counts for no timeout."""
+
+    async def attempt() -> str:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, _ManualLoop)
+        watchdog = TimeoutWatchdog(total=0.5, read_timeout=0.5)
+        this = watchdog.begin()
+
+        def suspend() -> None:
+            loop.now = 60.0
+
+        loop.call_at(0.0101, suspend)  # in the same turn of the loop as the check, and after it
+        loop.now = 0.0102
+        try:
+            for _ in range(10):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            return this.reason
+        else:
+            return f"suspended: {this.suspended}"
+        finally:
+            watchdog.end(this)
+            watchdog.close()
+
+    with asyncio.Runner(loop_factory=_ManualLoop) as runner:
+        assert runner.run(attempt()) == "suspended: True"
