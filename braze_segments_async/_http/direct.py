@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import aiohttp
 
@@ -117,7 +117,9 @@ class DirectGet:
         try:
             protocol = connection.protocol
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-            target = f"{path}?{urlencode(params)}" if params else path
+            # `urlencode` takes twice the time; the names are those of this package.
+            query = "&".join([f"{name}={quote_plus(value)}" for name, value in params.items()])
+            target = f"{path}?{query}" if query else path
             # Not bound to a name: a traceback may show locals, and the headers hold the key.
             protocol.transport.write(f"GET {target} HTTP/1.1\r\n{self._headers}\r\n".encode("latin-1"))
             message, content = await protocol.read()
