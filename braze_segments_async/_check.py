@@ -122,7 +122,7 @@ def _problems(
     for error in errors:
         if isinstance(error, RateLimitedError):
             when = f"before {error.resets_at:%Y-%m-%d %H:%M:%S} UTC" if error.resets_at else "now"
-            problems.append(f"the workspace's rate limit allows no request {when}: check again then")
+            problems.append(f"the workspace's rate limit allows no request {when}: check again later")
         elif error is not None and not isinstance(error, CONCLUSIVE_ERRORS):
             problems.append(str(error))
     return tuple(problems)

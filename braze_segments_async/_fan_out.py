@@ -65,7 +65,7 @@ class FanOut(Generic[ItemT, ResultT]):
         """Start nothing before iteration.
 
         Args:
-            items: The items; an iterator of the caller's is left open in the end.
+            items: The items; an iterator of the caller's is not closed.
             work: Called for each item; a `BrazeError` it raises is the failure of that item.
             concurrency: Number of items in work or with results not yet taken, at most.
             ordered: Whether to yield results in the order of the items instead of as they come.
@@ -101,7 +101,10 @@ class FanOut(Generic[ItemT, ResultT]):
         await self.aclose()
 
     async def __aiter__(self) -> AsyncGenerator[ResultT, None]:
-        """Yield the results, until the source is used up. Leaving the loop ends the stream.
+        """Yield the results, until the source is used up.
+
+        After `break`, work continues until the iterator is garbage-collected; use `async with` around the
+        loop to end it at once.
 
         Raises:
             ClosedError: The stream was iterated before, or the client was closed.
@@ -118,7 +121,8 @@ class FanOut(Generic[ItemT, ResultT]):
         try:
             items = self._items
             self._source = aiter(items) if isinstance(items, AsyncIterable) else _iterate(items)
-            for _ in range(min(self._concurrency, length_hint(self._items, self._concurrency))):
+            # At least one: the hint is an estimate.
+            for _ in range(min(self._concurrency, max(1, length_hint(self._items, self._concurrency)))):
                 self._start_worker()
             while self._done or await self._wait():
                 outcome = self._take()
@@ -129,7 +133,6 @@ class FanOut(Generic[ItemT, ResultT]):
                 else:
                     raise outcome.error
         finally:
-            # The generator is closed by the loop, or when it is dropped: then asyncio closes it.
             await self.aclose()
 
     async def aclose(self) -> None:
@@ -182,13 +185,13 @@ class FanOut(Generic[ItemT, ResultT]):
             except Exception as error:  # noqa: BLE001 - a hook of the caller's may raise anything: passed on
                 outcome = _Outcome(item, error=error)
             self._deliver(index, outcome)
-        self._capacity.release()  # let the other workers see the end of the items
+        self._capacity.release()  # the next worker sees the end, too, and so on to the last one
 
     async def _next_item(self) -> ItemT:
         """Return the next item to work on, or `_END`; nothing is taken after an end or a failure."""
         while True:
             # An async generator must not be resumed while it runs. Not a lock, which lets in one worker per
-            # turn of the loop: where all items of a page are ready, the last one would wait 100 turns.
+            # turn of the event loop: where all items of a page are ready, the last one would wait 100 turns.
             while not self._source_idle.is_set():
                 await self._source_idle.wait()
             if self._exhausted or self._source is None:
@@ -199,8 +202,11 @@ class FanOut(Generic[ItemT, ResultT]):
                 item: ItemT = await anext(self._source, _END)
             finally:
                 self._source_idle.set()
-            self._exhausted = item is _END
-            if self._exhausted or self._is_wanted(item):
+            if item is _END:
+                return item
+            wanted = self._is_wanted(item)  # may raise
+            self._exhausted = False
+            if wanted:
                 return item
 
     def _is_wanted(self, item: ItemT) -> bool:
@@ -226,8 +232,9 @@ class FanOut(Generic[ItemT, ResultT]):
                 self._done.append(self._out_of_order.pop(self._next_index))
                 self._next_index += 1
         if self._consumer_waits and self._done and self._done[0].error is None:
-            # The consumer will take this result in the next turn of the loop: free its capacity now, so that
-            # the next request is sent a turn earlier. Not for an error, after which no request may be sent.
+            # The consumer will take this result in the next iteration of the event loop: release its capacity
+            # now, so that the next request is sent one iteration earlier. At most one result is released
+            # early, and `_take` does not release it again. Not for an error, after which nothing may be sent.
             self._consumer_waits, self._capacity_released_early = False, True
             self._capacity.release()
         self._changed.set()

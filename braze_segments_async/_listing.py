@@ -142,12 +142,12 @@ class SegmentListing:
         running: set[asyncio.Task[Rows]] = set()
         number, repeated_pages, depth = self._start_page, 0, 1
         upcoming = deque([create_task(self._fetch(number, direction), running)])
-        rereads: deque[tuple[SegmentPage, asyncio.Task[Rows]]] = deque()
+        rereads: deque[tuple[int, Rows, asyncio.Task[Rows]]] = deque()
         try:
             while upcoming or rereads:
                 if await self._reread_is_next(upcoming, rereads):
-                    page, reread_task = rereads.popleft()
-                    yield self._missing_rows(page, await reread_task, ids)
+                    reread_number, first, reread_task = rereads.popleft()
+                    yield self._missing_rows(reread_number, first, await reread_task, ids)
                     continue
                 rows = await upcoming.popleft()
                 page = SegmentPage(number, _deduplicate(rows, ids))
@@ -163,7 +163,7 @@ class SegmentListing:
                         # Started before the yield, too: the next page can arrive, and the second reading be
                         # sent, while the caller works on this page.
                         reread_task = create_task(self._reread_after(upcoming[0], number, direction), running)
-                        rereads.append((page, reread_task))
+                        rereads.append((number, rows, reread_task))
                 else:
                     # A short page is the last one: cancel the requests for pages after it. The loop then ends
                     # once the remaining second readings have arrived.
@@ -177,7 +177,7 @@ class SegmentListing:
             await cancel_and_wait(tuple(running))
 
     async def _reread_is_next(
-        self, upcoming: deque[asyncio.Task[Rows]], rereads: deque[tuple[SegmentPage, asyncio.Task[Rows]]]
+        self, upcoming: deque[asyncio.Task[Rows]], rereads: deque[tuple[int, Rows, asyncio.Task[Rows]]]
     ) -> bool:
         """Wait until a page or a second reading has arrived; return false if a page is to be yielded next.
 
@@ -188,7 +188,7 @@ class SegmentListing:
         # A single second reading is that of the previous page, and is sent only after upcoming[0] arrived. It
         # is yielded after that page: else rows of that page would count as missed by first readings.
         if len(rereads) > 1:
-            await asyncio.wait((upcoming[0], rereads[0][1]), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((upcoming[0], rereads[0][2]), return_when=asyncio.FIRST_COMPLETED)
             return not upcoming[0].done()
         return False
 
@@ -202,19 +202,21 @@ class SegmentListing:
             return ()  # the walk raises the failure of the next page before it uses this result
         return await self._fetch(number, direction)
 
-    def _missing_rows(self, page: SegmentPage, second: Rows, ids: set[str]) -> SegmentPage:
-        """Return the rows of a page that only its second reading has.
+    def _missing_rows(self, number: int, first: Rows, second: Rows, ids: set[str]) -> SegmentPage:
+        """Return the rows of a page that only its second reading has; count them, and add them to `ids`.
 
         Rows keep their order: as long as one row of the first reading is still on the page, no row can have
         moved past the page between the readings. A strict walk is compared with another one instead.
+
+        Raises:
+            PaginationError: Rows may have moved past the page.
         """
-        first = {segment.id for segment in page.segments}
-        if self._consistency == "safe" and first and first.isdisjoint(row.id for row in second):
+        if self._consistency == "safe" and {row.id for row in first}.isdisjoint(row.id for row in second):
             problem = f"{PAGE_SIZE} segments or more were archived while the list was read: read it again"
-            raise PaginationError(problem).about(str(LIST), page=page.number)
+            raise PaginationError(problem).about(str(LIST), page=number)
         missing = _deduplicate(second, ids)
         self.recovered += len(missing)
-        return SegmentPage(page.number, missing)
+        return SegmentPage(number, missing)
 
     def _check_progress(self, number: int, repeated_pages: int) -> None:
         """Raise an error if the pages repeat, or are too many."""
@@ -222,7 +224,7 @@ class SegmentListing:
             problem = f"{repeated_pages} full pages in a row have no new segment: the list does not advance"
         elif number + 1 >= self._end:
             problem = (
-                f"the list has more pages than limits.pages ({self._max_pages:,} pages); raise that limit if "
+                f"the list has more pages than limits.pages ({self._max_pages:,}); raise that limit if "
                 "you expect so many"
             )
         else:
@@ -255,11 +257,14 @@ class SegmentListing:
             # fetch the page after it, too.
             if first <= second and not await self._fetch(end + 1, self._direction):
                 return
-        problem = (
-            f"in {_MAX_STRICT_ROUNDS} rounds, the two directions never had the same segments "
-            f"({len(first - second)} only in the first direction, {len(second - first)} only in the second): "
-            "the list changes too fast; read it again later"
-        )
+        if first <= second:
+            problem = "the page after the last one was not empty"
+        else:
+            problem = (
+                "the second direction did not have all segments of the first one "
+                f"({len(first - second)} only in the first, {len(second - first)} only in the second)"
+            )
+        problem += f", in {_MAX_STRICT_ROUNDS} rounds: the list changes too fast; read it again later"
         only_first, only_second = frozenset(first - second), frozenset(second - first)
         raise PaginationError(problem, only_first=only_first, only_second=only_second).about(str(LIST))
 

@@ -268,7 +268,8 @@ class ReplyError(BrazeError):
     """A response with a success status whose body is not what Braze documents.
 
     Attributes:
-        path: Place in the body, such as `$.segments[3].name`; `None` if the body is not JSON.
+        path: Place in the body, such as `$.segments[3].name`, or in a users file, such as `file 1 of the ZIP,
+            line 7`; `None` if the body is not JSON. It ends the message.
     """
 
     label = "invalid response"
@@ -276,6 +277,11 @@ class ReplyError(BrazeError):
     def __init__(self, reason: str = "", *, path: str | None = None, retryable: bool = False) -> None:
         super().__init__(reason, retryable=retryable)
         self.path = path
+
+    def message(self, names: Mapping[str, str]) -> str:
+        """Return the message, with the place in the body at its end."""
+        place = f" (at {escape_control(self.path)})" if self.path else ""
+        return super().message(names) + place
 
 
 class PaginationError(BrazeError):

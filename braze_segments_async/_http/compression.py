@@ -26,7 +26,7 @@ def inflate(body: bytearray, encoding: str, cap: int) -> bytes:
         ReplyError: The body is too large, invalid, or has an encoding that was not requested.
         TransportError: The body is incomplete.
     """
-    if encoding == "identity":
+    if encoding == "identity" or not body:  # a response without a body can have the header, too
         return bytes(body)
     if encoding not in {"gzip", "x-gzip"}:
         raise ReplyError("the body has an encoding that was not requested", retryable=True)

@@ -80,10 +80,10 @@ class DirectGet:
                 None, read_until_eof=True, auto_decompress=False
             )
             inspect.signature(aiohttp.BaseConnector.connect).bind(None, None, [], None)
-            known = (ResponseHandler.read, aiohttp.connector.Connection.protocol)
+            ResponseHandler.read, aiohttp.connector.Connection.protocol  # noqa: B018 - do they exist?
             genuine = inspect.getfile(aiohttp.ClientSession._request) == aiohttp.client.__file__  # noqa: SLF001
             untouched = inspect.isfunction(aiohttp.ClientSession._request) and not session.trace_configs  # noqa: SLF001
-            return cls(session, base_url) if genuine and untouched and all(known) else None
+            return cls(session, base_url) if genuine and untouched else None
         except (ImportError, AttributeError, TypeError, ValueError):
             return None
 

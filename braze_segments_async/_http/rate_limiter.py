@@ -135,8 +135,12 @@ class RateLimiter:
         end = monotonic() + seconds
         self._waits += not self.paused
         if end > self._paused_until_monotonic:
+            # The 429s of one burst name the same moment, milliseconds apart: announce it once.
+            same = self.paused and end - self._paused_until_monotonic < 1.0
             self._paused_until_monotonic, self._resets_at, self._pause_reason = end, resets_at, reason
             self._paused_until = until = from_epoch(time.time() + seconds)
+            if same:
+                return
             logger.info("paused for %.1f s: %s", seconds, reason, extra={"wait": seconds})
             if self._on_pause is not None and until is not None:
                 self._on_pause(PauseEvent(seconds, until, reason))

@@ -123,7 +123,7 @@ class RequestSender:
         except BrazeError as error:
             failure = error
         finally:
-            # Release in the same turn of the loop in which the response came: other requests may go on it.
+            # Release before anything else is awaited: other requests can be sent as a result.
             if response is None:
                 self.rate_limiter.release()
             else:
@@ -210,7 +210,7 @@ class _FailedRequest(Generic[T]):
         sender, request, error = self.sender, self.request, _error(state)
         sender.budget.spend(self.cost)
         self.spent += self.cost
-        if isinstance(error, RateLimitedError):
+        if isinstance(error, RateLimitedError) and error.retry_after is None:
             sender.rate_limiter.pause(self.delay, "429", error.resets_at)
         sender.retries += 1
         status = error.status if isinstance(error, StatusError) else None

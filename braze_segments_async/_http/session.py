@@ -36,10 +36,10 @@ T = TypeVar("T")
 
 
 class SessionManager:
-    """The session, rate limiter, retry budget and slots of one client.
+    """The session, rate limiter, retry budget and semaphore of one client.
 
     Attributes:
-        state: "open" between `open` and `aclose`.
+        state: "new" before `open`, "closed" after `aclose`.
         settings: Arguments of the client.
         streams: Streams to close with the client.
         is_local: Whether Braze is this machine, as in tests; then so may be the host of users files.
@@ -104,7 +104,7 @@ class SessionManager:
         )
         self._transports.append(transport)
         self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(self.settings.concurrency)
+        self._semaphore = asyncio.Semaphore(self.settings.concurrency)
         self.state = "open"
 
     def file_transport(self) -> Transport:
@@ -119,7 +119,7 @@ class SessionManager:
     async def send(
         self,
         request: Request[T],
-        slots: asyncio.Semaphore | None = None,
+        semaphore: asyncio.Semaphore | None = None,
         *,
         attempt: Callable[[Request[T]], Awaitable[T]] | None = None,
         retried: bool = True,
@@ -128,8 +128,8 @@ class SessionManager:
 
         Args:
             request: The request.
-            slots: Bounds the requests in flight in place of the client's own slots.
-            attempt: Sends the request once, to another host than Braze's: it needs no slot.
+            semaphore: Limits the requests in flight in place of the client's own semaphore.
+            attempt: Sends the request once, to another host than Braze's, without a semaphore.
             retried: Whether a failed attempt is repeated, with `attempt`.
 
         Raises:
@@ -148,16 +148,16 @@ class SessionManager:
         try:
             if attempt is not None:
                 return await (sender.send(request, attempt) if retried else attempt(request))
-            # The slot is held until the last attempt, so that a request that waits for its retry still
-            # counts: else an outage would let ever more requests begin. `async with` is slower.
-            slots = slots or self._slots
-            await slots.acquire()
+            # Held until the last attempt, so that a request that waits for its retry still counts: else an
+            # outage would let ever more requests begin. `async with` is slower.
+            semaphore = semaphore or self._semaphore
+            await semaphore.acquire()
             try:
                 return await sender.send(request)
             finally:
-                slots.release()
+                semaphore.release()
         except asyncio.CancelledError:
-            if not call.is_only_cause():
+            if not call.uncancel_if_own():
                 raise
         finally:
             del self._calls[task]
@@ -180,12 +180,14 @@ class SessionManager:
         was, self.state = self.state, "closed"
         if was != "open":
             return
-        async with AsyncExitStack() as closing:  # closes the rest even if one of them is interrupted
+        # In this order: the requests in flight are cancelled, so that each ends with `ClosedError` and not as
+        # cancelled by its stream; then the sessions close; then the streams. The stack runs its callbacks in
+        # reverse, and all of them even if one is interrupted.
+        async with AsyncExitStack() as closing:
             for stream in self.streams:
                 closing.push_async_callback(stream.aclose)
             for transport in self._transports:
                 closing.push_async_callback(transport.aclose)
-            # Before the streams: each request must end with `ClosedError` and not as cancelled by its stream.
             for task, call in self._calls.items():
                 if task is not asyncio.current_task():
                     call.cancel("closed")

@@ -93,6 +93,8 @@ class TimeoutWatchdog:
         overdue = now - self._due
         if overdue > self._tick:
             for attempt in self._attempts.values():
+                if attempt.started >= self._due:
+                    continue  # it began after the suspension
                 attempt.suspended = True
                 attempt.started += overdue
                 if attempt.last_activity is not None:
@@ -101,8 +103,8 @@ class TimeoutWatchdog:
             self._start_timer()
         else:
             self._timer = None
-        # Cancel one turn of the loop later: after a blocked loop, pending reads must run first. Judge by the
-        # time of this check: a suspension before that turn is seen by the next check only.
+        # Cancel one iteration of the event loop later: after a blocked loop, pending reads must run first.
+        # Judge by the time of this check: a suspension before that is seen by the next check only.
         self._loop.call_soon(self._cancel_overdue, now)
 
     def _cancel_overdue(self, now: float) -> None:

@@ -206,7 +206,7 @@ class Transport:
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             problem = self._explain(error, attempt, url)
         except asyncio.CancelledError:
-            if not attempt.is_only_cause():
+            if not attempt.uncancel_if_own():
                 raise
             problem = self._timed_out(attempt, url)
         finally:

@@ -70,9 +70,10 @@ class TaskCancellation:
             self.reason = reason
             self.task.cancel()
 
-    def is_only_cause(self) -> bool:
-        """Return whether `cancel`, and no other code, cancelled the task.
+    def uncancel_if_own(self) -> bool:
+        """Take back the request of `cancel`, and return whether nobody else has requested a cancellation.
 
-        Call this once, in the handler of the `CancelledError`: it also marks the cancellation as handled.
+        Call this once, in the handler of the `CancelledError`, which can then be replaced by another result.
+        Two of these can be nested in one task: each takes back its own request only.
         """
         return bool(self.reason) and self.task.uncancel() <= self._cancelling

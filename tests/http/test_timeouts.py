@@ -34,7 +34,7 @@ async def attempt(watchdog: TimeoutWatchdog, work: Callable[[Callable[[], None]]
     try:
         await work(heard)  # type: ignore[misc]
     except asyncio.CancelledError:
-        if not this.is_only_cause():
+        if not this.uncancel_if_own():
             raise
         return this.reason
     finally:
@@ -70,7 +70,7 @@ async def test_there_is_no_silence_before_there_is_a_connection(watchdog: Timeou
     assert this.last_activity is None
     with pytest.raises(asyncio.CancelledError):
         await forever(None)
-    assert (this.is_only_cause(), this.reason) == (True, "total")
+    assert (this.uncancel_if_own(), this.reason) == (True, "total")
     watchdog.end(this)
 
 
@@ -124,7 +124,7 @@ async def test_the_callers_own_cancellation_passes(watchdog: TimeoutWatchdog) ->
         try:
             await forever(None)
         except asyncio.CancelledError:
-            return "ours" if this.is_only_cause() else "the caller's"
+            return "ours" if this.uncancel_if_own() else "the caller's"
         finally:
             watchdog.end(this)
         raise AssertionError

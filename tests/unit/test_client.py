@@ -213,6 +213,33 @@ async def test_on_pause(sandbox: Sandbox) -> None:
     assert (event.seconds, event.until, event.reason) == (1.0, stats.paused_until, "429")
 
 
+async def test_a_burst_of_429s_is_one_pause(sandbox: Sandbox) -> None:
+    """`on_pause` is called once although sixteen responses name the same moment."""
+    events: list[PauseEvent] = []
+    limited = Answer(429, headers={"X-RateLimit-Retry-After": "30"})
+    sandbox.inject(limited, endpoint="details", ordinals=range(1, 17))
+    async with BrazeSegments(
+        sandbox.api_key,
+        base_url=sandbox.base_url,
+        retry=RetryPolicy(max_rate_limit_wait=5),
+        on_pause=events.append,
+    ) as client:
+        calls = (client.details(segment_id) for segment_id in sandbox.segment_ids[:16])
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {RateLimitedError}
+    assert (len(events), sandbox.count("details", 429)) == (1, 16)
+
+
+async def test_a_pause_of_a_repeated_request_is_announced_once(sandbox: Sandbox) -> None:
+    """A 429 that is waited for is one pause, from the response until the retry."""
+    events: list[PauseEvent] = []
+    limited = Answer(429, headers={"X-RateLimit-Retry-After": "0.01"})
+    sandbox.inject(limited, endpoint="details", ordinals=(1,))
+    async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, on_pause=events.append) as client:
+        await client.details(sandbox.segment_ids[0])
+        assert (len(events), client.stats.waits) == (1, 1)
+
+
 async def test_closing_ends_requests_in_flight(sandbox: Sandbox) -> None:
     """Closing the client ends every waiting request with `ClosedError`."""
     sandbox.inject(Answer(delay=60), endpoint="details")

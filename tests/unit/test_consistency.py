@@ -223,3 +223,33 @@ async def test_a_page_of_repeats_does_not_end_a_listing() -> None:
 
     listing = SegmentListing(fetch, consistency="safe")
     assert [segment.id async for segment in listing] == [str(n) for n in range(300)]
+
+
+async def test_a_page_of_repeated_rows_is_not_taken_for_archived() -> None:
+    """The two readings of a page are compared row by row, also the rows that an earlier page had."""
+    pages = [_page(0, 100), _page(1, 101), _page(101, 102)]
+    rows = {0: 0, 1: 0}
+
+    async def fetch(number: int, _: str) -> tuple[Segment, ...]:
+        if number in rows:
+            rows[number] += 1
+        if number == 1 and rows[1] == 2:
+            return _page(1, 100) + _page(101, 102)  # the only new row of the first reading was archived
+        return pages[number] if number < len(pages) else ()
+
+    found = [segment.id async for segment in SegmentListing(fetch, consistency="safe")]
+    assert sorted(found) == sorted({row.id for page in pages for row in page})
+
+
+async def test_strict_names_a_page_after_the_last_one() -> None:
+    """If a page follows the short one in every round, the error says so."""
+
+    async def fetch(number: int, direction: str) -> tuple[Segment, ...]:
+        return _page(0, 5) if number == 0 else _page(5, 6) if direction == "asc" else ()
+
+    with pytest.raises(PaginationError, match="the page after the last one was not empty, in 5 rounds"):
+        [segment async for segment in SegmentListing(fetch, consistency="strict")]
+
+
+def _page(first: int, end: int) -> tuple[Segment, ...]:
+    return tuple(Segment(f"id-{number}", f"name {number}") for number in range(first, end))

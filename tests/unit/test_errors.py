@@ -147,6 +147,12 @@ DENIED = PermissionDeniedError("the API key needs the permission segments.detail
             2,
             "GET /x (page=7): invalid response after 2 attempts: not JSON",
         ),
+        (
+            ReplyError("expected text, got null", path="$.segments[3].id"),
+            {},
+            2,
+            "invalid response after 2 attempts: expected text, got null (at $.segments[3].id)",
+        ),
         (ServerError("down", status=503), {}, 0, "down"),
         (ClosedError("closed"), {"segment_id": "a"}, 0, "GET /x (segment_id=a): closed"),
         (PaginationError("in circles"), {"page": 3}, 0, "GET /x (page=3): in circles"),

@@ -321,3 +321,33 @@ async def test_one_item_at_a_time_from_the_source() -> None:
             await asyncio.sleep(0.01)
             assert len(taken) == 1 + 3
             break
+
+
+async def test_a_wrong_length_hint_loses_no_item() -> None:
+    """The length hint of an iterable is an estimate: 0 does not mean that there are no items."""
+
+    class Hinted:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1, 2, 3])
+
+        def __length_hint__(self) -> int:
+            return 0
+
+    assert sorted([result async for result in FanOut(Hinted(), _double, concurrency=2)]) == [2, 4, 6]
+
+
+async def test_nothing_is_taken_after_a_failing_predicate() -> None:
+    """A predicate that raises ends the stream, and no further item is taken."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10):
+            taken.append(number)
+            yield number
+
+    def predicate(_: int) -> bool:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        [result async for result in FanOut(items(), _double, concurrency=4, predicate=predicate)]
+    assert taken == [0]

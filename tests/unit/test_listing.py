@@ -130,7 +130,7 @@ async def test_an_endless_list() -> None:
     """An endless list raises at `limits.pages`; earlier rows were yielded."""
     fetch = _Pages(then=lambda page: _rows(*range(page * 100, page * 100 + 100)))
     seen = []
-    with pytest.raises(PaginationError, match=r"limits.pages \(7 pages\)"):
+    with pytest.raises(PaginationError, match=r"limits.pages \(7\)"):
         async for segment in SegmentListing(fetch, max_pages=7):
             seen.append(segment)  # noqa: PERF401 - what came before the error counts
     assert set(fetch.asked) == set(range(7))
@@ -200,7 +200,7 @@ async def test_prefetch_grows_while_pages_are_full() -> None:
     """The prefetch depth doubles from one, and never goes beyond `limits.pages`."""
     pages = _Pages(*[_rows(*range(first, first + 100)) for first in range(0, 1_000, 100)])
     seen: list[int] = []
-    with pytest.raises(PaginationError, match=r"more pages than limits\.pages \(7 pages\)"):
+    with pytest.raises(PaginationError, match=r"more pages than limits\.pages \(7\)"):
         async for page in SegmentListing(pages, prefetch=8, max_pages=7).pages():
             seen.append(page.number)
             await asyncio.sleep(0)

@@ -41,7 +41,7 @@ def problem_of(data: bytes, **options: int) -> str:
     for secret in (PERSON, "ada", "private"):
         assert secret not in f"{error} {error.path} {error.args}"
     assert error.__context__ is None
-    return f"{error} @ {error.path}"
+    return str(error)
 
 
 # --- what is accepted ---------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_a_changed_file_is_named() -> None:
     changed = data[:place] + b"u8" + data[place + 2 :]
     assert problem_of(changed) == (
         "invalid response: the ZIP is damaged: the size or checksum of a file is wrong; export the users "
-        "again @ file 2 of the ZIP"
+        "again (at file 2 of the ZIP)"
     )
 
 
@@ -203,7 +203,7 @@ def test_a_line_that_is_no_user(name: str) -> None:
     line = text if isinstance(text, bytes) else text.encode()
     problem = problem_of(packed([people(2), b'{"a": 1}\n\n' + line + b"\n"]))
     assert problem.startswith(f"invalid response: invalid user: {says}")
-    assert problem.endswith(" @ file 2 of the ZIP, line 3")
+    assert problem.endswith(" (at file 2 of the ZIP, line 3)")
 
 
 def test_a_hostile_name() -> None:
