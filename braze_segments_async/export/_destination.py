@@ -57,21 +57,32 @@ class Target:
             failures: One line of NDJSON for each failed segment; none if the file is complete.
 
         Raises:
-            ExportError: The file could not be written; everything is unchanged.
+            ExportError: The file could not be written; an earlier file and its list are unchanged.
         """
         missing, lines = failures_of(self.path), list(failures)
-        with file_errors(self.path):
-            if lines:  # first: a partial file never exists without its list
+
+        def fill_with_list(part: Path) -> None:
+            fill(part)
+            # When all rows are written, and before the file appears at its path: what can fail for long, such
+            # as a full disk, leaves an earlier list alone, and a partial file never exists without its list.
+            if lines:
                 atomic_write(missing, partial(write_ndjson, lines=lines), replace=True)
+
+        with file_errors(self.path):
+            earlier_file, earlier_list = _inode(self.path), _inode(missing)
             try:
-                atomic_write(self.path, fill, replace=self.replace)
+                atomic_write(self.path, fill_with_list, replace=self.replace)
             except BaseException:
-                if lines:
-                    missing.unlink(missing_ok=True)
+                if earlier_list is None and _inode(self.path) == earlier_file:
+                    missing.unlink(missing_ok=True)  # the list of a file that did not appear
                 raise
             if not lines:
                 missing.unlink(missing_ok=True)  # from an earlier export
             self.journal.unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
 
 
 @contextmanager
@@ -96,7 +107,7 @@ def locked_destination(path: Path, *, resume: bool, overwrite: bool) -> Iterator
                 f"an earlier export to {shown} was interrupted",
                 remedy={"resume=True": "continues it", "overwrite=True": "starts afresh"},
             )
-        # The interrupted run was allowed to write here: a file that exists now is the one it has written.
+        # The interrupted run was allowed to write here, so this one may, too.
         replace = overwrite or interrupted
         if os.path.lexists(path) and not replace:
             raise ConfigError(f"{shown} exists: name a new file", remedy={"overwrite=True": "replaces it"})

@@ -25,6 +25,7 @@ __all__ = ["Change", "Kind", "compare", "failed_segments", "read_export", "read_
 Kind = Literal["added", "removed", "unknown", "renamed", "description", "tags", "text_description"]
 Row = Mapping[str, Any]
 
+_MAX_FIELD = 2**31 - 1  # characters; descriptions can be longer than the 131,072 that csv allows
 _COMPARED: dict[str, Kind] = {
     "name": "renamed",
     "description": "description",
@@ -125,6 +126,7 @@ def read_export(path: Path) -> Iterator[Row]:
     shown = escape_control(str(path))
     try:
         if path.suffix.lower() == ".csv":
+            csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
             with path.open(encoding="utf-8-sig", newline="") as text:
                 yield from _rows(csv.DictReader(text, strict=True), shown)
         else:

@@ -125,9 +125,10 @@ async def get_segments(connection: HTTPConnection) -> BrazeSegments:
     return segments
 
 
-async def get_exports(connection: HTTPConnection) -> ExportJobs:
+async def get_exports(
+    connection: HTTPConnection, _: Annotated[BrazeSegments, Depends(get_segments)]
+) -> ExportJobs:
     """Return the exports of the app, as a dependency."""
-    await get_segments(connection)
     jobs: ExportJobs | None = connection.app.state.braze_exports
     if jobs is None:
         raise HTTPException(501, "this app has no exports: pass a directory, braze_lifespan(exports=…)")

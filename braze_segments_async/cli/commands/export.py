@@ -67,10 +67,13 @@ def run_export(
                 raise
 
     def interrupted() -> str:
-        # While there is a lock, another export has the journal, and continues.
-        if file is None or refused or sibling(file, ".lock").exists():
+        if file is None or refused:
             return ""
-        journal = journal_of(file)
+        target = destination_path(file)  # of a link, the file that it leads to
+        # While there is a lock, another export has the journal, and continues.
+        if sibling(target, ".lock").exists():
+            return ""
+        journal = journal_of(target)
         # A link is no journal: the export has refused it.
         return RESUME if journal.is_file() and not journal.is_symlink() else ""
 
@@ -103,7 +106,7 @@ def _already_finished(file: Path, *, quiet: bool) -> int:
     """Print that there is nothing to resume, and how many segments the file lacks."""
     shown, missing = escape_control(str(file)), count_failures(file)
     if missing:
-        listed = escape_control(str(failures_of(file)))
+        listed = escape_control(str(failures_of(destination_path(file))))
         lacks = f"{shown} lacks {pluralize(missing, 'segment')}: see {listed}"
         print_err(f"braze-segments: {lacks}; --overwrite starts afresh")
         return PARTIAL

@@ -21,7 +21,7 @@ from braze_segments_async.cli.rendering import results_table
 from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import ResumeError, journal_of
+from braze_segments_async.export import ResumeError, destination_path, failures_of, journal_of
 from braze_segments_async.export._formats.ndjson import to_json
 from braze_segments_async.workspaces import export_workspaces, read_workspaces
 
@@ -168,7 +168,7 @@ def _problem(result: WorkspaceResult) -> str:
     if result.error is not None:
         return result.error.message(_WORDS)
     if result.failures:
-        listed = escape_control(str(sibling(result.path, ".failures.ndjson")))
+        listed = escape_control(str(failures_of(destination_path(result.path))))
         return f"{pluralize(result.failures, 'segment')} could not be fetched: see {listed}"
     return ""
 
@@ -203,4 +203,7 @@ def _result_json(result: WorkspaceResult) -> bytes:
 
 
 def _hint(paths: Iterable[Path]) -> str:
-    return RESUME if any(journal_of(path).exists() for path in paths) else ""
+    targets = map(destination_path, paths)  # of a link, the file that it leads to
+    # While there is a lock, another export has the journal, and continues.
+    interrupted = (journal_of(path).exists() and not sibling(path, ".lock").exists() for path in targets)
+    return RESUME if any(interrupted) else ""
