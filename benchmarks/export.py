@@ -21,6 +21,7 @@ from measure import peak
 from servers.process import server
 
 from braze_segments_async.export import export_segments
+from braze_segments_async.export._index import JournalIndex
 from braze_segments_async.export._listing import ListingTracker
 
 _SUFFIXES = ("ndjson", "csv", "parquet", "sqlite")
@@ -39,7 +40,7 @@ class Cost(NamedTuple):
 async def fan_out(url: str) -> None:
     """Send the same requests in the same order, and discard the results."""
     async with new_client(url) as client:
-        tracker = ListingTracker(client.list(consistency="safe"), (), lambda: None)
+        tracker = ListingTracker(client.list(consistency="safe"), JournalIndex(), lambda: None)
         async with aclosing(tracker.pending_segments()) as pending, client.all_details(pending) as stream:
             async for _ in stream:
                 pass

@@ -121,7 +121,7 @@ async def _export(
     with file_errors(journal.path):
         await run_in_thread(journal.open)
     run = ExportRun(
-        client, options, journaled=journal.ids, sizes_until=journal.sizes_until, on_progress=on_progress
+        client, options, journaled=journal.index, sizes_until=journal.sizes_until, on_progress=on_progress
     )
     async with aclosing(run.rows()) as rows:
         synced = time.monotonic()
@@ -145,26 +145,22 @@ async def _export(
         )
 
     def write(stop: CancelToken) -> None:
-        lines = stop.iter_until_cancelled(journal.rows(without=run.listing.not_listed))
+        lines = journal.rows(stop)
         how = {"sizes": options.sizes is not None, "csv_safe": options.csv_safe}
         target.put(lambda path: write_rows(path, lines, options.format, **how), map(_to_line, run.failures))
 
     if run.failures and not options.allow_partial:
-        raise _incomplete(result(), run.listing.listed)
+        failures = run.failures
+        raise IncompleteExportError(
+            f"{len(failures):,} of {run.listing.listed:,} segments could not be fetched, the first one: "
+            f"{failures[0].error}",
+            result(),
+            remedy={"resume=True": "tries them again", "allow_partial=True": "writes the file without them"},
+        )
     journal.close()  # the thread opens the file again to read it, and removes it at the end
     await run_in_thread(write)
     run.report(final=True)
     return result()
-
-
-def _incomplete(result: ExportResult, listed: int) -> IncompleteExportError:
-    error = IncompleteExportError(
-        f"{len(result.failures):,} of {listed:,} segments could not be fetched, the first one: "
-        f"{result.failures[0].error}",
-        remedy={"resume=True": "tries them again", "allow_partial=True": "writes the file without them"},
-    )
-    error.result = result
-    return error
 
 
 def _to_line(failure: SegmentFailure) -> bytes:

@@ -1,4 +1,4 @@
-"""The journal: finished segments on disk, in order of arrival, with an index in memory."""
+"""The journal: finished segments on disk, in order of arrival."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import os
 import time
 import zlib
-from array import array
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from attrs import asdict, field, frozen
@@ -17,10 +16,11 @@ from braze_segments_async._support import create_private, open_regular
 from braze_segments_async._text import escape_control, logger
 from braze_segments_async.errors import ExportError
 
+from ._index import JournalIndex
 from ._results import ResumeError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from braze_segments_async._support import CancelToken
@@ -31,8 +31,6 @@ __all__ = ["Journal", "show_duration"]
 
 _VERSION = 2
 _MAX_HEADER = 4_096  # bytes: a foreign file need not have lines
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_DATE = 2**63 - 1  # microseconds: segments without a date come last
 # The end of each row: its time in milliseconds, and the checksum of the journal from the start to there.
 _SEAL = len(b',"journal":"1764000000000 89abcdef"}\n')
 _CHECKSUM = len(b'89abcdef"}\n')
@@ -97,7 +95,7 @@ class Journal:
 
     Attributes:
         path: The file.
-        ids: The segments in the journal, in order of arrival.
+        index: The segments in the journal.
         sizes_until: End of all size histories; of the first run, if this one resumes it.
     """
 
@@ -123,11 +121,8 @@ class Journal:
         self._clear()
 
     def _clear(self) -> None:
-        self.ids: list[str] = []
+        self.index = JournalIndex()
         self.sizes_until = self._header.sizes_until
-        self._created = array("q")  # microseconds since 1970
-        self._offsets = array("q")
-        self._checksums = array("I")  # before each row
         self._checksum = 0
         self._end = 0
         self._written = 0.0  # time of the last row, less the pauses before it
@@ -163,7 +158,7 @@ class Journal:
             file = opened.enter_context(os.fdopen(descriptor, "rb+", buffering=0))
             status, now = os.fstat(descriptor), time.time()
             problem = self._read(descriptor, stop) if status.st_size else ""
-            if not (problem or self.ids):
+            if not (problem or self.index):
                 return False
             # Each row has its time. The time of modification counts only if it was set on purpose, as by
             # `touch` or a restored backup: else it is from the clock of a file server, or of a copy.
@@ -196,17 +191,14 @@ class Journal:
             first = file.readline(_MAX_HEADER)
             self._end = len(first)
             self._checksum = zlib.crc32(first)
-            known: set[str] = set()
             try:
                 self.sizes_until = self._header.check_compatible(first)
                 for line in stop.iter_until_cancelled(file):
                     if not line.endswith(b"\n"):
                         break  # the process died in the middle of this row
-                    segment_id, created_at = _parse(line)
-                    if segment_id in known:
-                        raise ExportError("it holds a segment twice")  # noqa: TRY301 - one place says what to do
-                    known.add(segment_id)
-                    self._index(line, segment_id, created_at, _verify(line, self._checksum))
+                    self.index.add_earlier(*_parse(line), self._end, self._checksum)
+                    self._checksum = _verify(line, self._checksum)
+                    self._end += len(line)
                     self._written = int(line[_MOMENT]) / 1_000
             except ExportError as error:
                 problem = str(error)
@@ -230,15 +222,8 @@ class Journal:
         checksum = zlib.crc32(start, self._checksum)
         sealed = b'%s%08x"}\n' % (start, checksum)
         self._write(sealed)
-        self._index(sealed, segment_id, created_at, checksum)
-
-    def _index(self, line: bytes, segment_id: str, created_at: datetime | None, checksum: int) -> None:
-        self.ids.append(segment_id)
-        self._offsets.append(self._end)
-        self._checksums.append(self._checksum)
-        moment = _NO_DATE if created_at is None else (created_at - _EPOCH) // timedelta(microseconds=1)
-        self._created.append(moment)
-        self._end += len(line)
+        self.index.add(segment_id, created_at, self._end, self._checksum)
+        self._end += len(sealed)
         self._checksum = checksum
 
     def _write(self, line: bytes) -> None:
@@ -247,27 +232,23 @@ class Journal:
         while rest:
             rest = rest[self._file.write(rest) :]
 
-    def rows(self, *, without: Collection[str] = ()) -> Iterator[bytes]:
-        """Yield the rows, oldest created first, then by id; those without a date last.
+    def rows(self, stop: CancelToken) -> Iterator[bytes]:
+        """Yield the rows of listed segments, oldest created first, then by id; those without a date last.
 
         Args:
-            without: Segments to leave out.
+            stop: Ends the reading.
 
         Raises:
             ExportError: The file was changed since the rows were added.
         """
-        if not self.ids:
+        if not self.index:
             return
-        # Two stable sorts, by the second key first: a sort by pairs would make 100,000 tuples.
-        order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
-        order.sort(key=self._created.__getitem__)
         with os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as file:
-            for number in order:
-                if self.ids[number] not in without:
-                    file.seek(self._offsets[number])
-                    line = file.readline()
-                    _verify(line, self._checksums[number])
-                    yield line[:-_SEAL] + b"}\n"
+            for offset, checksum in self.index.listed_rows(stop):
+                file.seek(offset)
+                line = file.readline()
+                _verify(line, checksum)
+                yield line[:-_SEAL] + b"}\n"
 
     def sync(self) -> None:
         """Wait until all rows are on the disk.
@@ -283,7 +264,7 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
-            if not self.ids:
+            if not self.index:
                 self.path.unlink(missing_ok=True)
 
 

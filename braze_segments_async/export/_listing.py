@@ -10,13 +10,15 @@ from braze_segments_async._support import cancel_and_wait, create_task
 from braze_segments_async.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable
 
     from braze_segments_async._listing import SegmentListing
 
+    from ._index import JournalIndex
+
 __all__ = ["ListingTracker"]
 
-_Found = list[tuple[str, bool | None]]
+_Found = tuple[list[str], list[bool | None]]  # two lists: a million pairs would take 60 MiB more
 
 
 class ListingTracker:
@@ -30,12 +32,9 @@ class ListingTracker:
         listed: Segments so far.
         ended: Whether the walk has reached the end of the list.
         resumed: Listed segments that are in the journal.
-        not_listed: Segments in the journal that were not listed so far; at the end they are archived.
     """
 
-    def __init__(
-        self, listing: SegmentListing, journaled: Iterable[str], on_page: Callable[[], None]
-    ) -> None:
+    def __init__(self, listing: SegmentListing, journaled: JournalIndex, on_page: Callable[[], None]) -> None:
         """Request nothing yet.
 
         Args:
@@ -44,13 +43,13 @@ class ListingTracker:
             on_page: Called after each page, and at the end of the list.
         """
         self._listing = listing
+        self._journaled = journaled
         self._on_page = on_page
         self._queue: asyncio.Queue[_Found | None] = asyncio.Queue()
         self.pages = 0
         self.listed = 0
         self.ended = False
         self.resumed = 0
-        self.not_listed = set(journaled)
 
     @property
     def recovered(self) -> int:
@@ -69,7 +68,7 @@ class ListingTracker:
         walking.add_done_callback(lambda _: self._queue.put_nowait(None))
         try:
             while (found := await self._queue.get()) is not None:
-                for segment_id, tracking in found:
+                for segment_id, tracking in zip(*found, strict=True):
                     if walking.done():
                         # The walk may have failed while the consumer was at an earlier segment of this page.
                         walking.result()
@@ -97,13 +96,13 @@ class ListingTracker:
 
     async def _walk(self) -> None:
         async for page in self._listing.pages():
-            found: _Found = []
+            found: _Found = ([], [])
             for segment in page.segments:
-                if segment.id in self.not_listed:
-                    self.not_listed.discard(segment.id)
+                if self._journaled.mark_listed(segment.id):
                     self.resumed += 1
                 else:
-                    found.append((segment.id, segment.analytics_tracking_enabled))
+                    found[0].append(segment.id)
+                    found[1].append(segment.analytics_tracking_enabled)
             # No await from here to the end of the block: nobody sees the page without its counts.
             self.pages += 1
             self.listed += len(page.segments)

@@ -9,6 +9,7 @@ from attrs import frozen
 from braze_segments_async.errors import ExportError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from braze_segments_async._models import SegmentFailure
@@ -75,7 +76,12 @@ class IncompleteExportError(ExportError):
         result: The result with `allow_partial`, `failures` included.
     """
 
-    result: ExportResult
+    def __init__(self, reason: str, result: ExportResult, *, remedy: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason, remedy=remedy)
+        self.result = result
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reason, self.result), vars(self)
 
 
 class ResumeError(ExportError):

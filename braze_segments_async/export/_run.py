@@ -12,11 +12,12 @@ from braze_segments_async._models import SegmentFailure
 from braze_segments_async.errors import BadRequestError, NotFoundError, ReplyError
 
 from ._formats.ndjson import to_json_line
+from ._index import JournalIndex
 from ._listing import ListingTracker
 from ._results import ExportProgress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
 
     from braze_segments_async._client import BrazeSegments
@@ -43,7 +44,7 @@ class ExportRun:
         client: BrazeSegments,
         options: ExportOptions,
         *,
-        journaled: Iterable[str] = (),
+        journaled: JournalIndex | None = None,
         sizes_until: datetime | None = None,
         ordered: bool = False,
         fail_fast: bool = False,
@@ -69,7 +70,8 @@ class ExportRun:
         self._reported = time.monotonic()
         prefetch = prefetch_depth(options.concurrency)
         listing = client.list(consistency=options.consistency, prefetch=prefetch)
-        self.listing = ListingTracker(listing, journaled, self.report)
+        self._journaled = JournalIndex() if journaled is None else journaled
+        self.listing = ListingTracker(listing, self._journaled, self.report)
         self.archived = 0
         self._fetched = 0
         self._failures: list[SegmentFailure] = []
@@ -109,14 +111,14 @@ class ExportRun:
         self.report(final=True)
 
     def _fetch(self, pending: AsyncGenerator[Segment, None]) -> DetailsStream:
-        concurrency = self._options.concurrency
-        if self._options.sizes is None:
-            return self._client.all_details(
-                pending, concurrency=concurrency, ordered=self._ordered, on_error="collect"
-            )
-        # Details, then the history: `concurrency` segments at a time are as many requests in flight.
+        # Not `all_details`, which keeps every id in memory to recognise repeated ones: the list repeats none.
+        # With the history, `concurrency` segments at a time are as many requests in flight.
         return DetailsStream(
-            pending, self._with_history, concurrency=concurrency, ordered=self._ordered, on_error="collect"
+            pending,
+            self._client.details if self._options.sizes is None else self._with_history,
+            concurrency=self._options.concurrency,
+            ordered=self._ordered,
+            on_error="collect",
         )
 
     async def _with_history(self, segment: str | Segment) -> SegmentDetails:
@@ -158,7 +160,7 @@ class ExportRun:
             ):
                 refused.discard(segment.id)
         self._failures = [failure for failure in self._failures if failure.segment_id not in refused]
-        self.archived = len(refused | self.listing.not_listed)
+        self.archived = len(refused) + self._journaled.not_listed
 
     def report(self, *, final: bool = False) -> None:
         """Call `on_progress`, ten times a second at most unless the call is the final one."""

@@ -30,7 +30,7 @@ from braze_segments_async import (
     RetryPolicy,
     ServerError,
 )
-from braze_segments_async.export import ExportProgress, IncompleteExportError, export_segments
+from braze_segments_async.export import ExportProgress, ExportResult, IncompleteExportError, export_segments
 from braze_segments_async.sandbox import Answer, Sandbox
 from braze_segments_async.workspaces import (
     ExportOptions,
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 PASTED = "0a348fd7-bfc5-4712-87ce-8c44d15e9b21"  # as Braze's keys look
 EU = {"name": "eu", "instance": "EU-01", "api_key_env": "KEY_OF_EU"}
 FAST = ExportOptions(retry=RetryPolicy(backoff=0.0))
+INCOMPLETE = ExportResult(
+    path=Path("eu"), rows=0, failures=(), archived=0, recovered=0, resumed=0, pages=1, elapsed=0.0
+)
 
 
 # --- the file ---------------------------------------------------------------------------------------
@@ -507,7 +510,7 @@ def test_a_key_for_the_name_of_a_variable() -> None:
         ({}, "done"),
         ({"skipped": True}, "skipped"),
         ({"failures": 1}, "partial"),
-        ({"failures": 1, "error": IncompleteExportError()}, "partial"),
+        ({"failures": 1, "error": IncompleteExportError("", INCOMPLETE)}, "partial"),
         ({"error": RateLimitedError()}, "rate-limited"),
         ({"error": ServerError()}, "failed"),
     ],

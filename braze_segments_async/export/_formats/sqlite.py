@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from braze_segments_async._support import create_private
@@ -53,13 +54,11 @@ CREATE INDEX segment_tags_tag ON segment_tags (tag);
 CREATE VIRTUAL TABLE segments_fts USING fts5(name, description, text_description, content="segments");
 INSERT INTO segments_fts (segments_fts) VALUES ('rebuild');
 """
-_INSERT_SEGMENT = """
-INSERT INTO segments VALUES (
-    :id, :name, :description, :text_description, :tags, :teams, :created_at, :updated_at,
-    :estimated_size, :estimated_size_updated_at, :analytics_tracking_enabled, :extra
-)"""
+_INSERT_SEGMENT = f"INSERT INTO segments VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608 - marks only
 _INSERT_TAG = "INSERT OR IGNORE INTO segment_tags VALUES (?, ?)"  # the list may name a tag twice
 _INSERT_SIZE = "INSERT INTO segment_sizes VALUES (?, ?, ?)"
+_EMPTY = {"tags": "[]", "teams": "[]", "extra": "{}"}
+_BATCH = 1_000  # rows; a statement for each row takes a quarter longer
 
 
 def check_sqlite() -> None:
@@ -90,27 +89,37 @@ def write_sqlite(path: Path, lines: Iterable[bytes]) -> None:
             database.execute("PRAGMA synchronous = OFF")
             database.executescript(_TABLES)
             database.execute("BEGIN")
-            for line in lines:
-                _insert(database, json.loads(line))
+            rest = iter(lines)
+            while batch := list(islice(rest, _BATCH)):
+                _insert(database, batch)
             database.execute("COMMIT")
             database.executescript(f"BEGIN; {_INDEXES} COMMIT;")
     except sqlite3.Error as error:
         raise ExportError(f"cannot write {escape_control(str(path))}: {error}") from None
 
 
-def _insert(database: sqlite3.Connection, row: dict[str, Any]) -> None:
-    database.execute(_INSERT_SEGMENT, {name: _cell(row[name]) for name in FIELDS})
-    for tag in row["tags"]:
-        database.execute(_INSERT_TAG, (row["id"], replace_surrogates(tag)))
-    for point in row.get("sizes", ()):
-        database.execute(_INSERT_SIZE, (row["id"], point["time"], _cell(point["size"])))
+def _insert(database: sqlite3.Connection, lines: list[bytes]) -> None:
+    segments, tags, sizes = [], [], []
+    for line in lines:
+        row: dict[str, Any] = json.loads(line)
+        row_tags, row_sizes = row["tags"], row.pop("sizes", ())
+        for name, empty in _EMPTY.items():
+            row[name] = to_json(row[name]) if row[name] else empty
+        row["estimated_size"] = _number(row["estimated_size"])
+        if b"\\u" in line:  # no other line holds a lone surrogate: see `to_json_line`
+            row = {
+                name: replace_surrogates(cell) if isinstance(cell, str) else cell
+                for name, cell in row.items()
+            }
+            row_tags = map(replace_surrogates, row_tags)
+        segments.append(tuple(row.values()))
+        tags += [(row["id"], tag) for tag in row_tags]
+        sizes += [(row["id"], point["time"], _number(point["size"])) for point in row_sizes]
+    database.executemany(_INSERT_SEGMENT, segments)
+    database.executemany(_INSERT_TAG, tags)
+    database.executemany(_INSERT_SIZE, sizes)
 
 
-def _cell(value: object) -> str | int | float | None:
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    if value is None or isinstance(value, float):
-        return value
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else float(value)
-    return to_json(value)
+def _number(value: float | None) -> float | None:
+    """Return a number that SQLite can hold; an integer of more than 64 bits becomes a float."""
+    return value if value is None or -(2**63) <= value < 2**63 else float(value)
