@@ -80,7 +80,10 @@ class JournalHeader:
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ExportError("its first line is not that of a journal") from None
         if differences:
-            raise ExportError(f"it belongs to another export: {'; '.join(differences)}")
+            raise ExportError(
+                f"it belongs to another export: {'; '.join(differences)}. Resume with the options of that "
+                "export"
+            )
         return until
 
 
@@ -173,8 +176,8 @@ class Journal:
                 remedy = {}
                 if now - written > resume_within and not problem:
                     remedy["resume_within"] = f"({show_duration(resume_within)}) can be longer"
-                # With `resume` too, `overwrite` discards only what is too old.
-                remedy["overwrite=True"] = "starts afresh" if too_old else "without resume starts afresh"
+                # Together with `resume`, `overwrite` discards only a journal that is too old.
+                remedy["overwrite=True"] = "starts afresh" if too_old else "alone starts afresh"
                 problem = problem or too_old
                 reason = f"cannot resume from {escape_control(str(self.path))}: {problem}"
                 raise ResumeError(reason, remedy=remedy)
@@ -204,7 +207,7 @@ class Journal:
                 problem = str(error)
             else:
                 return ""
-        return f"{problem}; resume with the options it was begun with"
+        return problem
 
     def add(self, line: bytes, segment_id: str, created_at: datetime | None) -> None:
         """Append a row.

@@ -150,15 +150,21 @@ class ExportRun:
                     raise failure.error
 
     async def _find_archived(self) -> None:
-        """List again if details were refused: a segment that is not listed any more was archived."""
+        """List again if segments may have been archived, and count those that are not listed any more.
+
+        That is if details were refused, and if a fast listing, which can miss a segment, lacked segments of
+        the journal.
+        """
         refused = {each.segment_id for each in self._failures if isinstance(each.error, _MAY_BE_ARCHIVED)}
-        if refused:
-            # A fast walk could overlook a segment, which would then be taken for archived.
-            consistency = self._options.consistency
-            async for segment in self._client.list(
-                consistency="safe" if consistency == "fast" else consistency
-            ):
+        fast = self._options.consistency == "fast"
+        if refused or (fast and self._journaled.not_listed):
+            not_listed = self._journaled.not_listed
+            async for segment in self._client.list(consistency="safe" if fast else self._options.consistency):
                 refused.discard(segment.id)
+                self._journaled.mark_listed(segment.id)
+            found = not_listed - self._journaled.not_listed
+            self.listing.listed += found
+            self.listing.resumed += found
         self._failures = [failure for failure in self._failures if failure.segment_id not in refused]
         self.archived = len(refused) + self._journaled.not_listed
 

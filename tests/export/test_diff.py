@@ -141,3 +141,11 @@ def test_changes_as_text() -> None:
     assert summary(CHANGES) == (
         "1 added, 1 renamed, 1 filters changed, 1 tags changed, 1 note changed, 1 removed"
     )
+
+
+def test_a_long_description_in_csv(tmp_path: Path) -> None:
+    """A cell of an export in CSV can be longer than the default limit of Python's csv module."""
+    path = tmp_path / "long.csv"
+    path.write_bytes(csv_header() + to_csv_line(b'{"id":"a","name":"%s"}\n' % (b"x" * 200_000)))
+    (row,) = read_export(path)
+    assert len(row["name"]) == 200_000

@@ -231,7 +231,7 @@ async def test_a_foreign_journal_is_refused(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"format": "csv"}, "format was ndjson, is now csv; resume with the options it was begun with"),
+        ({"format": "csv"}, "format was ndjson, is now csv. Resume with the options of that export"),
         ({"format": "csv", "csv_safe": True}, "format was .*; csv_safe was False, is now True"),
         ({"sizes": 7}, "sizes was None, is now 7"),
     ],

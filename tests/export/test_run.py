@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import pickle
 import sqlite3
@@ -17,6 +18,7 @@ from cli_helpers import until
 from export_helpers import asked, beside, content, journaled, names_in
 
 from braze_segments_async import (
+    AuthenticationError,
     BrazeSegments,
     ClosedError,
     ConfigError,
@@ -335,3 +337,38 @@ async def test_a_row_nested_too_deeply_is_a_failure(
     result = await export_segments(client, target, allow_partial=True)
     assert 0 < len(result.failures) == 250 - result.rows
     assert "nested too deeply" in str(result.failures[0].error)
+
+
+async def test_an_earlier_partial_file_keeps_its_list(
+    sandbox: Sandbox, client: BrazeSegments, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a new partial file cannot be written, the earlier one and its list of failures are unchanged."""
+    sandbox.inject(Answer(status=422), segment_id=sandbox.segment_ids[3])
+    await export_segments(client, target, allow_partial=True)
+    earlier = {path.name: path.read_bytes() for path in target.parent.iterdir()}
+    sandbox.inject(Answer(status=422), segment_id=sandbox.segment_ids[4])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("braze_segments_async.export._export.write_rows", full)
+        with pytest.raises(ExportError, match="No space left"):
+            await export_segments(client, target, allow_partial=True, overwrite=True)
+    beside(target, ".journal").unlink()
+    assert {path.name: path.read_bytes() for path in target.parent.iterdir()} == earlier
+
+
+async def test_a_fast_listing_drops_no_row_of_the_journal(
+    sandbox: Sandbox, client: BrazeSegments, target: Path
+) -> None:
+    """A journaled segment that a fast listing misses is listed again before it counts as archived."""
+    sandbox.inject(Answer(status=401), endpoint="details", ordinals=range(200, 250))
+    with pytest.raises(AuthenticationError):
+        await export_segments(client, target, consistency="fast")
+    assert len(journaled(target)) > 150
+    rows = [sandbox.segment(segment_id) for segment_id in sandbox.segment_ids[:99]]  # ends the first listing
+    sandbox.inject(Answer(body={"message": "success", "segments": rows}), endpoint="list", page=0, times=1)
+    result = await export_segments(client, target, consistency="fast", resume=True)
+    assert (result.archived, result.rows) == (0, len(ids_in(target)))
+    assert result.rows > 150
