@@ -1,4 +1,4 @@
-"""GET requests over aiohttp's connections: when they skip its session, and that the wire is the same."""
+"""GET requests skip aiohttp's session where that is possible, and send the same bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SEND_REQUEST = aiohttp.ClientSession._request
 
 @pytest.fixture
 def session_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths requested through aiohttp's session, recorded one level below its own method."""
+    """Return the paths requested through aiohttp's session, recorded below its own method."""
     paths: list[str] = []
     send = aiohttp.ClientRequest.send
 
@@ -51,7 +51,7 @@ async def test_a_get_skips_the_session(session_requests: list[str]) -> None:
         assert session_requests == ["/export/segment/cancel"]
 
 
-async def test_switched_off(session_requests: list[str]) -> None:
+async def test_direct_requests_can_be_switched_off(session_requests: list[str]) -> None:
     """With `direct=False` all requests pass through the session."""
     async with Faulty() as server, client_of(server.base_url, direct=False) as client:
         await client.details(server.ids[0])
@@ -106,7 +106,7 @@ async def _wrapped(self: aiohttp.ClientSession, *arguments: Any, **named: Any) -
 
 
 class _CallableProxy:
-    """Stands for a wrapper object, such as those of wrapt, which looks like the function it wraps."""
+    """A wrapper object that looks like the function it wraps, such as those of wrapt."""
 
     __module__ = _SEND_REQUEST.__module__
     __qualname__ = _SEND_REQUEST.__qualname__
@@ -119,7 +119,7 @@ class _CallableProxy:
 async def test_a_patch_of_the_session_sees_all_requests(
     replacement: Any, session_requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever has replaced the session's method before the client opens sees all requests."""
+    """A replacement of the session's method, made before the client opens, sees all requests."""
     monkeypatch.setattr(aiohttp.ClientSession, "_request", replacement)
     async with Faulty() as server, client_of(server.base_url) as client:
         await client.details(server.ids[0])
@@ -134,7 +134,7 @@ async def test_a_patch_of_the_session_sees_all_requests(
         (aiohttp.BaseConnector, "connect"),
     ],
 )
-async def test_another_aiohttp(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incompatible_aiohttp(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an aiohttp that lacks what direct requests need, a client opens and uses the session."""
     with monkeypatch.context() as patch:
         patch.delattr(owner, name)
@@ -144,7 +144,7 @@ async def test_another_aiohttp(owner: Any, name: str, monkeypatch: pytest.Monkey
         await client.aclose()
 
 
-async def test_the_wire_is_the_same() -> None:
+async def test_both_ways_send_the_same_request() -> None:
     """With and without the session the server receives the same request, percent-encoding aside."""
     received = []
     for direct in (True, False):
@@ -158,7 +158,7 @@ async def test_the_wire_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("direct", [True, False])
-async def test_a_closed_connection_of_the_pool_costs_no_retry(direct: bool) -> None:  # noqa: FBT001
+async def test_a_closed_connection_of_the_pool_needs_no_retry(direct: bool) -> None:  # noqa: FBT001
     """A connection that the server closes before the response is replaced once, without a retry."""
     connections = 0
 
@@ -189,7 +189,7 @@ async def test_interim_responses_are_skipped(direct: bool) -> None:  # noqa: FBT
 
 
 async def test_a_cancelled_request_leaves_no_connection() -> None:
-    """A connection with a response under way is closed, and not used again."""
+    """The connection of a cancelled request is closed, and not used again."""
     async with Faulty(Exchange.wait_until_gone) as server, client_of(server.base_url) as client:
         waiting = asyncio.create_task(client.details(server.ids[0]))
         while not server.requests:  # noqa: ASYNC110 - the server does not signal
@@ -203,7 +203,7 @@ async def test_a_cancelled_request_leaves_no_connection() -> None:
         assert (await client.details(server.ids[0])).id == server.ids[0]
 
 
-async def test_not_http() -> None:
+async def test_bytes_that_are_not_http() -> None:
     """Bytes that are not HTTP give the same error as through the session, without the key."""
 
     async def nonsense(exchange: Exchange) -> None:
