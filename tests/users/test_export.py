@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fault_client import FAST, KEY, Clock, client_of
 from raw_server import Exchange, Faulty, answer, say
-from users_helpers import LIFE, QUERY, FileHost, all_users, export_at, once, packed, people
+from users_helpers import QUERY, URL_LIFETIME, FileHost, all_users, export_at, once_then, packed, people
 
 from braze_segments_async import (
     BrazeError,
@@ -73,7 +73,7 @@ async def segments(braze: Sandbox) -> AsyncIterator[BrazeSegments]:
 async def started(client: BrazeSegments, segment_id: str, clock: Clock) -> UsersExport:
     """Return an export that uses the clock."""
     export = await client.export_users(segment_id, fields=FIELDS)
-    export._expires = clock() + LIFE
+    export._expires = clock() + URL_LIFETIME
     return export
 
 
@@ -343,7 +343,7 @@ async def test_never_ready(clock: Clock) -> None:
         with pytest.raises(ExportExpiredError, match=r"four hours .* export the users again") as caught:
             await export.wait(timeout=50_000)
         assert isinstance(caught.value, ExportError)
-        assert clock.now == NOON + LIFE
+        assert clock.now == NOON + URL_LIFETIME
         assert len(sandbox.file_requests) < 320
 
 
@@ -360,7 +360,7 @@ async def test_gone_before_it_was_read(braze: Sandbox, segments: BrazeSegments, 
     """An expired URL is an error, and is not waited for."""
     export = await started(segments, braze.segment_ids[0], clock)
     await export.wait()
-    clock.now = NOON + LIFE + 1
+    clock.now = NOON + URL_LIFETIME + 1
     slept = len(clock.slept)
     with pytest.raises(ExportExpiredError, match="no longer exists; export the users again"):
         await all_users(export)
@@ -420,7 +420,7 @@ async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[B
 @pytest.mark.usefixtures("clock")
 async def test_an_outage_at_the_end() -> None:
     """A timeout during an outage of the file host names the outage."""
-    fault = once(answer(403, b""), say(b"", Exchange.reset))
+    fault = once_then(answer(403, b""), say(b"", Exchange.reset))
     async with Faulty(fault) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(TransportError, match="was lost") as caught:
