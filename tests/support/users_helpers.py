@@ -74,7 +74,7 @@ class FileHost:
         self._concurrent = 0
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer a request."""
+        """Send the response to a request."""
         self.ranges.append(self.requested_range(exchange))
         self._concurrent += 1
         self.max_concurrent = max(self.max_concurrent, self._concurrent)
