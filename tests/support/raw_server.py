@@ -57,7 +57,7 @@ class Exchange:
         target: Path and query, exactly as sent.
         headers: Headers of the request; names in lower case.
         genuine: Response body of Braze.
-        gone: Whether the client has closed the connection.
+        closed: Whether the client has closed the connection.
     """
 
     endpoint: str
@@ -66,7 +66,7 @@ class Exchange:
     genuine: bytes = field(repr=False)
     reader: asyncio.StreamReader = field(repr=False)
     writer: asyncio.StreamWriter = field(repr=False)
-    gone: bool = False
+    closed: bool = False
 
     @property
     def query(self) -> dict[str, str]:
@@ -88,10 +88,10 @@ class Exchange:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def wait_until_gone(self) -> None:
+    async def wait_until_closed(self) -> None:
         """Send nothing until the client closes the connection."""
         await self.reader.read()
-        self.gone = True
+        self.closed = True
 
 
 Fault = Callable[[Exchange], Awaitable[None]]
@@ -116,7 +116,7 @@ def answer(status: int = 200, body: Body = None, headers: Mapping[str, str] | No
     return fault
 
 
-def packed(body: Body = None, *, encoding: str = "gzip", cut: int | None = None) -> Fault:
+def gzipped(body: Body = None, *, encoding: str = "gzip", cut: int | None = None) -> Fault:
     """Return a fault that sends a gzip body, complete or cut short, with a matching Content-Length."""
 
     async def fault(exchange: Exchange) -> None:
@@ -137,12 +137,12 @@ def changed(**fields: Mapping[str, Any]) -> Callable[[Exchange], bytes]:
     return body
 
 
-def spliced(literal: bytes) -> Callable[[Exchange], bytes]:
+def with_unknown_field(literal: bytes) -> Callable[[Exchange], bytes]:
     """Return the genuine body with an unknown field, whose value is `literal`."""
     return lambda exchange: exchange.genuine[:-1] + b',"new":' + literal + b"}"
 
 
-def say(data: bytes, then: Callable[[Exchange], object]) -> Fault:
+def send_then(data: bytes, then: Callable[[Exchange], object]) -> Fault:
     """Return a fault that sends bytes and then acts on the connection."""
 
     async def fault(exchange: Exchange) -> None:
@@ -156,7 +156,7 @@ def say(data: bytes, then: Callable[[Exchange], object]) -> Fault:
     return fault
 
 
-def drip(seconds: float) -> Fault:
+def send_slowly(seconds: float) -> Fault:
     """Return a fault that sends a byte every `seconds`, without end."""
 
     async def fault(exchange: Exchange) -> None:
@@ -168,7 +168,7 @@ def drip(seconds: float) -> Fault:
     return fault
 
 
-class Faulty:
+class RawServer:
     """A server that responds with a fault; `async with` starts and stops it.
 
     Args:

@@ -53,7 +53,7 @@ def _line(user: dict[str, Any]) -> bytes:
 
 
 class FileHost:
-    """A fault for `Faulty` that serves ranges of one file.
+    """A fault for `RawServer` that serves ranges of one file.
 
     Attributes:
         data: Content of the file.

@@ -14,7 +14,7 @@ import pytest
 from cli_helpers import inside
 from fault_client import KEY, client_of
 from key_leaks import leaks
-from raw_server import Exchange, Faulty, answer, head, say
+from raw_server import Exchange, RawServer, answer, head, send_then
 from users_helpers import QUERY, FileHost, all_users, export_at, once_then, packed, people
 
 from braze_segments_async import (
@@ -58,26 +58,26 @@ def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[IO[
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Faulty]:
+async def host() -> AsyncIterator[RawServer]:
     """Yield a host with a file of several ranges."""
-    async with Faulty(FileHost(MANY)) as server:
+    async with RawServer(FileHost(MANY)) as server:
         yield server
 
 
 @pytest.fixture
-async def segments(host: Faulty) -> AsyncIterator[BrazeSegments]:
+async def segments(host: RawServer) -> AsyncIterator[BrazeSegments]:
     """Yield an open client whose REST endpoint is the same server."""
     async with client_of(host.base_url) as client:
         yield client
 
 
 @pytest.fixture
-def export(host: Faulty, segments: BrazeSegments) -> UsersExport:
+def export(host: RawServer, segments: BrazeSegments) -> UsersExport:
     """Return an export whose file is at the host."""
     return export_at(segments, f"{host.base_url}/file.zip?{QUERY}", step=STEP)
 
 
-def requested_ranges(host: Faulty) -> list[str]:
+def requested_ranges(host: RawServer) -> list[str]:
     """Return the `Range` header of each request."""
     return [exchange.headers["range"] for exchange in host.requests]
 
@@ -91,7 +91,9 @@ async def until(condition: Callable[[], object]) -> None:
 # --- ranges -------------------------------------------------------------------------------------------
 
 
-async def test_ranges_are_fetched_concurrently_and_joined_in_order(host: Faulty, export: UsersExport) -> None:
+async def test_ranges_are_fetched_concurrently_and_joined_in_order(
+    host: RawServer, export: UsersExport
+) -> None:
     """Four ranges are fetched at a time, and joined in the order of the file."""
     delays = random.Random(3)
     host.fault = file_host = FileHost(MANY, delay=lambda first: delays.random() / 50 if first else 0.0)
@@ -102,7 +104,7 @@ async def test_ranges_are_fetched_concurrently_and_joined_in_order(host: Faulty,
     assert export.received == export.size == len(MANY)
 
 
-async def test_a_file_of_one_range(host: Faulty, segments: BrazeSegments) -> None:
+async def test_a_file_of_one_range(host: RawServer, segments: BrazeSegments) -> None:
     """A file of up to one range takes one request, after the one that finds it ready."""
     for step in (len(MANY), len(MANY) + 1, 2**20):
         host.requests.clear()
@@ -112,7 +114,7 @@ async def test_a_file_of_one_range(host: Faulty, segments: BrazeSegments) -> Non
 
 
 @pytest.mark.parametrize("size", [99, 100, 101, 199, 200, 201])
-async def test_each_length(host: Faulty, export: UsersExport, tmp_path: Path, size: int) -> None:
+async def test_each_length(host: RawServer, export: UsersExport, tmp_path: Path, size: int) -> None:
     """No byte is lost between two ranges or at the end, at any length of the file."""
     data = packed([b'{"a":"' + bytes(65 + n % 26 for n in range(size)) + b'"}'], method=0)
     host.fault = FileHost(data)
@@ -120,14 +122,14 @@ async def test_each_length(host: Faulty, export: UsersExport, tmp_path: Path, si
     assert (tmp_path / "a.zip").read_bytes() == data
 
 
-async def test_reading_again_fetches_again(host: Faulty, export: UsersExport) -> None:
+async def test_reading_again_fetches_again(host: RawServer, export: UsersExport) -> None:
     """A second iteration downloads the file again, without waiting for it to be ready."""
     assert await all_users(export) == await all_users(export)
     assert requested_ranges(host).count("bytes=0-0") == 1
     assert requested_ranges(host).count("bytes=0-99") == 2
 
 
-async def test_progress_of_a_download(host: Faulty, export: UsersExport) -> None:
+async def test_progress_of_a_download(host: RawServer, export: UsersExport) -> None:
     """`received` and `size` can be read during a download."""
     host.fault = first_range_only
     fetching = asyncio.create_task(all_users(export))
@@ -141,7 +143,7 @@ async def test_progress_of_a_download(host: Faulty, export: UsersExport) -> None
 async def first_range_only(exchange: Exchange) -> None:
     """Send the first range, and nothing for any other range."""
     first = not FileHost.requested_range(exchange)[0]
-    await (FileHost(MANY) if first else say(_HEAD, Exchange.wait_until_gone))(exchange)
+    await (FileHost(MANY) if first else send_then(_HEAD, Exchange.wait_until_closed))(exchange)
 
 
 def _is_second_range(exchange: Exchange) -> bool:
@@ -150,9 +152,9 @@ def _is_second_range(exchange: Exchange) -> bool:
 
 _HEAD = head(206, {"Content-Length": "100", "Content-Range": f"bytes 100-199/{len(MANY)}", "ETag": '"1"'})
 TRANSIENT: dict[str, Fault] = {
-    "cut in the middle": say(_HEAD + b"half", Exchange.close),
-    "reset in the middle": say(_HEAD + b"half", Exchange.reset),
-    "lost": say(b"", Exchange.close),
+    "cut in the middle": send_then(_HEAD + b"half", Exchange.close),
+    "reset in the middle": send_then(_HEAD + b"half", Exchange.reset),
+    "lost": send_then(b"", Exchange.close),
     "busy": answer(503, b"<Error/>"),
     "slow down": answer(429, b"", {"Retry-After": "0"}),
     "another range": answer(206, b"a" * 100, {"Content-Range": f"bytes 0-99/{len(MANY)}"}),
@@ -165,7 +167,7 @@ TRANSIENT: dict[str, Fault] = {
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
-async def test_a_range_that_fails_once(host: Faulty, export: UsersExport, fault: str) -> None:
+async def test_a_range_that_fails_once(host: RawServer, export: UsersExport, fault: str) -> None:
     """Only the range that failed is fetched again."""
     host.fault = once_then(TRANSIENT[fault], FileHost(MANY), when=_is_second_range)
     assert len(await all_users(export)) == 44
@@ -182,7 +184,7 @@ PERMANENT: dict[str, tuple[type[BrazeError], str]] = {
 
 
 @pytest.mark.parametrize("fault", PERMANENT)
-async def test_a_range_that_always_fails(host: Faulty, export: UsersExport, fault: str) -> None:
+async def test_a_range_that_always_fails(host: RawServer, export: UsersExport, fault: str) -> None:
     """A download with a range that fails for good yields no user."""
     error, message = PERMANENT[fault]
 
@@ -198,7 +200,7 @@ async def test_a_range_that_always_fails(host: Faulty, export: UsersExport, faul
 
 @pytest.mark.parametrize("change", ["another ETag", "no ETag", "another length"])
 async def test_a_file_that_changes_during_the_download(
-    host: Faulty, export: UsersExport, change: str
+    host: RawServer, export: UsersExport, change: str
 ) -> None:
     """Ranges of two versions of a file are not joined."""
     other = FileHost(MANY, etag='"2"' if change == "another ETag" else None)
@@ -213,20 +215,20 @@ async def test_a_file_that_changes_during_the_download(
         await all_users(export)
 
 
-async def test_a_host_without_etags(host: Faulty, export: UsersExport) -> None:
+async def test_a_host_without_etags(host: RawServer, export: UsersExport) -> None:
     """A host that sends no ETag is supported."""
     host.fault = FileHost(MANY, etag=None)
     assert len(await all_users(export)) == 44
 
 
-async def test_a_host_without_ranges(host: Faulty, export: UsersExport) -> None:
+async def test_a_host_without_ranges(host: RawServer, export: UsersExport) -> None:
     """A host that always sends the whole file is supported if the file is small."""
     host.fault = answer(200, MANY)
     assert len(await all_users(export)) == 44
     assert export.received == export.size == len(MANY)
 
 
-async def test_a_host_without_ranges_and_with_a_large_file(host: Faulty) -> None:
+async def test_a_host_without_ranges_and_with_a_large_file(host: RawServer) -> None:
     """A host that sends a whole large file gives an error; the file is not held in memory."""
     host.fault = answer(200, MANY)
     async with client_of(host.base_url, limits=Limits(body=STEP)) as client:
@@ -234,7 +236,7 @@ async def test_a_host_without_ranges_and_with_a_large_file(host: Faulty) -> None
             await all_users(export_at(client, f"{host.base_url}/file.zip"))
 
 
-async def test_a_small_body_limit(host: Faulty) -> None:
+async def test_a_small_body_limit(host: RawServer) -> None:
     """A range is never longer than `limits.body`."""
     async with client_of(host.base_url, limits=Limits(body=64)) as client:
         export = export_at(client, f"{host.base_url}/file.zip?{QUERY}")
@@ -245,7 +247,7 @@ async def test_a_small_body_limit(host: Faulty) -> None:
     assert export.received == len(MANY)
 
 
-async def test_a_url_that_expires_during_the_download(host: Faulty, export: UsersExport) -> None:
+async def test_a_url_that_expires_during_the_download(host: RawServer, export: UsersExport) -> None:
     """A URL that expires during the download gives an error with a remedy."""
 
     async def expiring(exchange: Exchange) -> None:
@@ -278,9 +280,9 @@ async def test_the_rate_limit_does_not_delay_a_download() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(host: Faulty, export: UsersExport, status: int) -> None:
+async def test_a_redirect_is_not_followed(host: RawServer, export: UsersExport, status: int) -> None:
     """A redirect is an error, both while waiting for the file and during the download."""
-    async with Faulty() as other:
+    async with RawServer() as other:
         redirect = answer(status, b"", {"Location": f"{other.base_url}/{QUERY}"})
         host.fault = redirect
         with pytest.raises(RedirectError, match="not followed"):
@@ -327,7 +329,7 @@ async def test_an_invalid_url_is_refused(segments: BrazeSegments, url: str) -> N
         assert not url or url not in str(caught.value)
 
 
-async def test_the_url_is_sent_unchanged(host: Faulty, segments: BrazeSegments) -> None:
+async def test_the_url_is_sent_unchanged(host: RawServer, segments: BrazeSegments) -> None:
     """No character of a URL is encoded or decoded, since its signature covers the exact bytes."""
     target = "/a%2Fb/~c%7Ed+e%20f/%C3%BC.zip?X-Amz-Credential=A%2F2%2Bs3&Signature=0%3d%3D&empty=&b=1&a=2"
     await export_at(segments, host.base_url + target).wait()
@@ -363,7 +365,7 @@ async def test_the_host_gets_no_key_and_no_cookie(*, own: bool) -> None:
 
 
 async def test_leaving_the_loop_early(
-    host: Faulty, export: UsersExport, temporary_files: list[IO[bytes]]
+    host: RawServer, export: UsersExport, temporary_files: list[IO[bytes]]
 ) -> None:
     """Leaving the loop early closes the temporary file and leaves no task."""
     async with aclosing(export.users()) as users:
@@ -390,7 +392,7 @@ async def test_an_exception_in_the_loop(export: UsersExport, temporary_files: li
 
 @pytest.mark.parametrize("verb", ["users", "save"])
 async def test_cancellation_during_the_download(
-    host: Faulty, export: UsersExport, temporary_files: list[IO[bytes]], tmp_path: Path, verb: str
+    host: RawServer, export: UsersExport, temporary_files: list[IO[bytes]], tmp_path: Path, verb: str
 ) -> None:
     """A cancelled download ends its requests, leaves no file, and the client remains usable."""
     host.fault = first_range_only
@@ -408,7 +410,7 @@ async def test_cancellation_during_the_download(
 
 
 async def test_cancellation_while_a_thread_reads(
-    host: Faulty, export: UsersExport, temporary_files: list[IO[bytes]], monkeypatch: pytest.MonkeyPatch
+    host: RawServer, export: UsersExport, temporary_files: list[IO[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a cancellation the file is closed only when the thread that reads it has ended."""
     reading = asyncio.Event()
@@ -433,7 +435,7 @@ async def test_cancellation_while_a_thread_reads(
 
 @pytest.mark.parametrize("verb", ["users", "save"])
 async def test_closing_the_client_during_the_download(
-    host: Faulty, segments: BrazeSegments, temporary_files: list[IO[bytes]], tmp_path: Path, verb: str
+    host: RawServer, segments: BrazeSegments, temporary_files: list[IO[bytes]], tmp_path: Path, verb: str
 ) -> None:
     """Closing the client ends a download at once with `ClosedError`."""
     export = export_at(segments, f"{host.base_url}/file.zip?{QUERY}", step=STEP)

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from cli_helpers import inside
 from fault_client import client_of
-from raw_server import Exchange, Faulty, answer
+from raw_server import Exchange, RawServer, answer
 from users_helpers import QUERY, FileHost, all_users, export_at, once_then, packed, people
 
 from braze_segments_async import BrazeError, ExportError, ExportExpiredError, Limits, ReplyError
@@ -177,7 +177,7 @@ async def test_a_name_is_resolved_once(resolver: Resolver) -> None:
 
 async def test_a_client_of_loopback_may_fetch_from_loopback() -> None:
     """A client whose REST endpoint is on loopback fetches files from there, by address and by name."""
-    async with Faulty(FileHost(DATA)) as host, client_of(host.base_url) as client:
+    async with RawServer(FileHost(DATA)) as host, client_of(host.base_url) as client:
         for base in (host.base_url, host.base_url.replace("127.0.0.1", "localhost")):
             assert len(await all_users(export_at(client, f"{base}/a.zip"))) == 43
 
@@ -192,7 +192,7 @@ async def test_a_url_with_expired_credentials(status: int, where: str) -> None:
         early = where == "in a range" and not _after_first_range(exchange)
         await (FileHost(DATA) if early else expired)(exchange)
 
-    async with Faulty(fault) as host, client_of(host.base_url) as client:
+    async with RawServer(fault) as host, client_of(host.base_url) as client:
         with pytest.raises(ExportExpiredError, match="export the users again"):
             await all_users(export_at(client, f"{host.base_url}/a.zip", step=STEP))
 
@@ -201,19 +201,19 @@ async def test_a_url_with_expired_credentials(status: int, where: str) -> None:
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Faulty]:
+async def host() -> AsyncIterator[RawServer]:
     """Yield a host with a file of several ranges."""
-    async with Faulty(FileHost(DATA)) as server:
+    async with RawServer(FileHost(DATA)) as server:
         yield server
 
 
-async def test_a_file_of_the_maximum_size(host: Faulty) -> None:
+async def test_a_file_of_the_maximum_size(host: RawServer) -> None:
     """A file of exactly `limits.file` bytes is accepted."""
     async with client_of(host.base_url, limits=Limits(file=len(DATA))) as client:
         assert len(await all_users(export_at(client, f"{host.base_url}/a.zip", step=STEP))) == 43
 
 
-async def test_a_file_that_is_too_large(host: Faulty, tmp_path: Path) -> None:
+async def test_a_file_that_is_too_large(host: RawServer, tmp_path: Path) -> None:
     """A file with a larger announced size is refused after its first range; the error names the limit."""
     async with client_of(host.base_url, limits=Limits(file=len(DATA) - 1)) as client:
         export = export_at(client, f"{host.base_url}/a.zip", step=STEP)
@@ -227,7 +227,7 @@ async def test_a_file_that_is_too_large(host: Faulty, tmp_path: Path) -> None:
     assert not inside(tmp_path)
 
 
-async def test_an_endless_file(host: Faulty) -> None:
+async def test_an_endless_file(host: RawServer) -> None:
     """The default limit refuses a file of a huge announced size before anything is written."""
 
     async def endless(exchange: Exchange) -> None:
@@ -248,7 +248,7 @@ Usage = namedtuple("Usage", "free")  # noqa: PYI024 - like the result of shutil.
 
 @pytest.mark.parametrize("parts", [0, 3])
 async def test_a_disk_without_enough_space(
-    host: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+    host: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
 ) -> None:
     """Free space is compared with the bytes still to download, before and during the download."""
     checked: list[str] = []
@@ -288,7 +288,7 @@ VERBS: dict[str, Callable[[Any, Path], Any]] = {
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("where", ["while waiting", "in a range"])
 async def test_a_callback_that_raises_a_base_exception(
-    host: Faulty, tmp_path: Path, verb: str, where: str
+    host: RawServer, tmp_path: Path, verb: str, where: str
 ) -> None:
     """A `BaseException` of a callback is raised; the stream does not end as if it were complete."""
     busy = answer(503, b"")
@@ -309,7 +309,7 @@ async def test_a_callback_that_raises_a_base_exception(
 @pytest.mark.parametrize("kind", [TerminationSignal, MemoryError, asyncio.CancelledError])
 @pytest.mark.parametrize("verb", VERBS)
 async def test_an_exception_in_a_thread(
-    host: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, kind: type[BaseException]
+    host: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, kind: type[BaseException]
 ) -> None:
     """An exception in the reading thread, raised after some users, reaches the caller."""
     from braze_segments_async._users import reader as archive  # noqa: PLC0415 - next to the patch

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fault_client import KEY, Clock, client_of
 from key_leaks import exception_chain, leaks
-from raw_server import Exchange, Faulty, answer, say
+from raw_server import Exchange, RawServer, answer, send_then
 from users_helpers import PERSON, QUERY, SIGNATURE, FileHost, all_users, export_at, packed, people
 
 from braze_segments_async import BrazeError, BrazeSegments, UsersExport
@@ -81,21 +81,21 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Faulty]:
+async def host() -> AsyncIterator[RawServer]:
     """Yield a file host with a file of several ranges."""
-    async with Faulty(FileHost(STORED)) as server:
+    async with RawServer(FileHost(STORED)) as server:
         yield server
 
 
 @pytest.fixture
-async def segments(host: Faulty) -> AsyncIterator[BrazeSegments]:
+async def segments(host: RawServer) -> AsyncIterator[BrazeSegments]:
     """Yield an open client."""
     async with client_of(host.base_url) as client:
         yield client
 
 
 @pytest.fixture
-def export(host: Faulty, segments: BrazeSegments, monkeypatch: pytest.MonkeyPatch) -> UsersExport:
+def export(host: RawServer, segments: BrazeSegments, monkeypatch: pytest.MonkeyPatch) -> UsersExport:
     """Return an export whose file is at the host, with a fake clock."""
     clock = Clock()
     monkeypatch.setattr(users_export, "monotonic", clock)
@@ -121,8 +121,8 @@ FAULTS: dict[str, Fault] = {
     "refused": answer(400, f"<Error>{SIGNATURE} {PERSON}</Error>".encode()),
     "redirected": answer(302, b"", {"Location": f"https://other.example/?{QUERY}"}),
     "busy": answer(503, f"<Error>{SIGNATURE}</Error>".encode()),
-    "reset": say(b"", Exchange.reset),
-    "not HTTP": say(f"{PERSON} {SIGNATURE}\r\n\r\n".encode(), Exchange.close),
+    "reset": send_then(b"", Exchange.reset),
+    "not HTTP": send_then(f"{PERSON} {SIGNATURE}\r\n\r\n".encode(), Exchange.close),
     "never ready": answer(403, SIGNATURE.encode()),
     "no Content-Range": answer(206, STORED),
     "another encoding": answer(200, STORED, {"Content-Encoding": SIGNATURE}),
@@ -140,14 +140,14 @@ FAULTS: dict[str, Fault] = {
 LATER: dict[str, Fault] = {
     "deleted": answer(404, SIGNATURE.encode()),
     "changed": FileHost(STORED, etag='"2"'),
-    "cut": say(b"HTTP/1.1 206 X\r\nContent-Length: 99\r\n\r\nada.lovelace", Exchange.close),
+    "cut": send_then(b"HTTP/1.1 206 X\r\nContent-Length: 99\r\n\r\nada.lovelace", Exchange.close),
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("fault", [*FAULTS, *LATER])
 async def test_no_failure_shows_a_secret(
-    host: Faulty, export: UsersExport, tmp_path: Path, verb: str, fault: str
+    host: RawServer, export: UsersExport, tmp_path: Path, verb: str, fault: str
 ) -> None:
     """No error, none of its causes and no local variable of its traceback has a secret."""
 
@@ -167,7 +167,7 @@ async def test_no_failure_shows_a_secret(
 @pytest.mark.parametrize("first", [0, 1, 2], ids=["waiting", "first range", "another range"])
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_cancelled_during_a_request(
-    host: Faulty, export: UsersExport, verb: str, first: int, how: str
+    host: RawServer, export: UsersExport, verb: str, first: int, how: str
 ) -> None:
     """The traceback of a cancellation or a timeout has no secret."""
 
@@ -176,7 +176,7 @@ async def test_cancelled_during_a_request(
             await FileHost(STORED)(exchange)
         else:
             half = FileHost(STORED).answer(exchange)[:-9]
-            await say(half, Exchange.wait_until_gone)(exchange)
+            await send_then(half, Exchange.wait_until_closed)(exchange)
 
     host.fault = fault
     work = VERBS[verb](export, Path(tempfile.gettempdir()))
@@ -191,7 +191,7 @@ async def _within(work: Awaitable[object]) -> None:
         await work
 
 
-async def _cancelled(work: Any, host: Faulty, first: int) -> None:
+async def _cancelled(work: Any, host: RawServer, first: int) -> None:
     task = asyncio.ensure_future(work)
     while len(host.requests) <= first:  # noqa: ASYNC110 - the server does not signal
         await asyncio.sleep(0.001)
