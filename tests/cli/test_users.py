@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_helpers import COMMAND, KEY, environment, inside, started, until
-from users_helpers import beside
+from users_helpers import running_in_thread
 
 from braze_segments_async import PauseEvent
 from braze_segments_async.cli.app import app
@@ -37,14 +37,14 @@ MAY_GO_ON = f"braze-segments: the export may go on at Braze: braze-segments canc
 @pytest.fixture
 def braze() -> Iterator[Sandbox]:
     """Of 60 users each."""
-    with beside(Sandbox(2, users=60, users_per_file=25, api_key=KEY)) as sandbox:
+    with running_in_thread(Sandbox(2, users=60, users_per_file=25, api_key=KEY)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def never() -> Iterator[Sandbox]:
     """Its exports take for ever."""
-    with beside(Sandbox(2, export_delay=10_000, api_key=KEY)) as sandbox:
+    with running_in_thread(Sandbox(2, export_delay=10_000, api_key=KEY)) as sandbox:
         yield sandbox
 
 
@@ -358,7 +358,7 @@ async def test_a_full_disk(braze: Sandbox, tmp_path: Path) -> None:
 
 def test_cloud_storage(run: Run) -> None:
     """Without a url there is nothing to fetch: it is told where Braze puts the files."""
-    with beside(Sandbox(1, cloud_storage=True, api_key=KEY)) as sandbox:
+    with running_in_thread(Sandbox(1, cloud_storage=True, api_key=KEY)) as sandbox:
         code, out, err = run(sandbox, "users", ID, "--fields", "email")
         assert (code, out, len(err.splitlines())) == (1, "", 1)
         assert "connected cloud storage that gets the files, below " in err

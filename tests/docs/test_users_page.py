@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cli_helpers import environment
-from users_helpers import beside
+from users_helpers import running_in_thread
 
 from braze_segments_async import BrazeSegments, ExportRunningError
 from braze_segments_async._users import export as users
@@ -54,7 +54,7 @@ def test_commands(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     shown = re.search(r"```console\n\$ (.*?)\n(.*?)\n\$ (.*?) \| head -n 1\n(.*?)\n```", PAGE, re.DOTALL)
     assert shown is not None
-    with beside(Sandbox(1)) as sandbox:
+    with running_in_thread(Sandbox(1)) as sandbox:
         monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
         monkeypatch.setenv("BRAZE_BASE_URL", sandbox.base_url)
         for command in (shown[1], shown[3]):

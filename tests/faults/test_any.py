@@ -12,7 +12,7 @@ from faults_table import ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from raw_server import Exchange, Faulty, answer, say
+from raw_server import Exchange, RawServer, answer, send_then
 
 from braze_segments_async import BrazeError, Limits, ReplyError, RetryPolicy
 from braze_segments_async._http import endpoints
@@ -126,7 +126,7 @@ def test_any_schedule(schedule: list[Any]) -> None:
             row = next(turns, None)
             await (answer() if row is None else row.respond)(exchange)
 
-        async with Faulty(fault, segments=120) as server, client_of(server.base_url) as client:
+        async with RawServer(fault, segments=120) as server, client_of(server.base_url) as client:
             got: list[str] = []
             try:
                 async for details in client.all_details(ordered=True):
@@ -148,13 +148,13 @@ def test_any_bytes(garbage: bytes, start: bytes) -> None:
     """Any bytes in place of a response give a `BrazeError`."""
 
     async def ask() -> None:
-        fault = say(start + garbage, Exchange.close)
+        fault = send_then(start + garbage, Exchange.close)
         options: dict[str, Any] = {
             "retry": RetryPolicy(attempts=1),
             "limits": Limits(body=1_000),
             "timeout": 2.0,
         }
-        async with Faulty(fault) as server, client_of(server.base_url, **options) as client:
+        async with RawServer(fault) as server, client_of(server.base_url, **options) as client:
             try:
                 await client.details("a")
             except BrazeError as error:

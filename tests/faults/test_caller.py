@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fault_client import KEY, client_of
-from raw_server import Faulty, answer
+from raw_server import RawServer, answer
 
 from braze_segments_async import BrazeSegments, ConfigError, Limits, RetryPolicy
 
@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[str, Callable[[BrazeSegments], Any]]] = {
 async def test_argument_of_a_call(name: str) -> None:
     """A wrong argument is a `ConfigError` before anything is sent, with the range."""
     says, call = WRONG[name]
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         with pytest.raises(ConfigError) as caught:
             result = call(client)
             if asyncio.iscoroutine(result):
@@ -230,7 +230,7 @@ IDS = [
 async def test_id_is_sent_exactly(segment_id: str) -> None:
     """An id with `& = # / ? + %` or of another script is sent exactly, percent-encoded."""
     body = b'{"message": "success", "name": "A", "data": []}'
-    async with Faulty(answer(200, body)) as server, client_of(server.base_url) as client:
+    async with RawServer(answer(200, body)) as server, client_of(server.base_url) as client:
         details = await client.details(segment_id)
         await client.data_series(segment_id)
         async for other in client.all_details([segment_id]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fault_client import CALLS, Attempt, Call, Clock, assert_values, client_of
-from raw_server import Exchange, Fault, Faulty, answer, drip, head, say
+from raw_server import Exchange, Fault, RawServer, answer, head, send_slowly, send_then
 
 from braze_segments_async import BrazeSegments, RetryPolicy
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 EACH = pytest.mark.parametrize("call", CALLS, ids=str)
 SLOW = RetryPolicy(backoff=60.0, backoff_cap=60.0, max_rate_limit_wait=600.0)
 WAITS: dict[str, Fault] = {
-    "for an answer": say(b"", Exchange.wait_until_gone),
-    "in the head": say(b"HTTP/1.1 200 OK\r\nCont", Exchange.wait_until_gone),
-    "in the body": say(head(headers={"Content-Length": "99"}) + b"{", Exchange.wait_until_gone),
-    "in a drip": drip(0.001),
+    "for an answer": send_then(b"", Exchange.wait_until_closed),
+    "in the head": send_then(b"HTTP/1.1 200 OK\r\nCont", Exchange.wait_until_closed),
+    "in the body": send_then(head(headers={"Content-Length": "99"}) + b"{", Exchange.wait_until_closed),
+    "in a drip": send_slowly(0.001),
     "before a retry": answer(503, b""),
     "at the rate limiter": answer(429, b"", {"Retry-After": "300"}),
 }
@@ -32,7 +32,7 @@ class CallersError(Exception):
     """An exception of the caller."""
 
 
-def _assert_nothing_runs(server: Faulty, before: set[Any]) -> None:
+def _assert_nothing_runs(server: RawServer, before: set[Any]) -> None:
     """Assert that no task is left but the server's, which notice a closed connection late."""
     running = asyncio.all_tasks() - before - server.tasks
     assert not [task for task in running if "_accept_connection" not in repr(task.get_coro())]
@@ -45,7 +45,7 @@ async def test_cancelled_while_waiting(
     call: Call, wait: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancellation or a timeout at any wait raises the caller's exception at once; the client is usable."""
-    async with Faulty(WAITS[wait]) as server, client_of(server.base_url, retry=SLOW) as client:
+    async with RawServer(WAITS[wait]) as server, client_of(server.base_url, retry=SLOW) as client:
         before = asyncio.all_tasks()
         started = asyncio.get_running_loop().time()
         if how == "timeout":
@@ -69,7 +69,7 @@ async def test_cancelled_while_waiting(
 @EACH
 async def test_cancelled_at_any_await(call: Call) -> None:
     """Cancellation after any number of loop iterations raises `CancelledError`, or the call had completed."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         for turns in range(40):
             before = asyncio.all_tasks()
             asked = asyncio.create_task(call.outcomes(client, server.ids))
@@ -107,7 +107,7 @@ WAYS = ["list", "safe", "pages", "all_details@1", "all_details@8", "collect@1", 
 @pytest.mark.parametrize("way", WAYS)
 async def test_break(way: str) -> None:
     """After `break` and closing the stream nothing is running, and the client is usable."""
-    async with Faulty(segments=350) as server, client_of(server.base_url) as client:
+    async with RawServer(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         await _leave(client, way, None)
         _assert_nothing_runs(server, before)
@@ -120,7 +120,7 @@ async def test_break(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_exception_in_the_loop(way: str) -> None:
     """An exception in the loop is raised unchanged and in no group; nothing is left running."""
-    async with Faulty(segments=350) as server, client_of(server.base_url) as client:
+    async with RawServer(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         error = CallersError("mine")
         with pytest.raises(CallersError) as caught:
@@ -134,7 +134,7 @@ async def test_exception_in_the_loop(way: str) -> None:
 @pytest.mark.parametrize("way", ["list", "all_details"])
 async def test_break_without_closing(way: str) -> None:
     """After `break` without `aclosing` nothing is running once the client is closed; there is no warning."""
-    async with Faulty(segments=350) as server:
+    async with RawServer(segments=350) as server:
         before = asyncio.all_tasks()
         async with client_of(server.base_url) as client:
             stream = client.list() if way == "list" else client.all_details()
@@ -153,7 +153,7 @@ async def test_exception_of_a_hook(way: str) -> None:
         raise error
 
     async with (
-        Faulty(answer(503, b""), times=1, segments=350) as server,
+        RawServer(answer(503, b""), times=1, segments=350) as server,
         client_of(server.base_url, on_retry=hook) as client,
     ):
         before = asyncio.all_tasks()
@@ -172,7 +172,7 @@ async def test_exception_of_the_ids() -> None:
             yield segment_id
         raise error
 
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         with pytest.raises(CallersError) as caught:
             async for _ in client.all_details(ids()):
@@ -184,7 +184,7 @@ async def test_exception_of_the_ids() -> None:
 async def test_timeout_in_the_loop() -> None:
     """`asyncio.timeout` around a loop raises `TimeoutError`; the results so far were yielded."""
     got = []
-    async with Faulty(segments=350) as server, client_of(server.base_url) as client:
+    async with RawServer(segments=350) as server, client_of(server.base_url) as client:
         before = asyncio.all_tasks()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as time_out, client.all_details() as stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fault_client import client_of
-from raw_server import Faulty, answer
+from raw_server import RawServer, answer
 
 from braze_segments_async import (
     AuthenticationError,
@@ -33,7 +33,7 @@ async def test_an_error_whose_body_cannot_be_read(
     status: int, headers: dict[str, str], error: type[BrazeError], requests: int
 ) -> None:
     """An error with an unreadable body has the type, the retries and the headers of its status."""
-    async with Faulty(answer(status, b"", headers)) as server, client_of(server.base_url) as client:
+    async with RawServer(answer(status, b"", headers)) as server, client_of(server.base_url) as client:
         with pytest.raises(error) as caught:
             await client.details(server.ids[0])
         assert len(server.requests) == requests
@@ -44,7 +44,7 @@ async def test_an_error_whose_body_cannot_be_read(
 async def test_an_error_page_beyond_the_cap() -> None:
     """An error with an endless body is the error of its status, and is not retried."""
     async with (
-        Faulty(answer(403, b"x" * 50_000_000)) as server,
+        RawServer(answer(403, b"x" * 50_000_000)) as server,
         client_of(server.base_url, retry=RetryPolicy(backoff=0.0)) as client,
     ):
         with pytest.raises(PermissionDeniedError):

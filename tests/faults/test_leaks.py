@@ -17,7 +17,7 @@ import pytest
 from cli_helpers import inside, ran
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_server import Faulty, answer, changed
+from raw_server import RawServer, answer, changed
 
 from braze_segments_async import BrazeError, BrazeSegments, ConfigError, ReplyError, RetryPolicy
 from braze_segments_async._api_keys import read_key
@@ -177,7 +177,7 @@ def test_no_part_of_the_key_is_shown(
 async def test_a_part_of_the_key_from_a_server(status: int, length: int) -> None:
     """An error whose text had part of the key says what is wrong, what to do and why a part is missing."""
     body = changed(every={"message": f"Invalid API key {KEY[:length]}…"})
-    async with Faulty(answer(status, body)) as server:
+    async with RawServer(answer(status, body)) as server:
         async with BrazeSegments(KEY, base_url=server.base_url, retry=RetryPolicy(attempts=1)) as client:
             with pytest.raises(BrazeError) as caught:
                 await client.details(server.ids[0])

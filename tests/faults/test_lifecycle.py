@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from fault_client import CALLS, Call, all_arrived, client_of
-from raw_server import Exchange, Faulty, say
+from raw_server import Exchange, RawServer, send_then
 
 from braze_segments_async import ClosedError
 
@@ -31,7 +31,7 @@ async def test_before_opening(call: Call) -> None:
 @EACH
 async def test_after_closing(call: Call) -> None:
     """Use after closing and reopening are a `ClosedError`; closing twice is allowed."""
-    async with Faulty() as server:
+    async with RawServer() as server:
         async with client_of(server.base_url) as client:
             await client.aclose()
         await client.aclose()
@@ -45,7 +45,7 @@ async def test_after_closing(call: Call) -> None:
 
 async def test_opening_twice() -> None:
     """Opening an open client is a `ClosedError`, and the client remains open."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         with pytest.raises(ClosedError):
             await client.__aenter__()
         assert (await client.details(server.ids[0])).name
@@ -54,7 +54,7 @@ async def test_opening_twice() -> None:
 @EACH
 async def test_second_event_loop(call: Call) -> None:
     """Use from a second event loop is a `ClosedError` that says so; the client works in its own loop."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         outcomes = await asyncio.to_thread(lambda: asyncio.run(call.outcomes(client, server.ids)))
         assert {type(outcome) for outcome in outcomes} == {ClosedError}
         assert all("another event loop" in str(outcome) for outcome in outcomes)
@@ -63,7 +63,7 @@ async def test_second_event_loop(call: Call) -> None:
 
 async def test_own_session_closed() -> None:
     """The caller's session is not closed with the client; requests on a closed one raise `ClosedError`."""
-    async with Faulty() as server:
+    async with RawServer() as server:
         async with aiohttp.ClientSession() as session:
             async with client_of(server.base_url, session=session) as client:
                 assert (await client.details(server.ids[0])).name
@@ -77,7 +77,10 @@ async def test_own_session_closed() -> None:
 @EACH
 async def test_closed_during_requests(call: Call) -> None:
     """Closing the client ends requests in flight with `ClosedError`; nothing is left running."""
-    async with Faulty(say(b"", Exchange.wait_until_gone)) as server, client_of(server.base_url) as client:
+    async with (
+        RawServer(send_then(b"", Exchange.wait_until_closed)) as server,
+        client_of(server.base_url) as client,
+    ):
         asked = asyncio.create_task(call.outcomes(client, server.ids))
         await asyncio.wait_for(all_arrived(server, call.concurrency), 5)
         await client.aclose()
@@ -87,7 +90,7 @@ async def test_closed_during_requests(call: Call) -> None:
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_duplicates_and_none(ordered: bool) -> None:  # noqa: FBT001
     """A duplicate id in a fan-out is fetched once; no ids give an empty stream and no request."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
 
         async def none() -> AsyncIterator[str]:
             for segment_id in list[str]():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from fault_client import CALLS, KEY, Attempt, Call, assert_values, client_of
-from raw_server import Exchange, Fault, Faulty, answer, head, say
+from raw_server import Exchange, Fault, RawServer, answer, head, send_then
 
 from braze_segments_async import (
     ConfigError,
@@ -39,9 +39,9 @@ EACH = pytest.mark.parametrize("call", CALLS, ids=str)
 @EACH
 async def test_redirect_to_another_host(call: Call, status: int) -> None:
     """A redirect is a `RedirectError`, never followed; the other host receives nothing."""
-    async with Faulty() as other:
+    async with RawServer() as other:
         fault = answer(status, b"", {"Location": f"{other.base_url}/segments/list"})
-        async with Faulty(fault) as server, client_of(server.base_url) as client:
+        async with RawServer(fault) as server, client_of(server.base_url) as client:
             outcomes = await call.outcomes(client, server.ids)
             assert {type(outcome) for outcome in outcomes} == {RedirectError}
             assert len(server.requests) == call.concurrency
@@ -60,7 +60,7 @@ def _flood(headers: dict[str, str], data: bytes) -> Fault:
         await exchange.send(head(headers=headers))
         for _ in range(16):
             await exchange.send(data)
-        await exchange.wait_until_gone()
+        await exchange.wait_until_closed()
 
     return fault
 
@@ -81,7 +81,7 @@ async def test_memory_stays_flat(variant: str, headers: dict[str, str]) -> None:
     """A body or gzip bomb of 64 MiB beyond a cap of 1 MiB is a `ReplyError`, and memory stays flat."""
     data = _CHUNK if variant == "in chunks" else b" " * 2**22
     fault = answer(200, _bomb(64), headers) if variant == "a gzip bomb" else _flood(headers, data)
-    async with Faulty(fault) as server, client_of(server.base_url) as client:
+    async with RawServer(fault) as server, client_of(server.base_url) as client:
         tracemalloc.start()
         try:
             with pytest.raises(ReplyError, match=r"limits\.body"):
@@ -95,15 +95,15 @@ async def test_memory_stays_flat(variant: str, headers: dict[str, str]) -> None:
 @EACH
 async def test_connection_is_closed_beyond_the_cap(call: Call) -> None:
     """A connection is closed beyond the cap: the rest is not read, and the next request opens another."""
-    fault = say(head(headers={"Content-Length": "9999999"}) + b" " * 2_000, Exchange.wait_until_gone)
+    fault = send_then(head(headers={"Content-Length": "9999999"}) + b" " * 2_000, Exchange.wait_until_closed)
     async with (
-        Faulty(fault, times=1) as server,
+        RawServer(fault, times=1) as server,
         client_of(server.base_url, limits=Limits(body=1_500)) as client,
     ):
         with pytest.raises(ReplyError, match=r"limits\.body"):
             await call.one(client, server.ids[0])
         await asyncio.sleep(0.02)
-        assert server.requests[0].gone
+        assert server.requests[0].closed
         await client.details(server.ids[0])
         assert server.connections == 2
 
@@ -111,7 +111,7 @@ async def test_connection_is_closed_beyond_the_cap(call: Call) -> None:
 @EACH
 async def test_stale_keep_alive(call: Call) -> None:
     """A request on a kept-alive connection that the server closed is retried."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         for expected in (1, 2):
             tried = Attempt(await call.outcomes(client, server.ids), 0, [])
             assert_values(call, tried)
@@ -122,7 +122,7 @@ async def test_stale_keep_alive(call: Call) -> None:
 @EACH
 async def test_server_restart(call: Call) -> None:
     """Requests are retried when the server restarts between two calls or during them."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         await call.outcomes(client, server.ids)
         await server.restart()
 
@@ -199,10 +199,10 @@ async def test_no_connection_in_time() -> None:
 
 
 @pytest.fixture
-async def https(tmp_path: Path) -> AsyncIterator[Faulty]:
+async def https(tmp_path: Path) -> AsyncIterator[RawServer]:
     """Yield a server with an untrusted certificate; without `openssl`, one that speaks no TLS."""
     if (openssl := shutil.which("openssl")) is None:
-        async with Faulty() as server:
+        async with RawServer() as server:
             yield server
         return
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
@@ -211,13 +211,13 @@ async def https(tmp_path: Path) -> AsyncIterator[Faulty]:
     subprocess.run(command, check=True, capture_output=True)  # noqa: ASYNC221, S603 - quick, and before the test
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    async with Faulty(tls=context) as server:
+    async with RawServer(tls=context) as server:
         yield server
 
 
 @pytest.mark.parametrize("kind", ["self-signed", "not TLS at all"])
 @EACH
-async def test_tls_failure(https: Faulty, kind: str, call: Call) -> None:
+async def test_tls_failure(https: RawServer, kind: str, call: Call) -> None:
     """A TLS failure is a `TransportError` at once, naming host and port; nothing was sent."""
     retried: list[RetryEvent] = []
     async with Sandbox(8) as plain:
@@ -236,7 +236,7 @@ async def test_tls_failure(https: Faulty, kind: str, call: Call) -> None:
 async def test_cookies(call: Call) -> None:
     """Cookies are not sent back."""
     fault = answer(headers={"Set-Cookie": "session=1; Path=/; Max-Age=9999"})
-    async with Faulty(fault) as server:
+    async with RawServer(fault) as server:
         url = server.base_url.replace("127.0.0.1", "localhost")  # cookies of addresses are not kept anyway
         async with client_of(url) as client:
             await call.outcomes(client, server.ids)
@@ -252,7 +252,7 @@ async def test_netrc_and_proxy_variables(call: Call, tmp_path: Path, monkeypatch
     netrc.write_text("default login somebody password other\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    async with Faulty() as proxy, Faulty() as server:
+    async with RawServer() as proxy, RawServer() as server:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.base_url)
             monkeypatch.setenv(name.lower(), proxy.base_url)
@@ -267,7 +267,7 @@ async def test_netrc_and_proxy_variables(call: Call, tmp_path: Path, monkeypatch
 @EACH
 async def test_key_is_only_in_one_header(call: Call) -> None:
     """The key is in the Authorization header, and neither in the URL nor in another header."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         await call.outcomes(client, server.ids)
         for exchange in server.requests:
             assert exchange.headers.pop("authorization") == f"Bearer {KEY}"
@@ -290,7 +290,7 @@ async def test_a_request_that_aiohttp_refuses_is_a_braze_error(
     (tmp_path / ".netrc").write_text("default login a password b\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     async with (
-        Faulty() as server,
+        RawServer() as server,
         aiohttp.ClientSession(trust_env=True) as session,
         client_of(server.base_url, session=session) as client,
     ):

@@ -11,7 +11,7 @@ from fault_client import client_of
 from faults_table import ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_server import Exchange, Faulty, answer
+from raw_server import Exchange, RawServer, answer
 
 from braze_segments_async import BrazeError, BrazeSegments, RateLimitedError
 
@@ -116,7 +116,7 @@ def test_any_faults_and_any_consumers(
             row = next(turns, None)
             await (answer() if row is None else row.respond)(exchange)
 
-        async with Faulty(fault, segments=SEGMENTS) as server, client_of(server.base_url) as client:
+        async with RawServer(fault, segments=SEGMENTS) as server, client_of(server.base_url) as client:
             for consumer in consumers:
                 await _try(client, server.ids, consumer, options)
             for _ in turns:  # discard the remaining faults

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fault_client import CALLS, KEY, Call, Clock, client_of
-from raw_server import Exchange, Fault, Faulty, answer
+from raw_server import Exchange, Fault, RawServer, answer
 
 from braze_segments_async import (
     AuthenticationError,
@@ -62,7 +62,7 @@ async def _walk(client: BrazeSegments, way: str) -> list[str]:
 async def test_same_id_twice(way: str) -> None:
     """A duplicate id, in a page or on two pages, is yielded once."""
     pages = [_rows(0, 99) + _rows(98, 1), _rows(90, 100), _rows(189, 2) + _rows(0, 1)]
-    async with Faulty(_pages(pages.__getitem__)) as server, client_of(server.base_url) as client:
+    async with RawServer(_pages(pages.__getitem__)) as server, client_of(server.base_url) as client:
         assert await _walk(client, way) == [str(number) for number in range(191)]
 
 
@@ -70,14 +70,14 @@ async def test_same_id_twice(way: str) -> None:
 async def test_101_rows_in_a_page(way: str) -> None:
     """All 101 rows of a page are yielded, and the listing continues."""
     pages = [_rows(0, 101), _rows(101, 100), _rows(201, 3)]
-    async with Faulty(_pages(pages.__getitem__)) as server, client_of(server.base_url) as client:
+    async with RawServer(_pages(pages.__getitem__)) as server, client_of(server.base_url) as client:
         assert await _walk(client, way) == [str(number) for number in range(204)]
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_same_full_page_forever(way: str) -> None:
     """An endlessly repeated full page is a `PaginationError` within 5 requests."""
-    async with Faulty(_pages(lambda _: _rows(0, 100))) as server, client_of(server.base_url) as client:
+    async with RawServer(_pages(lambda _: _rows(0, 100))) as server, client_of(server.base_url) as client:
         with pytest.raises(PaginationError, match="does not advance"):
             await _walk(client, way)
         assert sum(exchange.endpoint == "list" for exchange in server.requests) <= 5
@@ -87,7 +87,7 @@ async def test_same_full_page_forever(way: str) -> None:
 async def test_endless_new_pages(way: str) -> None:
     """Endless new pages are a `PaginationError` at `limits.pages`, raised and not truncated."""
     async with (
-        Faulty(_pages(lambda page: _rows(100 * page, 100))) as server,
+        RawServer(_pages(lambda page: _rows(100 * page, 100))) as server,
         client_of(server.base_url, limits=Limits(pages=4)) as client,
     ):
         with pytest.raises(PaginationError, match=r"limits\.pages"):
@@ -106,7 +106,7 @@ async def test_bad_page_is_not_the_end(way: str, fault: Fault) -> None:
     async def third(exchange: Exchange) -> None:
         await (fault if exchange.query.get("page") == "2" else full)(exchange)
 
-    async with Faulty(third) as server, client_of(server.base_url) as client:
+    async with RawServer(third) as server, client_of(server.base_url) as client:
         with pytest.raises(ReplyError) as caught:
             await _walk(client, way)
         assert caught.value.page == 2
@@ -126,7 +126,7 @@ def _pool(remaining: int, seconds: int) -> Fault:
 async def test_rate_limit_at_the_reserve_waits(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests pause until the reset if `Remaining` is at the reserve, without a 429."""
     clock = Clock()
-    async with Faulty(_pool(25_000, 30), times=1) as server, client_of(server.base_url) as client:
+    async with RawServer(_pool(25_000, 30), times=1) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
         await call.one(client, server.ids[0])
         assert not clock.slept
@@ -143,7 +143,7 @@ async def test_rate_limit_at_the_reserve_beyond_the_maximum(
 ) -> None:
     """`RateLimitedError` with `.resets_at` is raised at once if the reset is too far away."""
     clock = Clock()
-    async with Faulty(_pool(25_000, 1_800)) as server, client_of(server.base_url) as client:
+    async with RawServer(_pool(25_000, 1_800)) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
         await call.one(client, server.ids[0])
         outcomes = await call.outcomes(client, server.ids)
@@ -161,7 +161,7 @@ async def test_rate_limit_at_the_reserve_beyond_the_maximum(
 async def test_rate_limit_above_the_reserve(remaining: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """`Remaining` above the reserve delays no sequential request."""
     clock = Clock()
-    async with Faulty(_pool(remaining, 1_800)) as server, client_of(server.base_url) as client:
+    async with RawServer(_pool(remaining, 1_800)) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
         for segment_id in server.ids:
             await client.details(segment_id)
@@ -173,7 +173,7 @@ async def test_429_beyond_the_maximum_says_when(call: Call, monkeypatch: pytest.
     """A 429 with a wait beyond the maximum raises at once; the message says when and how long."""
     headers = {"X-RateLimit-Reset": str(NOW + 3_000), "Date": formatdate(NOW, usegmt=True)}
     clock = Clock()
-    async with Faulty(answer(429, b"", headers)) as server, client_of(server.base_url) as client:
+    async with RawServer(answer(429, b"", headers)) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
         for error in await call.outcomes(client, server.ids):
             assert type(error) is RateLimitedError
@@ -190,7 +190,7 @@ async def test_429_without_date(how: str, monkeypatch: pytest.MonkeyPatch) -> No
     """The local clock is used without a `Date`, and backoff without any header."""
     headers = {"X-RateLimit-Reset": str(int(time.time()) + 60)} if how == "epoch without Date" else {}
     clock = Clock()
-    async with Faulty(answer(429, b"", headers), times=1) as server, client_of(server.base_url) as client:
+    async with RawServer(answer(429, b"", headers), times=1) as server, client_of(server.base_url) as client:
         clock.drive(monkeypatch)
         await client.details(server.ids[0])
     assert [58.0 <= slept <= 61.0 for slept in clock.slept] == [True] * len(headers)
@@ -227,7 +227,7 @@ def _outage(after: int, until: int | None = None) -> Fault:
 
 async def test_outage_collected() -> None:
     """An outage during 3,000 details costs at most a few hundred requests; finished details are kept."""
-    async with Faulty(_outage(1_000), segments=3_000) as server, client_of(server.base_url) as client:
+    async with RawServer(_outage(1_000), segments=3_000) as server, client_of(server.base_url) as client:
         stream = client.all_details(server.ids, on_error="collect")
         got = {details.id async for details in stream}
         failed = {failure.segment_id for failure in stream.failures}
@@ -242,7 +242,7 @@ async def test_outage_collected() -> None:
 async def test_outage_raised() -> None:
     """An outage ends a stream after a few requests; earlier results were yielded."""
     got = []
-    async with Faulty(_outage(1_000), segments=3_000) as server, client_of(server.base_url) as client:
+    async with RawServer(_outage(1_000), segments=3_000) as server, client_of(server.base_url) as client:
         with pytest.raises(ServerError):
             async for details in client.all_details(server.ids):
                 got.append(details.id)  # noqa: PERF401 - what came before the error counts
@@ -252,7 +252,10 @@ async def test_outage_raised() -> None:
 
 async def test_outage_that_passes() -> None:
     """A short outage during 3,000 details is invisible: all are fetched."""
-    async with Faulty(_outage(1_000, 1_030), segments=3_000) as server, client_of(server.base_url) as client:
+    async with (
+        RawServer(_outage(1_000, 1_030), segments=3_000) as server,
+        client_of(server.base_url) as client,
+    ):
         got = {details.id async for details in client.all_details(server.ids)}
         assert got == set(server.ids)
         assert len(server.requests) == 3_030
@@ -265,7 +268,7 @@ async def test_401_and_403_stop_a_fan_out(
     status: int, error: type[StatusError], concurrency: int, on_error: Any
 ) -> None:
     """A 401 or 403 stops the whole fan-out, with any `on_error`."""
-    async with Faulty(answer(status, b""), segments=200) as server, client_of(server.base_url) as client:
+    async with RawServer(answer(status, b""), segments=200) as server, client_of(server.base_url) as client:
         with pytest.raises(error):
             async for _ in client.all_details(server.ids, concurrency=concurrency, on_error=on_error):
                 pass

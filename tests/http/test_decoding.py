@@ -71,12 +71,12 @@ def assert_refused(path: str | None, text: str, *attempt: Any) -> None:
         ('{"a": 1}'.encode("utf-16"), "not UTF-8 at byte 0"),
     ],
 )
-def test_what_is_not_json_is_a_reply_error(body: bytes, reason: str) -> None:
+def test_a_body_that_is_not_json_is_a_reply_error(body: bytes, reason: str) -> None:
     """HTML, cut or deeply nested JSON, NaN, huge numbers and other encodings have clear messages."""
     assert_refused(None, reason, parse_json, body)
 
 
-def test_what_is_json_is_read_exactly() -> None:
+def test_json_is_parsed_exactly() -> None:
     """A byte order mark is skipped; big integers and escaped lone surrogates are exact."""
     body = b'\xef\xbb\xbf["\xc3\xa9", "\\ud800", 12345678901234567890]'
     assert parse_json(body) == ["é", "\ud800", 12345678901234567890]
@@ -112,7 +112,7 @@ def test_a_row_needs_id_and_name(field: str) -> None:
 
 
 @pytest.mark.parametrize(("body", "key"), [({}, "segments"), ({}, "data"), ({"data": []}, "segments")])
-def test_a_missing_list_is_never_an_empty_one(body: dict[str, Any], key: str) -> None:
+def test_a_missing_list_is_an_error(body: dict[str, Any], key: str) -> None:
     """A missing or null `segments` or `data` is an error, so that it cannot end a listing."""
     decode: Any = decode_list if key == "segments" else decode_series
     assert_refused(f"$.{key}", f"`{key}` is missing", decode, body)
@@ -123,7 +123,7 @@ def test_a_missing_list_is_never_an_empty_one(body: dict[str, Any], key: str) ->
 
 
 @pytest.mark.parametrize("row", [None, 3, "id", [["id", "a"], ["name", "b"]]])
-def test_a_row_that_is_no_object_is_refused(row: object) -> None:
+def test_a_row_that_is_not_an_object_is_refused(row: object) -> None:
     """A row or point that is not an object invalidates its whole page or series."""
     for decode, key in ((decode_list, "segments"), (decode_series, "data")):
         with pytest.raises(ReplyError, match="expected an object, got ") as caught:
@@ -147,8 +147,8 @@ def test_details_have_the_requested_id() -> None:
     assert "message" not in detailed().extra
 
 
-def test_everything_but_the_name_may_be_missing_or_null() -> None:
-    """Details need only a name."""
+def test_details_need_only_a_name() -> None:
+    """Every field of details but the name may be missing or null."""
     least = SegmentDetails(id="asked-for", name="A")
     assert decode_details({"name": "A"}, "asked-for", None) == least
     assert detailed(**dict.fromkeys(set(DETAILS) - {"name", "message"})) == least
@@ -166,13 +166,13 @@ def test_everything_but_the_name_may_be_missing_or_null() -> None:
         ("2026-07-16T19:55:53+05:30", datetime(2026, 7, 16, 14, 25, 53, tzinfo=UTC)),
     ],
 )
-def test_moments_are_aware(text: str, moment: datetime) -> None:
+def test_times_are_aware(text: str, moment: datetime) -> None:
     """A date with `Z`, milliseconds, an offset, no zone or no time is aware; UTC is the default."""
     found = detailed(created_at=text, updated_at=text, estimated_size_updated_at=text)
     assert found.created_at == found.updated_at == found.estimated_size_updated_at == moment
     offset = timedelta(hours=5, minutes=30) if "+05:30" in text else timedelta(0)
     assert found.created_at is not None
-    assert found.created_at.utcoffset() == offset  # the zone Braze named is kept
+    assert found.created_at.utcoffset() == offset  # the zone in the response is kept
 
 
 @pytest.mark.parametrize(

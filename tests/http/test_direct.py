@@ -1,4 +1,4 @@
-"""GET requests over aiohttp's connections: when they skip its session, and that the wire is the same."""
+"""GET requests skip aiohttp's session where that is possible, and send the same bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 from aioresponses_shim import mocked
 from fault_client import KEY, client_of
-from raw_server import Exchange, Faulty, answer, head
+from raw_server import Exchange, RawServer, answer, head
 
 from braze_segments_async import BrazeError, BrazeSegments, ConfigError, TransportError
 
@@ -30,7 +30,7 @@ _SEND_REQUEST = aiohttp.ClientSession._request
 
 @pytest.fixture
 def session_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths requested through aiohttp's session, recorded one level below its own method."""
+    """Return the paths requested through aiohttp's session, recorded below its own method."""
     paths: list[str] = []
     send = aiohttp.ClientRequest.send
 
@@ -44,16 +44,16 @@ def session_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def test_a_get_skips_the_session(session_requests: list[str]) -> None:
     """By default GET requests do not pass through aiohttp's session; a POST does."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         await client.details(server.ids[0])
         assert session_requests == []
         await client.cancel_exports(server.ids[0])
         assert session_requests == ["/export/segment/cancel"]
 
 
-async def test_switched_off(session_requests: list[str]) -> None:
+async def test_direct_requests_can_be_switched_off(session_requests: list[str]) -> None:
     """With `direct=False` all requests pass through the session."""
-    async with Faulty() as server, client_of(server.base_url, direct=False) as client:
+    async with RawServer() as server, client_of(server.base_url, direct=False) as client:
         await client.details(server.ids[0])
         assert session_requests == ["/segments/details"]
     with pytest.raises(ConfigError, match="direct must be True or False, got 1"):
@@ -62,7 +62,7 @@ async def test_switched_off(session_requests: list[str]) -> None:
 
 async def test_a_session_of_the_caller_is_used(session_requests: list[str]) -> None:
     """A caller's session sees all requests."""
-    async with Faulty() as server, aiohttp.ClientSession() as session:
+    async with RawServer() as server, aiohttp.ClientSession() as session:
         async with client_of(server.base_url, session=session) as client:
             await client.details(server.ids[0])
         assert session_requests == ["/segments/details"]
@@ -85,14 +85,14 @@ async def test_traces_of_every_session_see_all_requests(
         init(self, **options, trace_configs=[trace])
 
     monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         await client.details(server.ids[0])
     assert seen == session_requests == ["/segments/details"]
 
 
 async def test_a_mock_replaces_requests_of_an_open_client() -> None:
     """A mock such as aioresponses may begin and end while a client is open."""
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         assert (await client.details(server.ids[0])).id == server.ids[0]
         with mocked() as mock:
             mock.get(f"{server.base_url}/segments/details?segment_id=mocked", payload=MOCKED)
@@ -106,7 +106,7 @@ async def _wrapped(self: aiohttp.ClientSession, *arguments: Any, **named: Any) -
 
 
 class _CallableProxy:
-    """Stands for a wrapper object, such as those of wrapt, which looks like the function it wraps."""
+    """A wrapper object that looks like the function it wraps, such as those of wrapt."""
 
     __module__ = _SEND_REQUEST.__module__
     __qualname__ = _SEND_REQUEST.__qualname__
@@ -119,9 +119,9 @@ class _CallableProxy:
 async def test_a_patch_of_the_session_sees_all_requests(
     replacement: Any, session_requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever has replaced the session's method before the client opens sees all requests."""
+    """A replacement of the session's method, made before the client opens, sees all requests."""
     monkeypatch.setattr(aiohttp.ClientSession, "_request", replacement)
-    async with Faulty() as server, client_of(server.base_url) as client:
+    async with RawServer() as server, client_of(server.base_url) as client:
         await client.details(server.ids[0])
     assert session_requests == ["/segments/details"]
 
@@ -134,21 +134,21 @@ async def test_a_patch_of_the_session_sees_all_requests(
         (aiohttp.BaseConnector, "connect"),
     ],
 )
-async def test_another_aiohttp(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incompatible_aiohttp(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an aiohttp that lacks what direct requests need, a client opens and uses the session."""
     with monkeypatch.context() as patch:
         patch.delattr(owner, name)
         client = await client_of("http://127.0.0.1:9").__aenter__()
-    async with Faulty() as server, client_of(server.base_url):
+    async with RawServer() as server, client_of(server.base_url):
         assert client._manager._transports[0]._direct is None
         await client.aclose()
 
 
-async def test_the_wire_is_the_same() -> None:
+async def test_both_ways_send_the_same_request() -> None:
     """With and without the session the server receives the same request, percent-encoding aside."""
     received = []
     for direct in (True, False):
-        async with Faulty() as server, client_of(server.base_url, direct=direct) as client:
+        async with RawServer() as server, client_of(server.base_url, direct=direct) as client:
             with suppress(BrazeError):  # there is no such segment
                 await client.data_series("a /?&=+%ü☃", length=7)
             (exchange,) = server.requests
@@ -158,7 +158,7 @@ async def test_the_wire_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("direct", [True, False])
-async def test_a_closed_connection_of_the_pool_costs_no_retry(direct: bool) -> None:  # noqa: FBT001
+async def test_a_closed_connection_of_the_pool_needs_no_retry(direct: bool) -> None:  # noqa: FBT001
     """A connection that the server closes before the response is replaced once, without a retry."""
     connections = 0
 
@@ -170,7 +170,7 @@ async def test_a_closed_connection_of_the_pool_costs_no_retry(direct: bool) -> N
         else:
             await answer()(exchange)
 
-    async with Faulty(close_second) as server, client_of(server.base_url, direct=direct) as client:
+    async with RawServer(close_second) as server, client_of(server.base_url, direct=direct) as client:
         for segment_id in server.ids[:2]:
             assert (await client.details(segment_id)).id == segment_id
         assert (client.stats.retries, len(server.requests)) == (0, 3)
@@ -184,26 +184,26 @@ async def test_interim_responses_are_skipped(direct: bool) -> None:  # noqa: FBT
         await exchange.send(head(103, {"Link": "</a>"}))
         await answer()(exchange)
 
-    async with Faulty(hint) as server, client_of(server.base_url, direct=direct) as client:
+    async with RawServer(hint) as server, client_of(server.base_url, direct=direct) as client:
         assert (await client.details(server.ids[0])).id == server.ids[0]
 
 
 async def test_a_cancelled_request_leaves_no_connection() -> None:
-    """A connection with a response under way is closed, and not used again."""
-    async with Faulty(Exchange.wait_until_gone) as server, client_of(server.base_url) as client:
+    """The connection of a cancelled request is closed, and not used again."""
+    async with RawServer(Exchange.wait_until_closed) as server, client_of(server.base_url) as client:
         waiting = asyncio.create_task(client.details(server.ids[0]))
         while not server.requests:  # noqa: ASYNC110 - the server does not signal
             await asyncio.sleep(0.001)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        while not server.requests[0].gone:  # noqa: ASYNC110
+        while not server.requests[0].closed:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         server.fault = None
         assert (await client.details(server.ids[0])).id == server.ids[0]
 
 
-async def test_not_http() -> None:
+async def test_bytes_that_are_not_http() -> None:
     """Bytes that are not HTTP give the same error as through the session, without the key."""
 
     async def nonsense(exchange: Exchange) -> None:
@@ -212,7 +212,7 @@ async def test_not_http() -> None:
 
     messages = []
     for direct in (True, False):
-        async with Faulty(nonsense) as server, client_of(server.base_url, direct=direct) as client:
+        async with RawServer(nonsense) as server, client_of(server.base_url, direct=direct) as client:
             with pytest.raises(TransportError) as caught:
                 await client.details(server.ids[0])
             messages.append(str(caught.value).replace(server.base_url.rpartition(":")[2], "PORT"))

@@ -42,7 +42,7 @@ def test_endpoints_are_as_documented() -> None:
     assert PAGE_SIZE == 100
 
 
-def test_an_export_of_users() -> None:
+def test_the_body_of_a_users_export() -> None:
     """The JSON body has the names of Braze, without options that were not given."""
     request = export_users(Segment("a", "A"), ("email", "braze_id"), None, None)
     assert (request.endpoint, request.segment_id, request.params) == (USERS, "a", {})
@@ -75,7 +75,7 @@ def test_an_export_of_users_checks_its_arguments(arguments: Any, text: str) -> N
     assert str(caught.value) == text
 
 
-def test_a_page_of_the_list() -> None:
+def test_the_request_for_a_page() -> None:
     """The request has the parameter names of Braze, and the page for messages."""
     request = list_page(7, "desc")
     assert (request.endpoint, request.params) == (LIST, {"page": "7", "sort_direction": "desc"})
@@ -139,7 +139,7 @@ def test_windows_tile_the_days(length: int, ending_at: datetime | date | None) -
         return
     ends = [datetime.fromisoformat(window["ending_at"]).replace(tzinfo=None) for window in windows]
     for before, after, days in zip(ends, ends[1:], lengths[1:], strict=False):
-        assert before == after - days * DAY  # by the wall clock, as days are counted
+        assert before == after - days * DAY  # days are counted by the local clock
     last = NOW if ending_at is None else ending_at
     if isinstance(last, datetime):
         assert ends[-1] == last.replace(tzinfo=None, microsecond=0)

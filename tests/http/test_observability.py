@@ -31,7 +31,7 @@ def spans() -> InMemorySpanExporter:
 
 @pytest.fixture
 def provider(spans: InMemorySpanExporter) -> Iterator[TracerProvider]:
-    """One for each test: the global one can be set only once in a process."""
+    """Yield a provider for this test; the global one can be set only once in a process."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     yield provider
@@ -87,7 +87,7 @@ async def test_stats_are_a_snapshot(sandbox: Sandbox) -> None:
     assert (stats.requests, stats.retries, stats.waits, stats.in_flight) == (7, 2, 1, 0)
     assert [event.attempt for event in events] == [1, 1]
     assert stats.bytes > 5 * 300
-    assert client.stats == stats  # closed, and still to be read
+    assert client.stats == stats  # readable after closing
 
 
 async def test_each_attempt_has_a_span(
@@ -103,7 +103,7 @@ async def test_each_attempt_has_a_span(
                 assert len([d async for d in traced.all_details(ids)]) == 3
     finally:
         AioHttpClientInstrumentor().uninstrument()
-    _check_spans(spans, parent, sandbox.api_key)
+    _assert_spans(spans, parent, sandbox.api_key)
 
 
 async def test_traces_of_the_callers_session(
@@ -119,10 +119,10 @@ async def test_traces_of_the_callers_session(
         with provider.get_tracer("test").start_as_current_span("catalogue") as parent:
             assert len([d async for d in client.all_details(sandbox.segment_ids[:3])]) == 3
         assert not session.closed
-    _check_spans(spans, parent, sandbox.api_key)
+    _assert_spans(spans, parent, sandbox.api_key)
 
 
-def _check_spans(spans: InMemorySpanExporter, parent: Span, key: str) -> None:
+def _assert_spans(spans: InMemorySpanExporter, parent: Span, key: str) -> None:
     *children, _ = spans.get_finished_spans()
     assert len(children) == 4
     context: Any = parent.get_span_context()

@@ -1,4 +1,4 @@
-"""The judgement of a reply: a value, or the error it deserves, with a remedy and without the key."""
+"""A response is parsed into a value, or into the matching error with a remedy and without the key."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ KEY_REFUSED = (
 HTML = b"<html><h1>502 Bad Gateway</h1></html>"
 
 
-def reply(status: int, body: object = None, **headers: str) -> Response:
-    """A reply of that status: a JSON body, or bytes as they are."""
+def response(status: int, body: object = None, **headers: str) -> Response:
+    """Return a response with a JSON body, or with a body of bytes."""
     raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(status, named, raw, RateLimit(100, 5, None), SENT)
 
 
 def error_of(status: int, body: object = None, **headers: str) -> Any:
-    """What such a reply to a request for details is judged to be."""
+    """Return the error of such a response to a request for details."""
     with pytest.raises(BrazeError) as caught:
-        parse_response(details("a"), reply(status, body, **headers), KEY)
+        parse_response(details("a"), response(status, body, **headers), KEY)
     return caught.value
 
 
@@ -84,7 +84,7 @@ def error_of(status: int, body: object = None, **headers: str) -> Any:
 def test_each_status_has_its_error(
     status: int, kind: type[BrazeError], *, retryable: bool, text: str
 ) -> None:
-    """Its own type, whether another attempt is worth it, and a text with the remedy; no proxy's page."""
+    """Each status has an error type, `retryable` and a message with a remedy, whatever the body is."""
     bodies: list[object] = [
         None,
         HTML,
@@ -102,14 +102,14 @@ def test_each_status_has_its_error(
 
 
 @pytest.mark.parametrize("status", [202, 400, 403, 404, 408, 418, 500, 503])
-def test_what_braze_says_is_passed_on(status: int) -> None:
-    """Its own message helps, so it is quoted, after our remedy."""
+def test_the_message_of_braze_is_quoted(status: int) -> None:
+    """The message of Braze is quoted after the remedy."""
     assert error_of(status, {"message": "Invalid URL"}).reason.endswith(' (Braze says "Invalid URL")')
 
 
 @pytest.mark.parametrize("status", [301, 401, 429])
-def test_what_others_say_is_not(status: int) -> None:
-    """A 401 may echo the key, a 429 is not told by its text, and a redirect may be anybody's."""
+def test_the_message_of_some_statuses_is_not_quoted(status: int) -> None:
+    """A 401 may echo the key, a 429 needs no text, and a redirect may come from any server."""
     assert "Invalid" not in str(error_of(status, {"message": "Invalid API key"}))
 
 
@@ -125,8 +125,8 @@ def test_what_others_say_is_not(status: int) -> None:
         b64encode(KEY.encode()).decode(),
     ],
 )
-def test_a_message_that_echoes_the_key_is_withheld(status: int, echo: str) -> None:
-    """Whole, halved, percent-encoded or in base64, in any letter case, beyond the cut of long texts too."""
+def test_a_message_with_part_of_the_key_is_omitted(status: int, echo: str) -> None:
+    """A message with the key, whole, halved or encoded, in any letter case or position, is not quoted."""
     for message in (f"Invalid API key: {echo}", f"{'x' * 190}{echo}"):
         error = error_of(status, {"message": message})
         assert "Braze's message is not shown: it contains part of the API key" in str(error)
@@ -135,8 +135,8 @@ def test_a_message_that_echoes_the_key_is_withheld(status: int, echo: str) -> No
         assert echo[:8].lower() not in shown
 
 
-def test_a_429_keeps_what_it_was_told() -> None:
-    """When the window ends, by the service's clock, and the state of the allowance."""
+def test_a_429_has_its_wait_and_rate_limit() -> None:
+    """The error of a 429 has the wait, the reset time by the service's clock, and the rate limit."""
     error = error_of(429, X_RateLimit_Reset="90")
     assert (error.retry_after, error.resets_at) == (90.0, datetime(2026, 11, 22, 10, 1, 30, tzinfo=UTC))
     assert error.rate_limit == RateLimit(100, 5, None)
@@ -146,15 +146,15 @@ def test_a_429_keeps_what_it_was_told() -> None:
 
 @pytest.mark.parametrize("name", ["X_RateLimit_Retry_After", "Retry_After"])
 @pytest.mark.parametrize("wait", ["1e300", "99999999999999"])
-def test_a_429_for_millennia_is_a_429(name: str, wait: str) -> None:
-    """A wait beyond any calendar makes no sense: never another exception, in the gate neither."""
+def test_a_429_with_an_absurd_wait(name: str, wait: str) -> None:
+    """A wait beyond any date is still a `RateLimitedError`, and the rate limiter accepts it."""
     error = error_of(429, **{name: wait})
     assert type(error) is RateLimitedError
     RateLimiter(reserve=0.0, max_wait=1.0).pause(error.retry_after or 1.0, "429", error.resets_at)
 
 
-def test_only_a_named_wait_counts_after_an_outage() -> None:
-    """Every reply has `X-RateLimit-Reset`: after a 503 it says nothing about when to come back."""
+def test_a_503_ignores_the_reset() -> None:
+    """Only `Retry-After` sets the wait of a 503: every response of Braze has `X-RateLimit-Reset`."""
     assert error_of(503, X_RateLimit_Reset="90").retry_after is None
     assert error_of(503, X_RateLimit_Reset="90", Retry_After="7").retry_after == 7.0
 
@@ -173,43 +173,45 @@ def test_only_a_named_wait_counts_after_an_outage() -> None:
         ({"message": "success"}, "$.segments", "`segments` is missing", True),
     ],
 )
-def test_a_200_is_not_yet_a_success(body: object, path: str | None, text: str, *, retryable: bool) -> None:
-    """Only an object whose `message` is success is read; nothing else is ever taken for an empty page."""
+def test_a_200_without_success_is_refused(
+    body: object, path: str | None, text: str, *, retryable: bool
+) -> None:
+    """A 200 whose body is not an object with `message` "success" is an error, never an empty page."""
     with pytest.raises(ReplyError) as caught:
-        parse_response(list_page(0, "asc"), reply(200, body), KEY)
+        parse_response(list_page(0, "asc"), response(200, body), KEY)
     assert (caught.value.path, caught.value.reason) == (path, text)
     assert caught.value.retryable is retryable
 
 
-def test_a_success_is_its_value() -> None:
-    """With anything else Braze may send beside it."""
+def test_a_success_is_decoded() -> None:
+    """A success is its value, even with unknown fields in the body."""
     body = {"message": "success", "segments": [{"id": "a", "name": "A"}], "new": 1}
-    assert parse_response(list_page(0, "asc"), reply(200, body), KEY) == (Segment("a", "A"),)
+    assert parse_response(list_page(0, "asc"), response(200, body), KEY) == (Segment("a", "A"),)
 
 
 USERS = export_users("a", ["email"], None, None)
 STARTED = {"message": "success", "object_prefix": "p", "url": "https://example.com/?secret"}
 
 
-def test_an_export_that_was_started() -> None:
-    """201, or the 200 of a gateway, is its success; its url does not show itself, and may be missing."""
+def test_a_started_export() -> None:
+    """A 201, or a gateway's 200, starts an export; its URL may be missing and is not in its repr."""
     for status in (201, 200):
-        started = parse_response(USERS, reply(status, STARTED), KEY)
+        started = parse_response(USERS, response(status, STARTED), KEY)
         assert (started.object_prefix, started.url) == ("p", STARTED["url"])
     assert "secret" not in repr(started)
     for url in (None, ""):
-        assert parse_response(USERS, reply(201, STARTED | {"url": url}), KEY).url is None
+        assert parse_response(USERS, response(201, STARTED | {"url": url}), KEY).url is None
     for status, body in ((204, STARTED), (201, {"message": "success"}), (201, {"message": "queued"})):
         with pytest.raises(ReplyError):
-            parse_response(USERS, reply(status, body), KEY)
+            parse_response(USERS, response(status, body), KEY)
 
 
-def test_what_a_cancellation_answers_is_not_documented() -> None:
-    """Its status is all that counts."""
+def test_a_cancellation_accepts_any_body() -> None:
+    """The body of a cancellation is not documented, so only its status is checked."""
     for body in (None, {"message": "success"}, {"message": "1 export cancelled"}, b"<html>"):
-        parse_response(cancel_exports("a"), reply(200, body), KEY)
+        parse_response(cancel_exports("a"), response(200, body), KEY)
     with pytest.raises(StatusError):
-        parse_response(cancel_exports("a"), reply(400, {"message": "nothing runs"}), KEY)
+        parse_response(cancel_exports("a"), response(400, {"message": "nothing runs"}), KEY)
 
 
 @pytest.mark.parametrize(
@@ -222,34 +224,34 @@ def test_what_a_cancellation_answers_is_not_documented() -> None:
         (100, {"X_RateLimit_Retry_After": "30"}, RateLimitedError),
     ],
 )
-def test_a_429_of_an_export_can_be_another_one(
+def test_a_429_of_an_export_can_mean_that_one_is_running(
     remaining: int | None, headers: dict[str, str], kind: type[StatusError]
 ) -> None:
-    """Where some of the allowance is left and no wait is named, an export of that segment is running."""
-    told = evolve(reply(429, **headers), rate_limit=RateLimit(100, remaining, None))
+    """With remaining requests and without a wait, a 429 means that the segment is being exported."""
+    limited = evolve(response(429, **headers), rate_limit=RateLimit(100, remaining, None))
     with pytest.raises(kind) as caught:
-        parse_response(USERS, told, KEY)
+        parse_response(USERS, limited, KEY)
     assert caught.value.status == 429
     assert caught.value.retryable is (kind is RateLimitedError)
     with pytest.raises(RateLimitedError):
-        parse_response(details("a"), told, KEY)
+        parse_response(details("a"), limited, KEY)
 
 
-def test_a_reply_does_not_show_its_body() -> None:
-    """A traceback with locals prints it: neither headers nor body."""
-    assert "secret" not in repr(reply(200, b"secret", X="secret"))
+def test_the_repr_of_a_response_has_no_body() -> None:
+    """The repr of a response, which a traceback may print, has neither headers nor body."""
+    assert "secret" not in repr(response(200, b"secret", X="secret"))
 
 
-@given(st.integers(100, 599), st.binary(max_size=30) | st.text().map(lambda said: {"message": said}))
-def test_any_reply_is_judged(status: int, body: object) -> None:
-    """Whatever the status and the body: an error of ours (or a value), of one printable line."""
+@given(st.integers(100, 599), st.binary(max_size=30) | st.text().map(lambda text: {"message": text}))
+def test_any_response_is_an_error_or_a_value(status: int, body: object) -> None:
+    """Any status other than 200 with any body is a `BrazeError` with one printable line."""
     if status != 200:
         assert str(error_of(status, body)).isprintable()
 
 
 @given(st.text(st.characters()))
-def test_plain_text_is_printable_and_short(text: str) -> None:
-    """No control character, line break, reordering mark or surrogate gets through; what is long is cut."""
+def test_escaped_text_is_printable_and_short(text: str) -> None:
+    """Control characters, line breaks, bidirectional marks and surrogates are escaped; long text is cut."""
     shown = escape_control(text)
     assert shown.isprintable()
     assert len(text) > 200 or (shown == text) is text.isprintable()
@@ -257,8 +259,8 @@ def test_plain_text_is_printable_and_short(text: str) -> None:
     assert escape_control("x" * 201) == "x" * 200 + "…"
 
 
-def test_a_secret_does_not_show_itself() -> None:
-    """It is the text it is, but a traceback with locals prints stars."""
+def test_the_repr_of_a_secret_is_masked() -> None:
+    """A secret equals its text, but its repr, which a traceback may print, is masked."""
     assert (repr({"key": Secret(KEY)}), Secret(KEY)) == ("{'key': '***'}", KEY)
 
 
@@ -266,7 +268,7 @@ VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_siz
 
 
 @given(VISIBLE, VISIBLE, VISIBLE)
-def test_any_key_is_found(secret: str, before: str, after: str) -> None:
-    """Whatever characters it is made of, and whatever is around it."""
+def test_part_of_any_key_is_found(secret: str, before: str, after: str) -> None:
+    """A key of any visible characters is found in any text around it."""
     assert contains_part(f"{before}{secret}{after}", secret)
     assert not contains_part("nothing to hide", "K" * 40)

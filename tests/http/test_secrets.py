@@ -1,4 +1,4 @@
-"""The key is in the Authorization header and nowhere else, whatever fails."""
+"""The key is in the Authorization header and nowhere else, after any failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from fault_client import CALLS, KEY, Call, Clock, Row, client_of, try_fault
 from faults_table import CAP, ROWS
 from key_leaks import HALF, exception_chain, leaks
-from raw_server import Exchange, Fault, Faulty, answer, changed, drip, head, packed, say
+from raw_server import Exchange, Fault, RawServer, answer, changed, gzipped, head, send_slowly, send_then
 
 from braze_segments_async import BrazeError, BrazeSegments, ConfigError, ReplyError, RetryEvent, RetryPolicy
 
@@ -79,7 +79,7 @@ async def test_no_error_of_the_table_leaks(
     assert not leaks(" ".join(f"{event!r} {event.error}" for event in events))
     assert not leaks(" ".join(str(vars(warning)) for warning in recwarn))
     for tried in tries:
-        for error in tried.errors[:2]:  # those of a fan-out are alike
+        for error in tried.errors[:2]:  # the errors of a fan-out are alike
             assert not [leaks(text) for text in texts_of(error) if leaks(text)]
 
 
@@ -104,7 +104,7 @@ ECHOES = {
 async def test_echoed_key_is_masked(variant: str, status: int) -> None:
     """A text of the service that echoes the key, whole or in part or encoded, is masked in the message."""
     body = changed(every={"message": f"Invalid API key: {ECHOES[variant]}"})
-    async with Faulty(answer(status, body)) as server, client_of(server.base_url) as client:
+    async with RawServer(answer(status, body)) as server, client_of(server.base_url) as client:
         with pytest.raises(BrazeError) as caught:
             await client.details(server.ids[0])
     error = caught.value
@@ -130,8 +130,8 @@ _LOCALS: dict[str, Fault] = {
     "not UTF-8": answer(200, _ECHO + b"\xff"),
     "too large": answer(200, _ECHO + b" " * CAP),
     "not gzip": answer(200, _ECHO, {"Content-Encoding": "gzip"}),
-    "gzip cut short": packed(_ECHO, cut=-6),
-    "cut in the body": say(head(headers={"Content-Length": "999"}) + _ECHO, Exchange.close),
+    "gzip cut short": gzipped(_ECHO, cut=-6),
+    "cut in the body": send_then(head(headers={"Content-Length": "999"}) + _ECHO, Exchange.close),
     "error statuses": answer(400, _ECHO + b"}"),
 }
 
@@ -140,7 +140,7 @@ _LOCALS: dict[str, Fault] = {
 @EACH
 async def test_echoed_key_is_in_no_local(call: Call, fault: str) -> None:
     """A body that echoes the key is in no local variable of a traceback."""
-    async with Faulty(_LOCALS[fault]) as server, client_of(server.base_url) as client:
+    async with RawServer(_LOCALS[fault]) as server, client_of(server.base_url) as client:
         outcomes = await call.outcomes(client, server.ids)
     assert outcomes
     for error in outcomes:
@@ -148,10 +148,10 @@ async def test_echoed_key_is_in_no_local(call: Call, fault: str) -> None:
         assert not [leaks(text) for text in texts_of(error) if leaks(text)]
 
 
-async def test_echoed_key_in_a_header() -> None:
+async def test_echoed_key_in_a_header_is_masked() -> None:
     """A header that echoes the key is masked in messages."""
     async with (
-        Faulty(answer(200, None, {"Content-Encoding": KEY})) as server,
+        RawServer(answer(200, None, {"Content-Encoding": KEY})) as server,
         client_of(server.base_url) as client,
     ):
         with pytest.raises(ReplyError) as caught:
@@ -161,28 +161,28 @@ async def test_echoed_key_in_a_header() -> None:
 
 @EACH
 @pytest.mark.parametrize(
-    "where", ["at the answer", "in the body", "before a retry", "at the gate", "in a drip"]
+    "where", ["before the response", "in the body", "before a retry", "during a pause", "in a slow body"]
 )
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
-async def test_cancelled(call: Call, where: str, how: str, logged: Callable[[], str]) -> None:
+async def test_a_cancelled_request(call: Call, where: str, how: str, logged: Callable[[], str]) -> None:
     """The traceback of a cancelled or timed out request, with its locals, has no key; neither has a log."""
     faults = {
-        "at the answer": say(b"", Exchange.wait_until_gone),
-        "in the body": say(head(headers={"Content-Length": "99"}) + b"{", Exchange.wait_until_gone),
+        "before the response": send_then(b"", Exchange.wait_until_closed),
+        "in the body": send_then(head(headers={"Content-Length": "99"}) + b"{", Exchange.wait_until_closed),
         "before a retry": answer(503, b""),
-        "at the gate": answer(429, b"", {"Retry-After": "60"}),
-        "in a drip": drip(0.002),
+        "during a pause": answer(429, b"", {"Retry-After": "60"}),
+        "in a slow body": send_slowly(0.002),
     }
     slow = RetryPolicy(backoff=60.0, backoff_cap=60.0)
-    async with Faulty(faults[where]) as server, client_of(server.base_url, retry=slow) as client:
+    async with RawServer(faults[where]) as server, client_of(server.base_url, retry=slow) as client:
         calls = [call.one(client, segment_id) for segment_id in server.ids[: call.concurrency]]
         if how == "timeout":
             calls = [asyncio.wait_for(one, 0.03) for one in calls]
-        asked = [asyncio.create_task(one) for one in calls]
+        tasks = [asyncio.create_task(one) for one in calls]
         await asyncio.sleep(0.03)
-        for one in asked:
+        for one in tasks:
             one.cancel()
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, TimeoutError}
     for error in outcomes:
         assert isinstance(error, BaseException)
@@ -190,9 +190,9 @@ async def test_cancelled(call: Call, where: str, how: str, logged: Callable[[], 
     assert not leaks(logged())
 
 
-async def test_parts_of_the_client() -> None:
+async def test_no_part_of_the_client_shows_the_key() -> None:
     """The repr of a client and all its parts has no key: new, open, used and closed."""
-    async with Faulty() as server:
+    async with RawServer() as server:
         client = client_of(server.base_url)
         assert not leaks(" ".join(_show(client)))
         async with client:
@@ -242,7 +242,7 @@ async def test_text_of_the_service_is_escaped(status: int) -> None:
     """Control characters of the service's text are escaped, and a long text is cut."""
     text = "a\x1b[2J\r\nERROR forged\x00\u202e\u2028\x85" + "long" * 10_000
     async with (
-        Faulty(answer(status, changed(every={"message": text}))) as server,
+        RawServer(answer(status, changed(every={"message": text}))) as server,
         client_of(server.base_url) as client,
     ):
         with pytest.raises(BrazeError) as caught:

@@ -1,4 +1,4 @@
-"""Time-outs by one timer: what is late is cancelled, and only that; whose cancellation it was stays clear."""
+"""One timer cancels the attempts that are late, and tells its cancellations from those of the caller."""
 
 from __future__ import annotations
 
@@ -17,75 +17,75 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def watchdog() -> AsyncIterator[TimeoutWatchdog]:
-    """Half a second in all, a fifth of it in silence."""
+    """Yield a watchdog with a total timeout of 0.5 s and a read timeout of 0.1 s."""
     watchdog = TimeoutWatchdog(total=0.5, read_timeout=0.1)
     yield watchdog
     watchdog.close()
 
 
 async def attempt(watchdog: TimeoutWatchdog, work: Callable[[Callable[[], None]], object]) -> str:
-    """One attempt, as the transport makes it: how it ended."""
-    this = watchdog.begin()
+    """Make an attempt as the transport does; return "done" or the kind of its timeout."""
+    current = watchdog.begin()
     watchdog.connected()
 
-    def heard() -> None:
-        this.last_activity = watchdog.now()
+    def data_received() -> None:
+        current.last_activity = watchdog.now()
 
     try:
-        await work(heard)  # type: ignore[misc]
+        await work(data_received)  # type: ignore[misc]
     except asyncio.CancelledError:
-        if not this.uncancel_if_own():
+        if not current.uncancel_if_own():
             raise
-        return this.reason
+        return current.reason
     finally:
-        watchdog.end(this)
+        watchdog.end(current)
     return "done"
 
 
-async def forever(_: object) -> None:
-    """Nothing ever comes."""
+async def receive_nothing(_: object) -> None:
+    """Wait without receiving data."""
     await asyncio.Event().wait()
 
 
-async def drip(heard: Callable[[], None]) -> None:
-    """Something comes now and then, and there is no end of it."""
+async def receive_endlessly(data_received: Callable[[], None]) -> None:
+    """Receive data every 10 ms, without end."""
     while True:
-        heard()
+        data_received()
         await asyncio.sleep(0.01)
 
 
-async def test_silence_and_the_total_are_told_apart(watchdog: TimeoutWatchdog) -> None:
-    """What says nothing is cut off after the silence, what goes on and on after the total."""
+async def test_read_timeout_and_total_timeout(watchdog: TimeoutWatchdog) -> None:
+    """An attempt without data ends after the read timeout, one with endless data after the total."""
     began = time.monotonic()
-    assert await attempt(watchdog, forever) == "read"
+    assert await attempt(watchdog, receive_nothing) == "read"
     assert 0.1 <= time.monotonic() - began < 0.4
     began = time.monotonic()
-    assert await attempt(watchdog, drip) == "total"
+    assert await attempt(watchdog, receive_endlessly) == "total"
     assert 0.5 <= time.monotonic() - began < 0.9
 
 
-async def test_there_is_no_silence_before_there_is_a_connection(watchdog: TimeoutWatchdog) -> None:
-    """Connecting has a time-out of its own, and so has the whole."""
-    this = watchdog.begin()
-    assert this.last_activity is None
+async def test_the_read_timeout_starts_with_the_connection(watchdog: TimeoutWatchdog) -> None:
+    """Before a connection is ready only the total timeout applies."""
+    current = watchdog.begin()
+    assert current.last_activity is None
     with pytest.raises(asyncio.CancelledError):
-        await forever(None)
-    assert (this.uncancel_if_own(), this.reason) == (True, "total")
-    watchdog.end(this)
+        await receive_nothing(None)
+    assert (current.uncancel_if_own(), current.reason) == (True, "total")
+    watchdog.end(current)
 
 
-async def test_many_at_once_need_one_timer(watchdog: TimeoutWatchdog) -> None:
-    """Each by its own time; and without attempts nothing ticks."""
+async def test_one_timer_serves_all_attempts(watchdog: TimeoutWatchdog) -> None:
+    """Concurrent attempts time out separately; without attempts there is no timer."""
     assert watchdog._timer is None
-    late = [attempt(watchdog, forever) for _ in range(50)]
+    late = [attempt(watchdog, receive_nothing) for _ in range(50)]
     quick = [attempt(watchdog, lambda _: asyncio.sleep(0.01)) for _ in range(50)]
     assert await asyncio.gather(*late, *quick) == ["read"] * 50 + ["done"] * 50
     await asyncio.sleep(0.03)
     assert watchdog._timer is None
 
 
-async def test_a_loop_that_was_held_up_is_nobodys_silence(watchdog: TimeoutWatchdog) -> None:
-    """What came while the caller held up the loop counts before the clock does."""
+async def test_a_blocked_event_loop_causes_no_timeout(watchdog: TimeoutWatchdog) -> None:
+    """Data that arrived while the caller blocked the event loop is read before timeouts are checked."""
     reader, writer = await asyncio.open_connection(*(server := await _echo()).sockets[0].getsockname())
 
     async def read(_: object) -> None:
@@ -95,8 +95,8 @@ async def test_a_loop_that_was_held_up_is_nobodys_silence(watchdog: TimeoutWatch
     async with server:
         task = asyncio.create_task(attempt(watchdog, read))
         await asyncio.sleep(0)
-        await asyncio.to_thread(time.sleep, 0.05)  # the echo is on its way, unless the machine is very busy
-        time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+        await asyncio.to_thread(time.sleep, 0.05)  # the echo arrives, unless the machine is very busy
+        time.sleep(0.3)  # noqa: ASYNC251 - blocks the loop on purpose
         assert await task == "done"
         writer.close()
         await writer.wait_closed()
@@ -111,44 +111,44 @@ async def _echo() -> asyncio.Server:
     return await asyncio.start_server(echo, "127.0.0.1")
 
 
-async def test_the_callers_own_cancellation_passes(watchdog: TimeoutWatchdog) -> None:
-    """Alone, and together with a time-out of ours: whoever cancelled sees a cancellation."""
-    task = asyncio.create_task(attempt(watchdog, forever))
+async def test_a_cancellation_by_the_caller_is_raised(watchdog: TimeoutWatchdog) -> None:
+    """A cancellation by the caller is raised, even together with a timeout."""
+    task = asyncio.create_task(attempt(watchdog, receive_nothing))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
     async def both() -> str:
-        this = watchdog.begin()
+        current = watchdog.begin()
         try:
-            await forever(None)
+            await receive_nothing(None)
         except asyncio.CancelledError:
-            return "ours" if this.uncancel_if_own() else "the caller's"
+            return "the watchdog" if current.uncancel_if_own() else "the caller"
         finally:
-            watchdog.end(this)
+            watchdog.end(current)
         raise AssertionError
 
     task = asyncio.create_task(both())
     await asyncio.sleep(0)
-    (this,) = watchdog._attempts.values()
-    this.reason = "total"
-    this.task.cancel()
+    (current,) = watchdog._attempts.values()
+    current.reason = "total"
+    current.task.cancel()
     task.cancel()
-    assert await task == "the caller's"
+    assert await task == "the caller"
 
 
-async def test_a_time_out_of_the_callers_is_the_callers(watchdog: TimeoutWatchdog) -> None:
-    """`asyncio.timeout` around it works as around anything."""
+async def test_a_timeout_of_the_caller(watchdog: TimeoutWatchdog) -> None:
+    """`asyncio.timeout` around an attempt works, whichever timeout comes first."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
-            await attempt(watchdog, forever)
+            await attempt(watchdog, receive_nothing)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
     with suppress(TimeoutError):
         async with asyncio.timeout(1):
-            assert await attempt(watchdog, forever) == "read"
+            assert await attempt(watchdog, receive_nothing) == "read"
     assert task.cancelling() == 0
 
 
@@ -158,7 +158,7 @@ class _ManualLoop(asyncio.SelectorEventLoop):
     now = 0.0
 
     def time(self) -> float:
-        """Return the time of the test."""
+        """Return the time set by the test."""
         return self.now
 
 
@@ -169,7 +169,7 @@ def test_a_suspension_between_the_check_and_the_cancellation() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, _ManualLoop)
         watchdog = TimeoutWatchdog(total=0.5, read_timeout=0.5)
-        this = watchdog.begin()
+        current = watchdog.begin()
 
         def suspend() -> None:
             loop.now = 60.0
@@ -180,11 +180,11 @@ def test_a_suspension_between_the_check_and_the_cancellation() -> None:
             for _ in range(10):
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            return this.reason
+            return current.reason
         else:
-            return f"suspended: {this.suspended}"
+            return f"suspended: {current.suspended}"
         finally:
-            watchdog.end(this)
+            watchdog.end(current)
             watchdog.close()
 
     with asyncio.Runner(loop_factory=_ManualLoop) as runner:

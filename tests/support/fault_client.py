@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
-from raw_server import Fault, Faulty
+from raw_server import Fault, RawServer
 
 from braze_segments_async import (
     BrazeError,
@@ -184,7 +184,7 @@ async def try_fault(
     """Try a fault with one call, in the time of a clock; `look` receives the client before it is closed."""
     options: dict[str, Any] = {"concurrency": call.concurrency, "direct": direct, **row.options}
     async with (
-        Faulty(row.respond, times=row.times) as server,
+        RawServer(row.respond, times=row.times) as server,
         client_of(server.base_url, **options) as client,
     ):
         outcomes = await call.outcomes(client, server.ids)
@@ -235,7 +235,7 @@ def assert_values(call: Call, attempt: Attempt) -> None:
     assert {len(rows) for rows in attempt.outcomes} == {8 if call.endpoint == "list" else 7}
 
 
-async def all_arrived(server: Faulty, count: int) -> None:
+async def all_arrived(server: RawServer, count: int) -> None:
     """Wait until `count` requests arrived."""
     while len(server.requests) < count:  # noqa: ASYNC110 - the server has no event for this
         await asyncio.sleep(0)

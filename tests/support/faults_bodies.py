@@ -7,7 +7,7 @@ from typing import Any
 
 from fault_client import Row
 from faults_statuses import HTML
-from raw_server import Exchange, Fault, answer, changed, head, packed, say, spliced
+from raw_server import Exchange, Fault, answer, changed, gzipped, head, send_then, with_unknown_field
 
 from braze_segments_async import ReplyError
 
@@ -189,13 +189,13 @@ BODIES = [
         for kind in ("text/html", "", "application/octet-stream; charset=utf-16")
     ),
     _read(_OK, "BOM", answer(200, lambda exchange: b"\xef\xbb\xbf" + exchange.genuine)),
-    _read(_OK, "gzip", packed()),
-    _read(_OK, "gzip by its old name", packed(encoding="X-GZIP")),
+    _read(_OK, "gzip", gzipped()),
+    _read(_OK, "gzip by its old name", gzipped(encoding="X-GZIP")),
     _read(_OK, "identity", answer(headers={"Content-Encoding": "identity"})),
-    _read(_OK, "unknown fields", answer(200, spliced(b'{"a": [1, 2.5, "\\u00e9"]}'))),
+    _read(_OK, "unknown fields", answer(200, with_unknown_field(b'{"a": [1, 2.5, "\\u00e9"]}'))),
     _read(_OK, "null optionals", answer(200, changed(details=_NULLS))),
     *(
-        _REFUSED(fault=_ODD, variant=variant, respond=answer(200, spliced(literal)))
+        _REFUSED(fault=_ODD, variant=variant, respond=answer(200, with_unknown_field(literal)))
         for variant, literal in {
             "NaN": b"NaN",
             "Infinity": b"-Infinity",
@@ -213,8 +213,8 @@ BODIES = [
         variant="UTF-16",
         respond=answer(200, lambda exchange: exchange.genuine.decode().encode("utf-16")),
     ),
-    _read(_ODD, "4,000 digits", answer(200, spliced(b"7" * 4_000))),
-    _read(_ODD, "a lone surrogate, escaped", answer(200, spliced(b'"\\ud800"'))),
+    _read(_ODD, "4,000 digits", answer(200, with_unknown_field(b"7" * 4_000))),
+    _read(_ODD, "a lone surrogate, escaped", answer(200, with_unknown_field(b'"\\ud800"'))),
     *(
         Row(
             fault="a body or gzip bomb beyond the cap",
@@ -225,12 +225,12 @@ BODIES = [
         )
         for variant, respond in {
             "with its length": answer(200, _padded),
-            "in chunks": say(
+            "in chunks": send_then(
                 head(headers={"Transfer-Encoding": "chunked"}) + _chunked(b" " * CAP) + _chunked(b" "),
-                Exchange.wait_until_gone,
+                Exchange.wait_until_closed,
             ),
-            "without length or end": say(head() + b" " * (CAP + 1), Exchange.wait_until_gone),
-            "gzip bomb": packed(_padded),
+            "without length or end": send_then(head() + b" " * (CAP + 1), Exchange.wait_until_closed),
+            "gzip bomb": gzipped(_padded),
         }.items()
     ),
     *(

@@ -7,7 +7,7 @@ from typing import Any
 from fault_client import Row
 from faults_bodies import BODIES, CAP
 from faults_statuses import LIMITS, STATUSES
-from raw_server import Exchange, Fault, answer, drip, head, packed, say
+from raw_server import Exchange, Fault, answer, gzipped, head, send_slowly, send_then
 
 from braze_segments_async import Limits, RetryPolicy, TimedOutError, TransportError
 
@@ -16,29 +16,34 @@ __all__ = ["CAP", "ROWS"]
 _SHORT: dict[str, Any] = {"timeout": 0.25, "retry": RetryPolicy(backoff=0.0, attempts=2)}
 _SILENT: dict[str, Any] = {"limits": Limits(read_timeout=0.25), "retry": RetryPolicy(backoff=0.0, attempts=2)}
 _LATE = {
-    "drip": drip(0.01),
-    "stall in the head": say(b"HTTP/1.1 200 OK\r\nContent-", Exchange.wait_until_gone),
-    "stall in the body": say(head(headers={"Content-Length": "100"}) + b'{"mes', Exchange.wait_until_gone),
-    "no answer": say(b"", Exchange.wait_until_gone),
+    "drip": send_slowly(0.01),
+    "stall in the head": send_then(b"HTTP/1.1 200 OK\r\nContent-", Exchange.wait_until_closed),
+    "stall in the body": send_then(
+        head(headers={"Content-Length": "100"}) + b'{"mes', Exchange.wait_until_closed
+    ),
+    "no answer": send_then(b"", Exchange.wait_until_closed),
 }
 _BODY = head(headers={"Content-Length": "100"}) + b'{"message": "suc'
 _CHUNK = head(headers={"Transfer-Encoding": "chunked"}) + b'10\r\n{"message": "succe\r\n'
 _CUT: dict[str, tuple[Fault, int]] = {
-    "reset before the answer": (say(b"", Exchange.reset), 10),
-    "close before the answer": (say(b"", Exchange.close), 10),
-    "reset in the head": (say(b"HTTP/1.1 200 OK\r\nContent-", Exchange.reset), 10),
-    "cut in the head": (say(b"HTTP/1.1 200 OK\r\nContent-", Exchange.close), 10),
-    "reset in the body": (say(_BODY, Exchange.reset), 5),
-    "cut in the body": (say(_BODY, Exchange.close), 5),
-    "cut between chunks": (say(_CHUNK, Exchange.close), 5),
-    "cut in the body, but JSON": (say(head(headers={"Content-Length": "100"}) + b"{}", Exchange.close), 5),
-    "gzip cut short, with its length": (packed(cut=-9), 5),
-    "gzip cut to nothing": (packed(cut=3), 5),
-    "garbage": (say(b"\x00\x01SSH-2.0-OpenSSH\r\n\r\n", Exchange.close), 5),
-    "another protocol": (say(b"* OK IMAP4 ready\r\n\r\n", Exchange.close), 5),
+    "reset before the answer": (send_then(b"", Exchange.reset), 10),
+    "close before the answer": (send_then(b"", Exchange.close), 10),
+    "reset in the head": (send_then(b"HTTP/1.1 200 OK\r\nContent-", Exchange.reset), 10),
+    "cut in the head": (send_then(b"HTTP/1.1 200 OK\r\nContent-", Exchange.close), 10),
+    "reset in the body": (send_then(_BODY, Exchange.reset), 5),
+    "cut in the body": (send_then(_BODY, Exchange.close), 5),
+    "cut between chunks": (send_then(_CHUNK, Exchange.close), 5),
+    "cut in the body, but JSON": (
+        send_then(head(headers={"Content-Length": "100"}) + b"{}", Exchange.close),
+        5,
+    ),
+    "gzip cut short, with its length": (gzipped(cut=-9), 5),
+    "gzip cut to nothing": (gzipped(cut=3), 5),
+    "garbage": (send_then(b"\x00\x01SSH-2.0-OpenSSH\r\n\r\n", Exchange.close), 5),
+    "another protocol": (send_then(b"* OK IMAP4 ready\r\n\r\n", Exchange.close), 5),
     "an oversized header": (answer(headers={"X-Long": "x" * 100_000}), 5),
     "a chunk without size": (
-        say(head(headers={"Transfer-Encoding": "chunked"}) + b"zz\r\n", Exchange.close),
+        send_then(head(headers={"Transfer-Encoding": "chunked"}) + b"zz\r\n", Exchange.close),
         5,
     ),
 }

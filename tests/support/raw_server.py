@@ -1,4 +1,4 @@
-"""A server with control over every byte: it answers as Braze does, except for the given faults."""
+"""A server with control over every byte: it responds as Braze does, except for a given fault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _workspace(segments: int) -> Workspace:
 
 @lru_cache(maxsize=10_000)
 def _genuine_body(segments: int, target: str, now: float) -> bytes:
-    """Return the body of Braze's answer. Many tests request the same ones, which are slow to make."""
+    """Return the body of Braze's response; cached, since many tests request the same slow bodies."""
     path, _, query = target.partition("?")
     try:
         body = success_body(_workspace(segments), ENDPOINTS[path], dict(parse_qsl(query)), now)
@@ -56,8 +56,8 @@ class Exchange:
         endpoint: Last part of the path.
         target: Path and query, exactly as sent.
         headers: Headers of the request; names in lower case.
-        genuine: Body that Braze would answer with.
-        gone: Whether the client has closed the connection.
+        genuine: Response body of Braze.
+        closed: Whether the client has closed the connection.
     """
 
     endpoint: str
@@ -66,7 +66,7 @@ class Exchange:
     genuine: bytes = field(repr=False)
     reader: asyncio.StreamReader = field(repr=False)
     writer: asyncio.StreamWriter = field(repr=False)
-    gone: bool = False
+    closed: bool = False
 
     @property
     def query(self) -> dict[str, str]:
@@ -74,7 +74,7 @@ class Exchange:
         return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
     async def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send bytes unchanged."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -88,10 +88,10 @@ class Exchange:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def wait_until_gone(self) -> None:
+    async def wait_until_closed(self) -> None:
         """Send nothing until the client closes the connection."""
         await self.reader.read()
-        self.gone = True
+        self.closed = True
 
 
 Fault = Callable[[Exchange], Awaitable[None]]
@@ -116,8 +116,8 @@ def answer(status: int = 200, body: Body = None, headers: Mapping[str, str] | No
     return fault
 
 
-def packed(body: Body = None, *, encoding: str = "gzip", cut: int | None = None) -> Fault:
-    """Return a fault that sends a gzip body, complete or cut short; the Content-Length is what is sent."""
+def gzipped(body: Body = None, *, encoding: str = "gzip", cut: int | None = None) -> Fault:
+    """Return a fault that sends a gzip body, complete or cut short, with a matching Content-Length."""
 
     async def fault(exchange: Exchange) -> None:
         data = body(exchange) if callable(body) else exchange.genuine if body is None else body
@@ -131,18 +131,18 @@ def changed(**fields: Mapping[str, Any]) -> Callable[[Exchange], bytes]:
 
     def body(exchange: Exchange) -> bytes:
         new = {**fields.get(exchange.endpoint, {}), **fields.get("every", {})}
-        both = json.loads(exchange.genuine) | new
-        return json.dumps({name: value for name, value in both.items() if value is not ...}).encode()
+        merged = json.loads(exchange.genuine) | new
+        return json.dumps({name: value for name, value in merged.items() if value is not ...}).encode()
 
     return body
 
 
-def spliced(literal: bytes) -> Callable[[Exchange], bytes]:
-    """Return the genuine body with an unknown field of any bytes."""
+def with_unknown_field(literal: bytes) -> Callable[[Exchange], bytes]:
+    """Return the genuine body with an unknown field, whose value is `literal`."""
     return lambda exchange: exchange.genuine[:-1] + b',"new":' + literal + b"}"
 
 
-def say(data: bytes, then: Callable[[Exchange], object]) -> Fault:
+def send_then(data: bytes, then: Callable[[Exchange], object]) -> Fault:
     """Return a fault that sends bytes and then acts on the connection."""
 
     async def fault(exchange: Exchange) -> None:
@@ -156,8 +156,8 @@ def say(data: bytes, then: Callable[[Exchange], object]) -> Fault:
     return fault
 
 
-def drip(seconds: float) -> Fault:
-    """Return a fault that sends a byte every `seconds`, forever."""
+def send_slowly(seconds: float) -> Fault:
+    """Return a fault that sends a byte every `seconds`, without end."""
 
     async def fault(exchange: Exchange) -> None:
         await exchange.send(head(headers={"Content-Length": "1000000"}))
@@ -168,12 +168,12 @@ def drip(seconds: float) -> Fault:
     return fault
 
 
-class Faulty:
-    """A server that answers with a fault; `async with` starts and stops it.
+class RawServer:
+    """A server that responds with a fault; `async with` starts and stops it.
 
     Args:
-        fault: Response to requests in place of the genuine one.
-        times: Number of requests, from the first, with this response; `None` for all.
+        fault: Response in place of the genuine one; `None` for the genuine one.
+        times: Number of requests, from the first, with this fault; `None` for all.
         segments: Number of segments.
         tls: Context for HTTPS.
     """
@@ -249,10 +249,10 @@ class Faulty:
             while not writer.is_closing():
                 exchange = self._read(await reader.readuntil(b"\r\n\r\n"), reader, writer)
                 self.requests.append(exchange)
-                faulty = self.fault is not None and self.times != 0
-                if faulty and self.times is not None:
+                use_fault = self.fault is not None and self.times != 0
+                if use_fault and self.times is not None:
                     self.times -= 1
-                await (self.fault if faulty and self.fault else answer())(exchange)
+                await (self.fault if use_fault and self.fault else answer())(exchange)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client disconnected, or does not speak HTTP
         finally:

@@ -1,4 +1,4 @@
-"""The types of the public API, pinned. Never run: mypy reads it, and fails where one has changed."""
+"""The types of the public API. Only mypy reads this file: it fails where a type has changed."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ assert_type(braze_segments_async.__version__, str)
 
 
 async def client(session: aiohttp.ClientSession, events: list[RetryEvent], pauses: list[PauseEvent]) -> None:
-    """Construction, from the environment too, and the life of a client."""
-    everything = BrazeSegments(
+    """Check the constructors and the lifecycle of a client."""
+    configured = BrazeSegments(
         "KEY",
         base_url="https://rest.iad-01.braze.com",
         concurrency=16,
@@ -72,43 +72,43 @@ async def client(session: aiohttp.ClientSession, events: list[RetryEvent], pause
     )
     assert_type(BrazeSegments.from_env(), BrazeSegments)
     assert_type(BrazeSegments.from_env(base_url="https://host", timeout=5, session=None), BrazeSegments)
-    assert_type(everything.base_url, str)
-    assert_type(everything.concurrency, int)
-    assert_type(everything.rate_limit, RateLimit | None)
-    assert_type(everything.stats, Stats)
-    async with everything as segments:
+    assert_type(configured.base_url, str)
+    assert_type(configured.concurrency, int)
+    assert_type(configured.rate_limit, RateLimit | None)
+    assert_type(configured.stats, Stats)
+    async with configured as segments:
         assert_type(segments, BrazeSegments)
-    await everything.aclose()
+    await configured.aclose()
 
 
-class Mine(BrazeSegments):
-    """A subclass stays one."""
+class Subclass(BrazeSegments):
+    """A subclass of the client."""
 
 
-async def mine() -> None:
-    """From the environment, and opened."""
-    assert_type(Mine.from_env(), Mine)
-    async with Mine.from_env() as segments:
-        assert_type(segments, Mine)
+async def subclass() -> None:
+    """Check that a subclass keeps its type."""
+    assert_type(Subclass.from_env(), Subclass)
+    async with Subclass.from_env() as segments:
+        assert_type(segments, Subclass)
 
 
 async def listing(segments: BrazeSegments) -> None:
-    """The walk: segments by default, pages on request."""
+    """Check the listing of segments and of pages."""
     assert_type(segments.list(), SegmentListing)
-    every = segments.list(sort_direction="desc", start_page=3, consistency="safe")
-    assert_type(aiter(every), AsyncIterator[Segment])
-    assert_type(every.pages(), AsyncGenerator[SegmentPage, None])
-    assert_type(every.recovered, int)
-    async for segment in every:
+    listed = segments.list(sort_direction="desc", start_page=3, consistency="safe")
+    assert_type(aiter(listed), AsyncIterator[Segment])
+    assert_type(listed.pages(), AsyncGenerator[SegmentPage, None])
+    assert_type(listed.recovered, int)
+    async for segment in listed:
         assert_type(segment, Segment)
-    async for page in every.pages():
+    async for page in listed.pages():
         assert_type(page.number, int)
         assert_type(page.segments, tuple[Segment, ...])
     assert_type([segment.id async for segment in segments.list(consistency="strict")], list[str])
 
 
 async def fan_out(segments: BrazeSegments, ids: AsyncIterator[str]) -> None:
-    """Details of all, of ids or of segments, sync or async."""
+    """Check streams of details, of all segments, of ids or of segments."""
     stream = segments.all_details()
     assert_type(stream, DetailsStream)
     async with stream as same:
@@ -128,7 +128,7 @@ async def fan_out(segments: BrazeSegments, ids: AsyncIterator[str]) -> None:
 
 
 async def single(segments: BrazeSegments, row: Segment, moment: datetime) -> None:
-    """Details of one, and its sizes."""
+    """Check the details and the sizes of one segment."""
     assert_type(await segments.details("a"), SegmentDetails)
     assert_type(await segments.details(row), SegmentDetails)
     assert_type(await segments.data_series("a"), list[SizePoint])
@@ -137,7 +137,7 @@ async def single(segments: BrazeSegments, row: Segment, moment: datetime) -> Non
 
 
 async def sizes(segments: BrazeSegments, moment: datetime) -> None:
-    """The size histories of all, of ids or of segments: a stream as that of the details is."""
+    """Check streams of sizes."""
     stream = segments.all_data_series(length=90, ending_at=moment, tracked_only=True)
     assert_type(stream, SizesStream)
     as_any: SegmentStream[SegmentSizes] = segments.all_data_series(
@@ -151,7 +151,7 @@ async def sizes(segments: BrazeSegments, moment: datetime) -> None:
 
 
 async def users(segments: BrazeSegments, row: Segment, path: Path) -> None:
-    """The users of a segment."""
+    """Check the export of the users of a segment."""
     export = await segments.export_users("a", fields=["email"])
     assert_type(export, UsersExport)
     assert_type(await segments.export_users(row, fields={"email"}, output_format="zip"), UsersExport)
@@ -169,7 +169,7 @@ async def users(segments: BrazeSegments, row: Segment, path: Path) -> None:
 
 
 async def check(segments: BrazeSegments) -> None:
-    """What a key can do, at an instance named or not."""
+    """Check the report of a key's permissions, and the instances."""
     BrazeSegments("KEY", base_url=Instance.US_01)
     assert_type(Instance.EU_01.label, str)
     report = await segments.check()
@@ -179,7 +179,7 @@ async def check(segments: BrazeSegments) -> None:
 
 
 def values(row: Segment, details: SegmentDetails, point: SizePoint, limit: RateLimit, stats: Stats) -> None:
-    """The fields of what the caller gets."""
+    """Check the fields of the values that the client returns."""
     assert_type((row.id, row.name, row.tags), tuple[str, str, tuple[str, ...]])
     assert_type(row.analytics_tracking_enabled, bool | None)
     assert_type(row.extra, Mapping[str, Any])
@@ -200,7 +200,7 @@ def values(row: Segment, details: SegmentDetails, point: SizePoint, limit: RateL
 
 
 def options(policy: RetryPolicy, limits: Limits, event: RetryEvent, pause: PauseEvent) -> None:
-    """The fields of the settings and the events."""
+    """Check the fields of the settings and the events."""
     assert_type((pause.seconds, pause.until, pause.reason), tuple[float, datetime, str])
     assert_type((policy.attempts, policy.backoff, policy.backoff_cap), tuple[int, float, float])
     assert_type(policy.max_rate_limit_wait, float)
@@ -211,7 +211,7 @@ def options(policy: RetryPolicy, limits: Limits, event: RetryEvent, pause: Pause
 
 
 def errors(error: BrazeError) -> None:
-    """What is caught, and what it tells."""
+    """Check the fields of the exceptions."""
     assert_type((error.reason, error.retryable), tuple[str, bool])
     assert_type((error.endpoint, error.segment_id, error.page), tuple[str | None, str | None, int | None])
     assert_type((error.attempts, error.elapsed), tuple[int, float])
@@ -240,10 +240,10 @@ def builtin_bases(
     lost: TransportError,
     file: ExportError | ExportExpiredError,
 ) -> None:
-    """Some can be caught by a name of Python's own."""
+    """Check which exceptions have a built-in base class."""
     as_value: ValueError = wrong
     as_runtime: RuntimeError = closed
     as_timeout: TimeoutError = late
     as_transport: TransportError = late
-    as_ours: BrazeError = lost if lost.attempts else file
-    print(as_value, as_runtime, as_timeout, as_transport, as_ours)  # noqa: T201 - used, for the linter
+    as_braze: BrazeError = lost if lost.attempts else file
+    print(as_value, as_runtime, as_timeout, as_transport, as_braze)  # noqa: T201 - the linter requires a use

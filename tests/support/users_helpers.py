@@ -1,4 +1,4 @@
-"""ZIP files of users, a file host for them, and exports that are ready, for the tests of users exports."""
+"""ZIP files of users, a host for them, and exports whose file is ready."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 SIGNATURE = "8d1fa27c90be4e5566f0a94be3"  # part of the URL that gives access to the users
 QUERY = f"X-Amz-Signature={SIGNATURE}&X-Amz-Expires=14400"
 PERSON = "ada.lovelace@private.example"  # in each user of `people`
-LIFE = 14_400.0
+URL_LIFETIME = 14_400.0  # seconds
 
 
 def people(count: int) -> list[dict[str, Any]]:
-    """Return users, each with a text that must not appear in any message."""
+    """Return users, each with an address that must not appear in any message."""
     return [{"external_id": f"u{number}", "email": PERSON, "number": number} for number in range(count)]
 
 
@@ -53,39 +53,39 @@ def _line(user: dict[str, Any]) -> bytes:
 
 
 class FileHost:
-    """A fault for `Faulty` that serves ranges of one file.
+    """A fault for `RawServer` that serves ranges of one file.
 
     Attributes:
         data: Content of the file.
         etag: ETag of the file.
-        late: Function that returns the delay of the range that begins at a byte, in seconds.
+        delay: Function that returns the seconds to delay a range, from its first byte.
         ranges: First and last byte of each requested range.
-        peak: Highest number of concurrent requests.
+        max_concurrent: Highest number of concurrent requests.
     """
 
     def __init__(
-        self, data: bytes, *, etag: str | None = '"1"', late: Callable[[int], float] | None = None
+        self, data: bytes, *, etag: str | None = '"1"', delay: Callable[[int], float] | None = None
     ) -> None:
         self.data = data
         self.etag = etag
-        self.late = late
+        self.delay = delay
         self.ranges: list[tuple[int, int]] = []
-        self.peak = 0
-        self._now = 0
+        self.max_concurrent = 0
+        self._concurrent = 0
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer a request."""
-        self.ranges.append(self.asked(exchange))
-        self._now += 1
-        self.peak = max(self.peak, self._now)
-        if self.late is not None:
-            await asyncio.sleep(self.late(self.ranges[-1][0]))
-        self._now -= 1
+        """Send the response to a request."""
+        self.ranges.append(self.requested_range(exchange))
+        self._concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self._concurrent)
+        if self.delay is not None:
+            await asyncio.sleep(self.delay(self.ranges[-1][0]))
+        self._concurrent -= 1
         await exchange.send(self.answer(exchange))
 
     def answer(self, exchange: Exchange, **headers: str) -> bytes:
         """Return the bytes of the response to a request."""
-        first, last = self.asked(exchange)
+        first, last = self.requested_range(exchange)
         part = self.data[first : last + 1]
         fields = {
             "Content-Length": str(len(part)),
@@ -96,24 +96,24 @@ class FileHost:
         return head(206, fields) + part
 
     @staticmethod
-    def asked(exchange: Exchange) -> tuple[int, int]:
-        """Return the first and last byte that a request asks for."""
+    def requested_range(exchange: Exchange) -> tuple[int, int]:
+        """Return the first and last byte of the requested range."""
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", exchange.headers["range"])
         assert found is not None
         return int(found[1]), int(found[2])
 
 
-def once(fault: Fault, then: Fault, *, when: Callable[[Exchange], bool] = lambda _: True) -> Fault:
+def once_then(fault: Fault, then: Fault, *, when: Callable[[Exchange], bool] = lambda _: True) -> Fault:
     """Return a fault for the first matching request, and another for all other requests."""
     done = False
 
-    async def either(exchange: Exchange) -> None:
+    async def first_or_then(exchange: Exchange) -> None:
         nonlocal done
         now = not done and when(exchange)
         done = done or now
         await (fault if now else then)(exchange)
 
-    return either
+    return first_or_then
 
 
 def export_at(
@@ -134,8 +134,8 @@ def export_at(
 
 
 @contextmanager
-def beside(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """Run a sandbox in a thread, so that a command can run in this one: that is faster than a process."""
+def running_in_thread(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """Run a sandbox in a thread, so that a command can run in this one, without a slower process."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         runner.run(sandbox.__aenter__())

@@ -25,7 +25,7 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-# From the bottom up: a module imports from its own layer or from the layers below, annotations included.
+# From the lowest up: a module imports only from its own layer and the layers below, also for annotations.
 LAYERS = [
     {"_version", "_text", "_rate_limit", "sandbox"},
     {"errors"},
@@ -42,7 +42,7 @@ LAYERS = [
 ]
 CLIENT = set().union(*LAYERS[:7]) - {"sandbox"}
 PRIVATE_PACKAGES = {"_http", "_users", "_support"}
-# The only modules of the client that import a library. The sandbox is no part of it, and uses aiohttp, too.
+# The only modules of the client that import a library. The sandbox, which is separate, imports aiohttp, too.
 ONLY_IMPORTERS = {
     "cattrs": {"_http.decoding"},
     "tenacity": {"_http.sender"},
@@ -52,12 +52,12 @@ ONLY_IMPORTERS = {
 
 @cache
 def tree(module: str) -> ast.Module:
-    """The source of a module, parsed."""
+    """Return the syntax tree of a module."""
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
-def importing(module: str, *, annotations: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield all imports of a module, inside functions too; those for annotations only if asked for."""
+def import_statements(module: str, *, annotations: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield all imports of a module, also inside functions; imports for annotations are optional."""
 
     def visit(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
         for child in ast.iter_child_nodes(node):
@@ -71,12 +71,12 @@ def importing(module: str, *, annotations: bool) -> Iterator[ast.Import | ast.Im
     return visit(tree(module))
 
 
-def imported(module: str, *, annotations: bool = True) -> Iterator[str]:
-    """Yield the full dotted names a module imports, `from x import y` as `x.y`."""
+def imported_names(module: str, *, annotations: bool = True) -> Iterator[str]:
+    """Yield the full dotted names that a module imports; `from x import y` is `x.y`."""
     package = [PACKAGE, *module.split(".")] if module != "__init__" else [PACKAGE]
     if FILES[module].name != "__init__.py":
         package.pop()
-    for node in importing(module, annotations=annotations):
+    for node in import_statements(module, annotations=annotations):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
             continue
@@ -86,10 +86,10 @@ def imported(module: str, *, annotations: bool = True) -> Iterator[str]:
 
 
 @cache
-def ours(module: str) -> frozenset[str]:
-    """The modules of the package that a module imports."""
+def internal_imports(module: str) -> frozenset[str]:
+    """Return the modules of the package that a module imports."""
     found = set()
-    for name in imported(module):
+    for name in imported_names(module):
         outer, _, inner = name.partition(".")
         if outer == PACKAGE:
             while inner and inner not in FILES:
@@ -99,34 +99,34 @@ def ours(module: str) -> frozenset[str]:
 
 
 def layer(module: str) -> int:
-    """How high up a module is."""
+    """Return the number of the layer of a module, 0 for the lowest."""
     top = module.split(".", maxsplit=1)[0]
-    return next((height for height, names in enumerate(LAYERS) if top in names), len(LAYERS))
+    return next((number for number, names in enumerate(LAYERS) if top in names), len(LAYERS))
 
 
 def test_every_module_has_a_layer() -> None:
-    """A module that is renamed or added must be given its place."""
+    """Every module of the package is in a layer, and every name of a layer is a module."""
     assert {module.split(".")[0] for module in FILES} == set().union(*LAYERS)
-    assert "_http" in ours("_client")
-    assert "_http.decoding" in ours("_http.endpoints")
+    assert "_http" in internal_imports("_client")
+    assert "_http.decoding" in internal_imports("_http.endpoints")
 
 
 def test_imports_have_no_cycle() -> None:
-    """Neither at the top of a file nor inside a function, nor for annotations."""
-    assert list(TopologicalSorter({module: ours(module) for module in FILES}).static_order())
+    """Imports form no cycle, including those inside functions and for annotations."""
+    assert list(TopologicalSorter({module: internal_imports(module) for module in FILES}).static_order())
 
 
 @pytest.mark.parametrize("module", FILES)
 def test_imports_point_down(module: str) -> None:
     """A module imports only from its own layer and from the layers below."""
-    assert not {other for other in ours(module) if layer(other) > layer(module)}
+    assert not {other for other in internal_imports(module) if layer(other) > layer(module)}
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_private_packages_are_imported_as_a_whole(module: str) -> None:
+def test_modules_of_private_packages_are_not_imported(module: str) -> None:
     """Outside a private sub-package only its `__init__` is imported."""
     own = module.split(".", maxsplit=1)[0]
-    inner = {other for other in ours(module) if other.split(".")[0] in PRIVATE_PACKAGES - {own}}
+    inner = {other for other in internal_imports(module) if other.split(".")[0] in PRIVATE_PACKAGES - {own}}
     assert {other for other in inner if "." in other} <= {"_http.endpoints"}
 
 
@@ -141,26 +141,28 @@ def test_names_show_what_is_public(module: str) -> None:
 
 
 @pytest.mark.parametrize(("library", "importers"), ONLY_IMPORTERS.items())
-def test_each_library_has_its_importers(library: str, importers: set[str]) -> None:
-    """Its exceptions end there. Elsewhere it may be named in annotations only."""
+def test_each_library_has_fixed_importers(library: str, importers: set[str]) -> None:
+    """Only the listed modules import a library, so that they handle its exceptions; others may annotate."""
     users = {
         module
         for module in FILES
-        if any(name.split(".")[0] == library for name in imported(module, annotations=False))
+        if any(name.split(".")[0] == library for name in imported_names(module, annotations=False))
     }
     assert {user for user in users if user.split(".")[0] in CLIENT} == importers
     assert library == "aiohttp" or users == importers
 
 
-def test_the_sandbox_imports_nothing_of_the_package() -> None:
-    """So that it tests the client, and not itself."""
+def test_the_sandbox_is_independent_of_the_package() -> None:
+    """The sandbox imports no other module, so that a bug of the client cannot hide in both."""
     modules = [module for module in FILES if module.split(".")[0] == "sandbox"]
     assert modules
-    assert not {other for module in modules for other in ours(module) if other.split(".")[0] != "sandbox"}
+    assert not {
+        other for module in modules for other in internal_imports(module) if other.split(".")[0] != "sandbox"
+    }
 
 
-def test_the_package_exports_every_public_name_sorted() -> None:
-    """`__all__` is what the package imports, each the object of the module that defines it."""
+def test_all_lists_every_public_name() -> None:
+    """`__all__` of the package has the imported names, sorted; each is the object of its module."""
     imports = {
         alias.name: node.module
         for node in ast.walk(tree("__init__"))
@@ -174,39 +176,39 @@ def test_the_package_exports_every_public_name_sorted() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(CLIENT - {"_version"}))
-def test_every_module_says_what_it_offers(module: str) -> None:
-    """`__all__` names only what is there, and nothing private."""
+def test_every_module_has_a_valid_all(module: str) -> None:
+    """`__all__` of a module is not empty, and has only existing names that are not private."""
     found = importlib.import_module(f"{PACKAGE}.{module}")
     assert found.__all__
     assert all(hasattr(found, name) and not name.startswith("_") for name in found.__all__)
 
 
 def is_builtin_exception(name: str) -> bool:
-    """Whether that is what `Exception` and its like are called."""
+    """Return whether a name is that of a built-in exception."""
     kind = getattr(builtins, name, None)
     return inspect.isclass(kind) and issubclass(kind, BaseException)
 
 
-def test_every_exception_descends_from_the_root() -> None:
-    """`except BrazeError` catches all; only a private one that never leaves its module may be another."""
+def test_every_exception_is_a_braze_error() -> None:
+    """`except BrazeError` catches every public exception; only private ones may have another base."""
     kinds = [
         kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
     ]
     assert len(kinds) == len(errors.__all__)
     assert all(issubclass(kind, errors.BrazeError) for kind in kinds)
-    strays = [
+    others = [
         f"{module}.{node.name}"
         for module in FILES
-        if module != "errors" and not module.startswith("sandbox")  # which imports nothing else of ours
+        if module != "errors" and not module.startswith("sandbox")  # the sandbox is independent
         for node in ast.walk(tree(module))
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
         if any(is_builtin_exception(ast.unparse(base)) for base in node.bases)
     ]
-    assert not strays
+    assert not others
 
 
-def public(name: str, value: Any) -> Iterator[tuple[str, str | None]]:
-    """A value of the door and, of a class, its public members, each with its docstring."""
+def public_members(name: str, value: Any) -> Iterator[tuple[str, str | None]]:
+    """Yield a public name and, for a class, its public members, each with its docstring."""
     if inspect.isclass(value) or inspect.isroutine(value):
         yield name, value.__doc__
     for member, inner in vars(value).items() if inspect.isclass(value) else ():
@@ -215,10 +217,10 @@ def public(name: str, value: Any) -> Iterator[tuple[str, str | None]]:
 
 
 def test_every_public_name_has_a_docstring() -> None:
-    """Written by us, not generated: of the package, its modules, its classes and their methods."""
-    written = {module: ast.get_docstring(tree(module)) for module in FILES}
+    """Every module, public class, function and method has a docstring that attrs did not generate."""
+    docstrings = {module: ast.get_docstring(tree(module)) for module in FILES}
     for name in braze_segments_async.__all__:
-        written |= public(name, getattr(braze_segments_async, name))
-    assert len(written) > len(FILES) + len(braze_segments_async.__all__)
-    bare = {name for name, text in written.items() if not text or text.startswith(f"{name}(")}
-    assert not bare
+        docstrings |= public_members(name, getattr(braze_segments_async, name))
+    assert len(docstrings) > len(FILES) + len(braze_segments_async.__all__)
+    missing = {name for name, text in docstrings.items() if not text or text.startswith(f"{name}(")}
+    assert not missing

@@ -1,4 +1,4 @@
-"""The benchmarks run."""
+"""The benchmarks and simulations run to their end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 def _run(script: str, *options: str) -> str:
     command = [sys.executable, str(BENCHMARKS / script), *options]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own script
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - a script of this repository
     return done.stdout
 
 

@@ -1,23 +1,18 @@
-"""The lifecycle of a client, its session, and the requests it sends."""
+"""The calls, arguments, callbacks and statistics of a client."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from cli_helpers import until
 
-import braze_segments_async
 from braze_segments_async import (
     AuthenticationError,
     BrazeSegments,
-    ClosedError,
     ConfigError,
     PauseEvent,
     PermissionDeniedError,
@@ -27,9 +22,6 @@ from braze_segments_async import (
     Stats,
 )
 from braze_segments_async.sandbox import Answer, Sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
 
 
 async def test_usage(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,86 +59,6 @@ async def test_details_of_a_listed_segment(client: BrazeSegments, sandbox: Sandb
         assert details.created_at.isoformat() == body["created_at"]
     alone = await client.details(rows[0].id)
     assert alone.analytics_tracking_enabled is None
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda c: anext(aiter(c.list())),
-        lambda c: c.details("an-id"),
-        lambda c: anext(aiter(c.all_details())),
-        lambda c: c.data_series("an-id"),
-    ],
-    ids=["list", "details", "all_details", "data_series"],
-)
-async def test_use_before_opening_and_after_closing(
-    sandbox: Sandbox, call: Callable[[BrazeSegments], Coroutine[None, None, object]]
-) -> None:
-    """A client that is not open says what to do, and sends nothing."""
-    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
-    with pytest.raises(ClosedError, match="async with BrazeSegments"):
-        await call(client)
-    async with client:
-        pass
-    with pytest.raises(ClosedError, match="make a new one"):
-        await call(client)
-    assert sandbox.requests == []
-
-
-async def test_opened_once(sandbox: Sandbox) -> None:
-    """Opening twice or again after closing is refused; closing twice is allowed, even before opening."""
-    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
-    async with client:
-        with pytest.raises(ClosedError, match="opened once"):
-            await client.__aenter__()
-        await client.aclose()
-        await client.aclose()
-    with pytest.raises(ClosedError):
-        await client.__aenter__()
-    never = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
-    await never.aclose()
-    with pytest.raises(ClosedError):
-        await never.__aenter__()
-
-
-def test_made_outside_a_loop_and_used_in_two() -> None:
-    """A client can be made anywhere; it belongs to the loop that opens it, and says so in another."""
-
-    async def use(client: BrazeSegments, segment_id: str) -> None:
-        with pytest.raises(ClosedError, match="another event loop"):
-            await client.details(segment_id)
-
-    async def main() -> None:
-        async with Sandbox(1) as sandbox:
-            async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
-                await asyncio.to_thread(asyncio.run, use(client, sandbox.segment_ids[0]))
-                assert sandbox.requests == []
-                await client.details(sandbox.segment_ids[0])
-
-    BrazeSegments("key", base_url="https://rest.iad-01.braze.com")
-    asyncio.run(main())
-
-
-async def test_only_the_own_session_is_closed(sandbox: Sandbox) -> None:
-    """The client closes its own session; the caller's remains open, and its settings are used."""
-    async with aiohttp.ClientSession(headers={"X-Mine": "1"}) as session:
-        async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session) as client:
-            assert len([d async for d in client.all_details()]) == 250
-        assert not session.closed
-        assert sandbox.requests[0].headers["X-Mine"] == "1"
-        assert sandbox.requests[0].headers["Authorization"] == f"Bearer {sandbox.api_key}"
-        assert "Authorization" not in session.headers
-    async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session) as client:
-        with pytest.raises(ClosedError, match="session is closed"):
-            await client.details(sandbox.segment_ids[0])
-
-
-async def test_user_agent(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """The User-Agent names library, version and Python."""
-    await client.details(sandbox.segment_ids[0])
-    agent = sandbox.requests[0].headers["User-Agent"]
-    assert f"braze-segments-async/{braze_segments_async.__version__}" in agent
-    assert f"Python/{platform.python_version()}" in agent
 
 
 async def test_repr_shows_no_key(client: BrazeSegments, sandbox: Sandbox) -> None:
@@ -240,25 +152,6 @@ async def test_a_pause_of_a_repeated_request_is_announced_once(sandbox: Sandbox)
         assert (len(events), client.stats.waits) == (1, 1)
 
 
-async def test_closing_ends_requests_in_flight(sandbox: Sandbox) -> None:
-    """Closing the client ends every waiting request with `ClosedError`."""
-    sandbox.inject(Answer(delay=60), endpoint="details")
-    sandbox.inject(Answer(429, headers={"X-RateLimit-Retry-After": "60"}), endpoint="data_series")
-    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=2)
-    async with client:
-        calls = [
-            asyncio.create_task(client.details(sandbox.segment_ids[0])),
-            asyncio.create_task(client.data_series(sandbox.segment_ids[1])),
-            asyncio.create_task(client.details(sandbox.segment_ids[2])),  # waits for a slot
-        ]
-        stream = aiter(client.all_details(sandbox.segment_ids, concurrency=3))
-        calls.append(asyncio.create_task(anext(stream)))
-        await until(lambda: (sandbox.count("details"), sandbox.count("data_series")) == (4, 1))
-    outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 1)
-    assert [type(outcome) for outcome in outcomes] == [ClosedError] * 4
-    assert all(task.cancelling() == 0 for task in calls)
-
-
 async def test_two_clients_and_task_groups(sandbox: Sandbox) -> None:
     """Clients share nothing; calls of one client run concurrently in a `TaskGroup`."""
     async with (
@@ -276,16 +169,6 @@ async def test_two_clients_and_task_groups(sandbox: Sandbox) -> None:
         assert (await other.details(sandbox.segment_ids[0])).id == sandbox.segment_ids[0]
 
 
-async def test_thousands_of_single_calls_stay_in_bounds() -> None:
-    """The client's concurrency limits gathered calls, which do not time out in the queue."""
-    async with (
-        Sandbox(600, latency=0.005) as sandbox,
-        BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=30, timeout=0.6) as client,
-    ):
-        await asyncio.gather(*(client.details(segment_id) for segment_id in sandbox.segment_ids))
-        assert sandbox.max_in_flight == 30
-
-
 def test_importing_loads_nothing_else() -> None:
     """Importing the package loads no server, no command line and no event loop."""
     code = (
@@ -297,19 +180,6 @@ def test_importing_loads_nothing_else() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]"
-
-
-async def test_a_session_closed_by_the_caller(sandbox: Sandbox) -> None:
-    """The client raises an error at once if the caller has closed its session."""
-    sandbox.inject(Answer(delay=30), endpoint="details")
-    async with aiohttp.ClientSession() as session:
-        client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session)
-        async with client:
-            call = asyncio.create_task(client.details(sandbox.segment_ids[0]))
-            await asyncio.sleep(0.05)
-            await session.close()
-            with pytest.raises(ClosedError, match="session is closed"):
-                await asyncio.wait_for(call, 2)
 
 
 async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
@@ -346,58 +216,3 @@ def test_wrong_arguments_of_the_client(options: dict[str, object]) -> None:
     """Each argument is checked when the client is made; the message names it."""
     with pytest.raises(ConfigError, match=f"^{next(iter(options))} must be"):
         BrazeSegments("key", base_url="https://rest.iad-01.braze.com", **options)  # type: ignore[arg-type]
-
-
-async def test_stats_of_an_unopened_client(sandbox: Sandbox) -> None:
-    """`rate_limit` and `stats` can be read at any time, even from a client that was never opened."""
-    client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
-    await client.aclose()
-    assert (client.rate_limit, client.stats) == (None, Stats())
-
-
-async def test_a_session_that_raises_for_status(sandbox: Sandbox) -> None:
-    """A caller's session with `raise_for_status=True` changes nothing: one request, the typed error."""
-    async with (
-        aiohttp.ClientSession(raise_for_status=True) as session,
-        BrazeSegments("wrong", base_url=sandbox.base_url, session=session) as client,
-    ):
-        with pytest.raises(AuthenticationError):
-            await client.details(sandbox.segment_ids[0])
-    assert len(sandbox.requests) == 1
-
-
-async def test_an_interrupted_close_still_ends_the_streams(
-    client: BrazeSegments, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No task of a stream is left when closing is cancelled halfway."""
-    unclosed: list[aiohttp.ClientSession] = []
-
-    async def stuck(session: aiohttp.ClientSession) -> None:
-        unclosed.append(session)
-        await asyncio.sleep(30)
-
-    sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(3, 300))
-    stream = aiter(client.all_details())
-    await anext(stream)
-    monkeypatch.setattr(aiohttp.ClientSession, "close", stuck)
-    closing = asyncio.create_task(client.aclose())
-    await asyncio.sleep(0.02)
-    closing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await closing
-    assert not [task for task in asyncio.all_tasks() if "FanOut" in repr(task)]
-    monkeypatch.undo()
-    for session in unclosed:
-        await session.close()
-    with pytest.raises(ClosedError):
-        await anext(stream)
-
-
-async def test_a_session_with_auth(sandbox: Sandbox) -> None:
-    """A session with its own authentication is refused when the client is opened."""
-    with pytest.warns(DeprecationWarning, match="auth"):
-        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "password"))
-    async with session:
-        with pytest.raises(ConfigError, match="auth of its own"):
-            async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, session=session):
-                pass

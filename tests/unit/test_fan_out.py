@@ -1,4 +1,4 @@
-"""The fan-out: with fakes of a few lines for its rules, and on a real server for what is sent."""
+"""The fan-out: concurrency, order, failures and cleanup, on a real server or with a short source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def _double(number: int) -> int:
 
 
 async def test_ten_thousand_segments() -> None:
-    """A whole large workspace: exact ids, each once, and in flight no more than were asked for."""
+    """Details of 10,000 segments are complete, each is requested once, and concurrency is bounded."""
     async with (
         Sandbox(10_000, latency=0.001) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=50) as client,
@@ -44,8 +44,8 @@ async def test_ten_thousand_segments() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 16, 64])
-async def test_max_in_flight_is_the_concurrency_asked_for(concurrency: int) -> None:
-    """The walk and the details together never exceed the concurrency, and reach it."""
+async def test_the_concurrency_is_reached_and_not_exceeded(concurrency: int) -> None:
+    """Listing and details together reach the given concurrency, and never exceed it."""
     async with (
         Sandbox(300, latency=0.002 * concurrency) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client,
@@ -54,8 +54,8 @@ async def test_max_in_flight_is_the_concurrency_asked_for(concurrency: int) -> N
         assert sandbox.max_in_flight == concurrency
 
 
-async def test_details_start_before_the_walk_ends(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """Details of page 0 are in flight before the last page is asked for."""
+async def test_details_start_before_the_listing_ends(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """Details of page 0 are requested before the last page."""
     async for _ in client.all_details():
         pass
     order = [request.endpoint for request in sandbox.requests]
@@ -63,8 +63,8 @@ async def test_details_start_before_the_walk_ends(client: BrazeSegments, sandbox
     assert "details" in order[:last_page]
 
 
-async def test_ordered(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """`ordered=True` keeps the list's order when answers overtake each other; without, they come first."""
+async def test_ordered_and_unordered(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """`ordered=True` yields in the order of the list; without it a slow response delays no other."""
     slow = sandbox.segment_ids[0]
     sandbox.inject(Answer(delay=0.1), endpoint="details", segment_id=slow)
     assert [d.id async for d in client.all_details(ordered=True)] == sandbox.segment_ids
@@ -73,8 +73,8 @@ async def test_ordered(client: BrazeSegments, sandbox: Sandbox) -> None:
     assert set(ids) == set(sandbox.segment_ids)
 
 
-async def test_ids_and_segments_sync_and_async(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """`of` takes ids and segments, lists, generators and async generators, mixed as they come."""
+async def test_each_kind_of_source(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """`of` takes ids and segments, also mixed, from lists, iterators and async generators."""
     wanted = sandbox.segment_ids[:5]
     rows = [segment async for segment in client.list()][:5]
 
@@ -89,8 +89,8 @@ async def test_ids_and_segments_sync_and_async(client: BrazeSegments, sandbox: S
         assert [d.id async for d in client.all_details(of, ordered=True)] == wanted
 
 
-async def test_repeats_and_nothing(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """The same id twice is answered once; no ids are an empty stream, and no request."""
+async def test_duplicate_ids_and_no_ids(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """Details of a duplicate id are requested and yielded once; without ids nothing is requested."""
     assert [d async for d in client.all_details([])] == []
     assert sandbox.requests == []
     one = sandbox.segment_ids[0]
@@ -102,8 +102,8 @@ async def test_repeats_and_nothing(client: BrazeSegments, sandbox: Sandbox) -> N
     ("of", "message"),
     [("one-id", "call details"), (7, "got 7"), (b"id", "call details")],
 )
-async def test_what_is_no_source(client: BrazeSegments, of: object, message: str) -> None:
-    """A single id is not taken for its letters."""
+async def test_an_invalid_source_is_refused(client: BrazeSegments, of: object, message: str) -> None:
+    """A value that is not an iterable of ids is refused, a single id included."""
     with pytest.raises(ConfigError, match=message):
         client.all_details(of)  # type: ignore[arg-type]
 
@@ -115,8 +115,8 @@ async def test_arguments_are_checked_at_the_call(client: BrazeSegments, argument
         client.all_details(**arguments)  # type: ignore[arg-type]
 
 
-async def test_raise(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """By default the first failure ends the stream, with the id in it; what came before was yielded."""
+async def test_a_failure_ends_the_stream(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """By default the first failure is raised with its segment id, after the details before it."""
     bad = sandbox.segment_ids[120]
     sandbox.inject(Answer(400), endpoint="details", segment_id=bad)
     seen = []
@@ -127,8 +127,8 @@ async def test_raise(client: BrazeSegments, sandbox: Sandbox) -> None:
     assert seen == sandbox.segment_ids[:120]
 
 
-async def test_collect(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """`on_error="collect"` goes on; each failure is kept with its id."""
+async def test_failures_can_be_collected(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """With `on_error="collect"` the stream continues, and `failures` has each error with its id."""
     bad = {sandbox.segment_ids[3]: 400, sandbox.segment_ids[140]: 500}
     for segment_id, status in bad.items():
         sandbox.inject(Answer(status), endpoint="details", segment_id=segment_id)
@@ -144,10 +144,10 @@ async def test_collect(client: BrazeSegments, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("collect", ["raise", "collect"])
 @pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (429, RateLimitedError)])
-async def test_what_all_would_meet_stops_all(
+async def test_a_failure_of_all_segments_ends_the_stream(
     client: BrazeSegments, sandbox: Sandbox, status: int, error: type[Exception], collect: str
 ) -> None:
-    """A 401, a 403 or a rate limit beyond the wait ends the stream even if failures are collected."""
+    """A missing permission or too long a rate limit ends the stream even if failures are collected."""
     answer = Answer(status, headers={"X-RateLimit-Retry-After": "3000"})
     sandbox.inject(answer, endpoint="details")
     with pytest.raises(error):
@@ -155,8 +155,8 @@ async def test_what_all_would_meet_stops_all(
     assert sandbox.count("details") <= client.concurrency
 
 
-async def test_a_failing_walk_always_raises(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """Without the whole list there is no whole catalogue: that is never collected."""
+async def test_a_failed_listing_always_raises(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """A failure of the listing is raised and never collected, since segments would be missing."""
     sandbox.inject(Answer(500), endpoint="list", page=2)
     stream = client.all_details(on_error="collect")
     with pytest.raises(ServerError) as caught:
@@ -166,7 +166,7 @@ async def test_a_failing_walk_always_raises(client: BrazeSegments, sandbox: Sand
 
 
 async def test_back_pressure(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """A consumer that stops taking stops the producers: one page ahead, and `concurrency` details."""
+    """If the consumer pauses, at most one page and `concurrency` details are fetched ahead."""
     async with client.all_details(concurrency=4) as stream:
         async for _ in stream:
             await asyncio.sleep(0.1)
@@ -176,15 +176,15 @@ async def test_back_pressure(client: BrazeSegments, sandbox: Sandbox) -> None:
 
 
 async def test_a_stream_is_iterated_once(client: BrazeSegments) -> None:
-    """A used stream says so: it does not look like an empty workspace."""
+    """A second iteration raises, so that it does not look like an empty workspace."""
     stream = client.all_details()
     assert len([d async for d in stream]) == 250
     with pytest.raises(ClosedError, match="iterated once"):
         [d async for d in stream]
 
 
-async def test_break_and_exception_leave_nothing_behind(client: BrazeSegments, sandbox: Sandbox) -> None:
-    """Leaving the loop, by `break` or by an exception of the caller's, ends what is in flight at once."""
+async def test_leaving_the_loop_ends_all_tasks(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """Leaving the loop by `break` or by an exception ends all requests in flight at once."""
     sandbox.inject(Answer(delay=30), endpoint="details", segment_id=sandbox.segment_ids[1])
     async for _ in client.all_details():
         break
@@ -194,12 +194,12 @@ async def test_break_and_exception_leave_nothing_behind(client: BrazeSegments, s
             async for _ in stream:
                 _ = 1 // 0
     assert (await client.details(sandbox.segment_ids[0])).id == sandbox.segment_ids[0]
-    ours = [t for t in asyncio.all_tasks() if "/fanout.py" in repr(t) or "/listing.py" in repr(t)]
-    assert ours == []
+    tasks = [t for t in asyncio.all_tasks() if "/_fan_out.py" in repr(t) or "/_listing.py" in repr(t)]
+    assert tasks == []
 
 
-async def test_the_callers_own_source_fails() -> None:
-    """An exception of the source's own comes out unchanged, after what was done before it when ordered."""
+async def test_a_source_that_fails() -> None:
+    """An exception of the source is raised unchanged; if ordered, after the results before it."""
 
     async def source() -> AsyncIterator[int]:
         for number in range(10):
@@ -214,13 +214,13 @@ async def test_the_callers_own_source_fails() -> None:
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_a_source_that_ended_is_not_asked_again(ordered: bool) -> None:  # noqa: FBT001
-    """A queue that says once that it is over is believed: to ask it again would take for ever."""
+async def test_no_item_is_requested_after_the_end_of_the_source(ordered: bool) -> None:  # noqa: FBT001
+    """The source gets no further `__anext__` after `StopAsyncIteration`; a queue would block forever."""
     queue: asyncio.Queue[int | None] = asyncio.Queue()
     for item in (*range(10), None):
         queue.put_nowait(item)
 
-    class Queued:
+    class QueueSource:
         def __aiter__(self) -> Self:
             return self
 
@@ -229,24 +229,24 @@ async def test_a_source_that_ended_is_not_asked_again(ordered: bool) -> None:  #
                 raise StopAsyncIteration
             return item
 
-    assert [r async for r in FanOut(Queued(), _double, concurrency=4, ordered=ordered)] == [
+    assert [r async for r in FanOut(QueueSource(), _double, concurrency=4, ordered=ordered)] == [
         2 * number for number in range(10)
     ]
 
 
 @pytest.mark.parametrize("awaited", [False, True])
-async def test_a_source_that_failed_is_not_asked_again(awaited: bool) -> None:  # noqa: FBT001
-    """Though it would go on: the stream ends with what it raised, and nothing more is begun."""
-    begun = []
+async def test_no_item_is_requested_after_a_failure_of_the_source(awaited: bool) -> None:  # noqa: FBT001
+    """After an exception of the source, no further item is requested or started."""
+    started = []
 
-    class Once:
-        asked = 0
+    class FailingIterator:
+        calls = 0
 
         def __next__(self) -> int:
-            self.asked += 1
-            if self.asked == 3:
+            self.calls += 1
+            if self.calls == 3:
                 raise LookupError("mine")
-            return self.asked
+            return self.calls
 
         async def __anext__(self) -> int:
             await asyncio.sleep(0)
@@ -255,24 +255,24 @@ async def test_a_source_that_failed_is_not_asked_again(awaited: bool) -> None:  
         def __iter__(self) -> Self:
             return self
 
-    class AsyncOnce(Once):
+    class FailingAsyncIterator(FailingIterator):
         def __aiter__(self) -> Self:
             return self
 
     async def work(item: int) -> int:
-        begun.append(item)
+        started.append(item)
         await asyncio.sleep(0)
         return item
 
-    source = AsyncOnce() if awaited else Once()
+    source = FailingAsyncIterator() if awaited else FailingIterator()
     with pytest.raises(LookupError, match="mine"):
         async for _ in FanOut(source, work, concurrency=4, ordered=True):
             pass
-    assert (begun, source.asked) == ([1, 2], 3)
+    assert (started, source.calls) == ([1, 2], 3)
 
 
-async def test_what_the_source_opened_is_closed() -> None:
-    """An iterator that was made here is let go when the loop is left; the stream may live on."""
+async def test_the_iterator_of_the_source_is_closed() -> None:
+    """When the loop is left, the stream closes the iterator that it created."""
     closed = []
 
     class Lines:
@@ -290,25 +290,25 @@ async def test_what_the_source_opened_is_closed() -> None:
     await stream.aclose()
 
 
-async def test_a_task_cancelled_from_outside_is_not_an_item_lost() -> None:
-    """If somebody else cancels a task of the stream, the stream raises: no item goes missing unseen."""
+async def test_a_task_cancelled_from_outside_ends_the_stream() -> None:
+    """If another task cancels a worker of the stream, the stream raises, and skips no item."""
 
-    async def stuck(_: int) -> int:
+    async def hang(_: int) -> int:
         await asyncio.sleep(30)
         return 0
 
-    async def meddle() -> None:
+    async def cancel_worker() -> None:
         await asyncio.sleep(0.01)
         next(t for t in asyncio.all_tasks() if "FanOut._worker" in repr(t)).cancel()
 
-    meddler = asyncio.create_task(meddle())
+    cancelling = asyncio.create_task(cancel_worker())
     with pytest.raises(ClosedError, match="from outside"):
-        [r async for r in FanOut([1, 2], stuck, concurrency=2)]
-    await meddler
+        [r async for r in FanOut([1, 2], hang, concurrency=2)]
+    await cancelling
 
 
-async def test_one_item_at_a_time_from_the_source() -> None:
-    """The source is asked for an item only when there is room for it."""
+async def test_an_item_is_requested_only_when_it_can_start() -> None:
+    """The stream takes an item from the source only when a worker is free."""
     taken = []
 
     def source() -> object:

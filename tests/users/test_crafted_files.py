@@ -22,7 +22,7 @@ import pytest
 from cli_helpers import inside, started, until
 from fault_client import client_of
 from key_leaks import exception_chain
-from raw_server import Faulty
+from raw_server import RawServer
 from users_helpers import QUERY, FileHost, all_users, export_at, packed, people
 
 from braze_segments_async import BrazeSegments, Limits, ReplyError, UsersExport
@@ -344,7 +344,7 @@ def blank() -> bytes:
 @pytest.fixture
 async def export(blank: bytes) -> AsyncIterator[UsersExport]:
     """Yield an export of blank lines at a real host."""
-    async with Faulty(FileHost(blank)) as host, client_of(host.base_url) as client:
+    async with RawServer(FileHost(blank)) as host, client_of(host.base_url) as client:
         yield export_at(client, f"{host.base_url}/file.zip?{QUERY}")
 
 

@@ -1,4 +1,4 @@
-"""The file of a users export: brought in ranges from a host that never sees the key, and read."""
+"""A users file is downloaded in byte ranges, completely, from a host that never gets the API key."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from cli_helpers import inside
 from fault_client import KEY, client_of
 from key_leaks import leaks
-from raw_server import Exchange, Faulty, answer, head, say
-from users_helpers import QUERY, FileHost, all_users, export_at, once, packed, people
+from raw_server import Exchange, RawServer, answer, head, send_then
+from users_helpers import QUERY, FileHost, all_users, export_at, once_then, packed, people
 
 from braze_segments_async import (
     BrazeError,
@@ -39,51 +39,51 @@ if TYPE_CHECKING:
     from raw_server import Fault
 
 STEP = 100
-MANY = packed([people(40), people(3), [], people(1)])  # some parts of so many bytes
+MANY = packed([people(40), people(3), [], people(1)])  # several ranges of STEP bytes
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[IO[bytes]]:
-    """The temporary files of a test: in a directory of its own, and all closed when it is over."""
+def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[IO[bytes]]:
+    """Return the list of temporary files that the test opens, all in `tmp_path`."""
     opened: list[IO[bytes]] = []
-    real = tempfile.TemporaryFile
+    original = tempfile.TemporaryFile
 
-    def recorded(**options: Any) -> IO[bytes]:
-        opened.append(real(**options))
+    def record(**options: Any) -> IO[bytes]:
+        opened.append(original(**options))
         return opened[-1]
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", recorded)
+    monkeypatch.setattr(tempfile, "TemporaryFile", record)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return opened
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Faulty]:
-    """A host of a file of several parts."""
-    async with Faulty(FileHost(MANY)) as server:
+async def host() -> AsyncIterator[RawServer]:
+    """Yield a host with a file of several ranges."""
+    async with RawServer(FileHost(MANY)) as server:
         yield server
 
 
 @pytest.fixture
-async def segments(host: Faulty) -> AsyncIterator[BrazeSegments]:
-    """An open client, for which the same server would be Braze."""
+async def segments(host: RawServer) -> AsyncIterator[BrazeSegments]:
+    """Yield an open client whose REST endpoint is the same server."""
     async with client_of(host.base_url) as client:
         yield client
 
 
 @pytest.fixture
-def export(host: Faulty, segments: BrazeSegments) -> UsersExport:
-    """An export whose file is at the host."""
+def export(host: RawServer, segments: BrazeSegments) -> UsersExport:
+    """Return an export whose file is at the host."""
     return export_at(segments, f"{host.base_url}/file.zip?{QUERY}", step=STEP)
 
 
-def asked(host: Faulty) -> list[str]:
-    """The ranges the host was asked for."""
+def requested_ranges(host: RawServer) -> list[str]:
+    """Return the `Range` header of each request."""
     return [exchange.headers["range"] for exchange in host.requests]
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that nobody announces."""
+    """Poll until a condition is true."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
@@ -91,45 +91,47 @@ async def until(condition: Callable[[], object]) -> None:
 # --- ranges -------------------------------------------------------------------------------------------
 
 
-async def test_parts_at_once_in_order(host: Faulty, export: UsersExport) -> None:
-    """The file comes in parts, four at a time; those that come early wait for their turn."""
-    slow_first = random.Random(3)
-    host.fault = at = FileHost(MANY, late=lambda first: slow_first.random() / 50 if first else 0.0)
+async def test_ranges_are_fetched_concurrently_and_joined_in_order(
+    host: RawServer, export: UsersExport
+) -> None:
+    """Four ranges are fetched at a time, and joined in the order of the file."""
+    delays = random.Random(3)
+    host.fault = file_host = FileHost(MANY, delay=lambda first: delays.random() / 50 if first else 0.0)
     assert await all_users(export) == people(40) + people(3) + people(1)
-    assert at.peak == 4
+    assert file_host.max_concurrent == 4
     starts = range(0, len(MANY), STEP)
-    assert sorted(at.ranges) == [(0, 0), *((start, start + STEP - 1) for start in starts)]
+    assert sorted(file_host.ranges) == [(0, 0), *((start, start + STEP - 1) for start in starts)]
     assert export.received == export.size == len(MANY)
 
 
-async def test_a_file_of_one_part(host: Faulty, segments: BrazeSegments) -> None:
-    """A file that is no longer than a part is one request, and another that finds it ready."""
+async def test_a_file_of_one_range(host: RawServer, segments: BrazeSegments) -> None:
+    """A file of up to one range takes one request, after the one that finds it ready."""
     for step in (len(MANY), len(MANY) + 1, 2**20):
         host.requests.clear()
         export = export_at(segments, f"{host.base_url}/file.zip?{QUERY}", step=step)
         assert len(await all_users(export)) == 44
-        assert asked(host) == ["bytes=0-0", f"bytes=0-{step - 1}"]
+        assert requested_ranges(host) == ["bytes=0-0", f"bytes=0-{step - 1}"]
 
 
 @pytest.mark.parametrize("size", [99, 100, 101, 199, 200, 201])
-async def test_any_length(host: Faulty, export: UsersExport, tmp_path: Path, size: int) -> None:
-    """No byte is lost where parts meet, or at the end."""
+async def test_each_length(host: RawServer, export: UsersExport, tmp_path: Path, size: int) -> None:
+    """No byte is lost between two ranges or at the end, at any length of the file."""
     data = packed([b'{"a":"' + bytes(65 + n % 26 for n in range(size)) + b'"}'], method=0)
     host.fault = FileHost(data)
     assert await export.save(tmp_path / "a.zip") == 1
     assert (tmp_path / "a.zip").read_bytes() == data
 
 
-async def test_read_twice(host: Faulty, export: UsersExport) -> None:
-    """A second reading fetches the file again, and need not wait for it."""
+async def test_reading_again_fetches_again(host: RawServer, export: UsersExport) -> None:
+    """A second iteration downloads the file again, without waiting for it to be ready."""
     assert await all_users(export) == await all_users(export)
-    assert asked(host).count("bytes=0-0") == 1
-    assert asked(host).count("bytes=0-99") == 2
+    assert requested_ranges(host).count("bytes=0-0") == 1
+    assert requested_ranges(host).count("bytes=0-99") == 2
 
 
-async def test_how_much_there_is(host: Faulty, export: UsersExport) -> None:
-    """How far the fetching is can be read at any time."""
-    host.fault = first_part_only
+async def test_progress_of_a_download(host: RawServer, export: UsersExport) -> None:
+    """`received` and `size` can be read during a download."""
+    host.fault = first_range_only
     fetching = asyncio.create_task(all_users(export))
     await until(lambda: export.received)
     assert (export.received, export.size) == (STEP, len(MANY))
@@ -138,150 +140,154 @@ async def test_how_much_there_is(host: Faulty, export: UsersExport) -> None:
         await fetching
 
 
-async def first_part_only(exchange: Exchange) -> None:
-    """Silence where any other part is asked for."""
-    first = not FileHost.asked(exchange)[0]
-    await (FileHost(MANY) if first else say(_HEAD, Exchange.wait_until_gone))(exchange)
+async def first_range_only(exchange: Exchange) -> None:
+    """Send the first range, and nothing for any other range."""
+    first = not FileHost.requested_range(exchange)[0]
+    await (FileHost(MANY) if first else send_then(_HEAD, Exchange.wait_until_closed))(exchange)
 
 
-def _of_second_part(exchange: Exchange) -> bool:
-    return FileHost.asked(exchange)[0] == STEP
+def _is_second_range(exchange: Exchange) -> bool:
+    return FileHost.requested_range(exchange)[0] == STEP
 
 
 _HEAD = head(206, {"Content-Length": "100", "Content-Range": f"bytes 100-199/{len(MANY)}", "ETag": '"1"'})
-PASSING: dict[str, Fault] = {
-    "cut in the middle": say(_HEAD + b"half", Exchange.close),
-    "reset in the middle": say(_HEAD + b"half", Exchange.reset),
-    "lost": say(b"", Exchange.close),
+TRANSIENT: dict[str, Fault] = {
+    "cut in the middle": send_then(_HEAD + b"half", Exchange.close),
+    "reset in the middle": send_then(_HEAD + b"half", Exchange.reset),
+    "lost": send_then(b"", Exchange.close),
     "busy": answer(503, b"<Error/>"),
     "slow down": answer(429, b"", {"Retry-After": "0"}),
     "another range": answer(206, b"a" * 100, {"Content-Range": f"bytes 0-99/{len(MANY)}"}),
-    "the whole": answer(200, MANY),
-    "too little of the range": answer(206, b"a" * 99, {"Content-Range": f"bytes 100-199/{len(MANY)}"}),
-    "no word of the range": answer(206, b"a" * 100),
-    "a range of nothing": answer(206, b"a" * 100, {"Content-Range": "bytes 100-199/0"}),
-    "garbage for a range": answer(206, b"a" * 100, {"Content-Range": "bytes x-y/*"}),
+    "the whole file": answer(200, MANY),
+    "too few bytes": answer(206, b"a" * 99, {"Content-Range": f"bytes 100-199/{len(MANY)}"}),
+    "no Content-Range": answer(206, b"a" * 100),
+    "a Content-Range of length 0": answer(206, b"a" * 100, {"Content-Range": "bytes 100-199/0"}),
+    "an invalid Content-Range": answer(206, b"a" * 100, {"Content-Range": "bytes x-y/*"}),
 }
 
 
-@pytest.mark.parametrize("fault", PASSING)
-async def test_a_part_that_fails_once(host: Faulty, export: UsersExport, fault: str) -> None:
-    """Only that part is asked for again."""
-    host.fault = once(PASSING[fault], FileHost(MANY), when=_of_second_part)
+@pytest.mark.parametrize("fault", TRANSIENT)
+async def test_a_range_that_fails_once(host: RawServer, export: UsersExport, fault: str) -> None:
+    """Only the range that failed is fetched again."""
+    host.fault = once_then(TRANSIENT[fault], FileHost(MANY), when=_is_second_range)
     assert len(await all_users(export)) == 44
-    assert asked(host).count("bytes=100-199") in {2, 3}  # aiohttp repeats a GET once, unseen
-    assert set(map(asked(host).count, asked(host)[2:])) <= {1, 2, 3}
+    assert requested_ranges(host).count("bytes=100-199") in {2, 3}  # aiohttp repeats a GET once by itself
+    assert set(map(requested_ranges(host).count, requested_ranges(host)[2:])) <= {1, 2, 3}
 
 
-FOR_GOOD: dict[str, tuple[type[BrazeError], str]] = {
+PERMANENT: dict[str, tuple[type[BrazeError], str]] = {
     "cut in the middle": (TransportError, "lost in the middle of the body"),
     "busy": (ServerError, "503 after 5 attempts: the host of the file is busy"),
     "another range": (ReplyError, "not the range of bytes that was asked for"),
-    "the whole": (ReplyError, "the whole file where a part of it was asked for"),
+    "the whole file": (ReplyError, "the whole file where a part of it was asked for"),
 }
 
 
-@pytest.mark.parametrize("fault", FOR_GOOD)
-async def test_a_part_that_always_fails(host: Faulty, export: UsersExport, fault: str) -> None:
-    """No user is given of a file that is not whole."""
-    error, words = FOR_GOOD[fault]
+@pytest.mark.parametrize("fault", PERMANENT)
+async def test_a_range_that_always_fails(host: RawServer, export: UsersExport, fault: str) -> None:
+    """A download with a range that fails for good yields no user."""
+    error, message = PERMANENT[fault]
 
     async def faulty(exchange: Exchange) -> None:
-        await (PASSING[fault] if _of_second_part(exchange) else FileHost(MANY))(exchange)
+        await (TRANSIENT[fault] if _is_second_range(exchange) else FileHost(MANY))(exchange)
 
     host.fault = faulty
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error, match=message) as caught:
         await all_users(export)
     assert caught.value.endpoint == "GET the file of a users export"
     assert caught.value.segment_id == "segment-1"
 
 
-@pytest.mark.parametrize("change", ["another name", "no name", "another length"])
-async def test_a_file_that_changes(host: Faulty, export: UsersExport, change: str) -> None:
-    """Parts of two files are not put together."""
-    other = FileHost(MANY, etag='"2"' if change == "another name" else None)
+@pytest.mark.parametrize("change", ["another ETag", "no ETag", "another length"])
+async def test_a_file_that_changes_during_the_download(
+    host: RawServer, export: UsersExport, change: str
+) -> None:
+    """Ranges of two versions of a file are not joined."""
+    other = FileHost(MANY, etag='"2"' if change == "another ETag" else None)
     if change == "another length":
         other = FileHost(MANY + b"more")
 
     async def changing(exchange: Exchange) -> None:
-        await (FileHost(MANY) if FileHost.asked(exchange)[0] < 3 * STEP else other)(exchange)
+        await (FileHost(MANY) if FileHost.requested_range(exchange)[0] < 3 * STEP else other)(exchange)
 
     host.fault = changing
     with pytest.raises(ReplyError, match="the file was changed during the download"):
         await all_users(export)
 
 
-async def test_a_host_without_names(host: Faulty, export: UsersExport) -> None:
-    """A host that gives its files no ETag will do."""
+async def test_a_host_without_etags(host: RawServer, export: UsersExport) -> None:
+    """A host that sends no ETag is supported."""
     host.fault = FileHost(MANY, etag=None)
     assert len(await all_users(export)) == 44
 
 
-async def test_a_host_without_ranges(host: Faulty, export: UsersExport) -> None:
-    """One that always answers with the whole file will do while that is small."""
+async def test_a_host_without_ranges(host: RawServer, export: UsersExport) -> None:
+    """A host that always sends the whole file is supported if the file is small."""
     host.fault = answer(200, MANY)
     assert len(await all_users(export)) == 44
     assert export.received == export.size == len(MANY)
 
 
-async def test_a_host_without_ranges_of_a_large_file(host: Faulty) -> None:
-    """… and else is an error, not a file in memory."""
+async def test_a_host_without_ranges_and_with_a_large_file(host: RawServer) -> None:
+    """A host that sends a whole large file gives an error; the file is not held in memory."""
     host.fault = answer(200, MANY)
     async with client_of(host.base_url, limits=Limits(body=STEP)) as client:
         with pytest.raises(ReplyError, match=r"larger than limits\.body"):
             await all_users(export_at(client, f"{host.base_url}/file.zip"))
 
 
-async def test_a_small_limit(host: Faulty) -> None:
-    """A part is never longer than a body may be."""
+async def test_a_small_body_limit(host: RawServer) -> None:
+    """A range is never longer than `limits.body`."""
     async with client_of(host.base_url, limits=Limits(body=64)) as client:
         export = export_at(client, f"{host.base_url}/file.zip?{QUERY}")
         await export.wait()
         with pytest.raises(ReplyError, match=r"longer than limits\.body \(64 bytes\)"):
             await all_users(export)
-    assert asked(host)[1] == "bytes=0-63"
+    assert requested_ranges(host)[1] == "bytes=0-63"
     assert export.received == len(MANY)
 
 
-async def test_gone_in_the_middle(host: Faulty, export: UsersExport) -> None:
-    """A url that expires while the file is fetched is an error that says so."""
+async def test_a_url_that_expires_during_the_download(host: RawServer, export: UsersExport) -> None:
+    """A URL that expires during the download gives an error with a remedy."""
 
     async def expiring(exchange: Exchange) -> None:
-        await (FileHost(MANY) if FileHost.asked(exchange)[0] < 3 * STEP else answer(403, b""))(exchange)
+        await (FileHost(MANY) if FileHost.requested_range(exchange)[0] < 3 * STEP else answer(403, b""))(
+            exchange
+        )
 
     host.fault = expiring
     with pytest.raises(ExportExpiredError, match="export the users again"):
         await all_users(export)
 
 
-async def test_braze_has_nothing_to_do_with_it() -> None:
-    """A pause of Braze's rate limit, in which all its requests are held, does not hold up a file."""
+async def test_the_rate_limit_does_not_delay_a_download() -> None:
+    """A download continues while all requests to Braze are paused for the rate limit."""
     async with (
         Sandbox(3, users=7) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, concurrency=2) as client,
     ):
         export = await client.export_users(sandbox.segment_ids[0], fields=["email"])
         sandbox.inject(Answer(status=429, headers={"Retry-After": "100"}), endpoint="details")
-        held = [asyncio.create_task(client.details(each)) for each in sandbox.segment_ids]
+        paused = [asyncio.create_task(client.details(segment_id)) for segment_id in sandbox.segment_ids]
         await until(lambda: client.stats.paused_until)
         assert len(await asyncio.wait_for(all_users(export), 5)) == 7
-        for task in held:
+        for task in paused:
             task.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
+        await asyncio.gather(*paused, return_exceptions=True)
 
 
-# --- where it goes ------------------------------------------------------------------------------------
+# --- the host of the file -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect(host: Faulty, export: UsersExport, status: int) -> None:
-    """It is not followed, neither when the file is waited for nor when it is fetched."""
-    async with Faulty() as other:
+async def test_a_redirect_is_not_followed(host: RawServer, export: UsersExport, status: int) -> None:
+    """A redirect is an error, both while waiting for the file and during the download."""
+    async with RawServer() as other:
         redirect = answer(status, b"", {"Location": f"{other.base_url}/{QUERY}"})
         host.fault = redirect
         with pytest.raises(RedirectError, match="not followed"):
             await export.wait()
-        host.fault = once(FileHost(MANY), redirect)
+        host.fault = once_then(FileHost(MANY), redirect)
         with pytest.raises(RedirectError, match="not followed"):
             await all_users(export)
         assert not other.requests
@@ -313,8 +319,8 @@ async def test_a_redirect(host: Faulty, export: UsersExport, status: int) -> Non
         "javascript:alert(1)",
     ],
 )
-async def test_a_url_that_will_not_do(segments: BrazeSegments, url: str) -> None:
-    """It is refused, and nothing of it is shown; nothing is sent."""
+async def test_an_invalid_url_is_refused(segments: BrazeSegments, url: str) -> None:
+    """An invalid or unencrypted URL is refused without a request, and is not in the error."""
     export = export_at(segments, url)
     for attempt in (export.wait, export.users().__anext__):
         with pytest.raises(ReplyError, match="not one of https") as caught:
@@ -323,16 +329,16 @@ async def test_a_url_that_will_not_do(segments: BrazeSegments, url: str) -> None
         assert not url or url not in str(caught.value)
 
 
-async def test_the_url_goes_out_as_it_is(host: Faulty, segments: BrazeSegments) -> None:
-    """A signature is of the very bytes of the url: none of them is encoded or decoded on the way."""
+async def test_the_url_is_sent_unchanged(host: RawServer, segments: BrazeSegments) -> None:
+    """No character of a URL is encoded or decoded, since its signature covers the exact bytes."""
     target = "/a%2Fb/~c%7Ed+e%20f/%C3%BC.zip?X-Amz-Credential=A%2F2%2Bs3&Signature=0%3d%3D&empty=&b=1&a=2"
     await export_at(segments, host.base_url + target).wait()
     assert host.requests[0].target == target
 
 
 @pytest.mark.parametrize("own", [False, True])
-async def test_the_key_stays_here(*, own: bool) -> None:
-    """The host of the file sees no Authorization, nothing of the key in any other dress, and no cookie."""
+async def test_the_host_gets_no_key_and_no_cookie(*, own: bool) -> None:
+    """The host gets no `Authorization`, no part of the key in any encoding, and no cookie."""
     async with Sandbox(1, users=5, api_key=KEY) as sandbox:
         jar = aiohttp.CookieJar(unsafe=True)
         session = aiohttp.ClientSession(headers={"X-Team": "crm"}, cookie_jar=jar) if own else None
@@ -350,44 +356,46 @@ async def test_the_key_stays_here(*, own: bool) -> None:
             assert "Authorization" not in request.headers
             assert not leaks(f"{request.path} {request.query} {dict(request.headers)}")
             assert request.headers["Accept-Encoding"] == "identity"
-            # Not even those of the caller's own session: they may be a gateway's, and are for Braze.
+            # The headers of the caller's session are for Braze or a gateway to it, and are not sent either.
             assert set(request.headers) <= {"Host", "Accept", "Accept-Encoding", "Range", "User-Agent"}
         assert all(request.headers["Authorization"] == f"Bearer {KEY}" for request in sandbox.requests)
 
 
-# --- left in the middle -------------------------------------------------------------------------------
+# --- interrupted downloads ----------------------------------------------------------------------------
 
 
-async def test_break(host: Faulty, export: UsersExport, temporary: list[IO[bytes]]) -> None:
-    """Leaving the loop early leaves no file, no task and no connection at work."""
+async def test_leaving_the_loop_early(
+    host: RawServer, export: UsersExport, temporary_files: list[IO[bytes]]
+) -> None:
+    """Leaving the loop early closes the temporary file and leaves no task."""
     async with aclosing(export.users()) as users:
         async for _ in users:
             break
-        assert not temporary[0].closed
-    assert [file.closed for file in temporary] == [True]
+        assert not temporary_files[0].closed
+    assert [file.closed for file in temporary_files] == [True]
     async for _ in export.users():
         break
     gc.collect()
     await asyncio.sleep(0.01)
-    assert [file.closed for file in temporary] == [True, True]
+    assert [file.closed for file in temporary_files] == [True, True]
     assert len(host.requests) > 4
 
 
-async def test_an_exception_in_the_loop(export: UsersExport, temporary: list[IO[bytes]]) -> None:
-    """The caller's own exception comes through unchanged."""
+async def test_an_exception_in_the_loop(export: UsersExport, temporary_files: list[IO[bytes]]) -> None:
+    """An exception of the caller in the loop is raised unchanged, and the temporary file is closed."""
     with pytest.raises(KeyError, match="mine"):
         async with aclosing(export.users()) as users:
             async for _ in users:
                 raise KeyError("mine")
-    assert [file.closed for file in temporary] == [True]
+    assert [file.closed for file in temporary_files] == [True]
 
 
 @pytest.mark.parametrize("verb", ["users", "save"])
-async def test_cancelled_while_fetching(
-    host: Faulty, export: UsersExport, temporary: list[IO[bytes]], tmp_path: Path, verb: str
+async def test_cancellation_during_the_download(
+    host: RawServer, export: UsersExport, temporary_files: list[IO[bytes]], tmp_path: Path, verb: str
 ) -> None:
-    """Nothing goes on, nothing is left, and the client is as good as before."""
-    host.fault = first_part_only
+    """A cancelled download ends its requests, leaves no file, and the client remains usable."""
+    host.fault = first_range_only
     work = all_users(export) if verb == "users" else export.save(tmp_path / "a.ndjson")
     fetching = asyncio.create_task(work)
     await until(lambda: len(host.requests) >= 3)
@@ -395,79 +403,77 @@ async def test_cancelled_while_fetching(
     with pytest.raises(asyncio.CancelledError):
         await fetching
     await until(lambda: all(exchange.writer.is_closing() for exchange in host.requests[2:]))
-    assert [file.closed for file in temporary] == [True]
+    assert [file.closed for file in temporary_files] == [True]
     assert not inside(tmp_path)
     host.fault = FileHost(MANY)
     assert len(await all_users(export)) == 44
 
 
-async def test_cancelled_while_reading(
-    host: Faulty, export: UsersExport, temporary: list[IO[bytes]], monkeypatch: pytest.MonkeyPatch
+async def test_cancellation_while_a_thread_reads(
+    host: RawServer, export: UsersExport, temporary_files: list[IO[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that reads is waited for: the file under it is not closed before."""
+    """After a cancellation the file is closed only when the thread that reads it has ended."""
     reading = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slowly(*_: object) -> Any:
+    def read_slowly(*_: object) -> Any:
         loop.call_soon_threadsafe(reading.set)
-        assert not temporary[0].closed
+        assert not temporary_files[0].closed
         gc.collect()
-        assert not temporary[0].closed
+        assert not temporary_files[0].closed
         yield b"{}", {}
 
-    monkeypatch.setattr("braze_segments_async._users.export.read_users", slowly)
+    monkeypatch.setattr("braze_segments_async._users.export.read_users", read_slowly)
     task = asyncio.create_task(all_users(export))
     await reading.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [file.closed for file in temporary] == [True]
+    assert [file.closed for file in temporary_files] == [True]
     assert host.requests
 
 
 @pytest.mark.parametrize("verb", ["users", "save"])
-async def test_the_client_is_closed_while_fetching(
-    host: Faulty, segments: BrazeSegments, temporary: list[IO[bytes]], tmp_path: Path, verb: str
+async def test_closing_the_client_during_the_download(
+    host: RawServer, segments: BrazeSegments, temporary_files: list[IO[bytes]], tmp_path: Path, verb: str
 ) -> None:
-    """Whoever reads or saves hears of it at once."""
+    """Closing the client ends a download at once with `ClosedError`."""
     export = export_at(segments, f"{host.base_url}/file.zip?{QUERY}", step=STEP)
-    host.fault = first_part_only
+    host.fault = first_range_only
     work = all_users(export) if verb == "users" else export.save(tmp_path / "a.ndjson")
     fetching = asyncio.create_task(work)
     await until(lambda: len(host.requests) >= 3)
     await segments.aclose()
     with pytest.raises(ClosedError):
         await asyncio.wait_for(fetching, 1)
-    assert [file.closed for file in temporary] == [True]
+    assert [file.closed for file in temporary_files] == [True]
     assert not inside(tmp_path)
 
 
-async def test_the_client_is_closed_while_reading(segments: BrazeSegments, export: UsersExport) -> None:
-    """What has been fetched can be read to its end."""
+async def test_closing_the_client_after_the_download(segments: BrazeSegments, export: UsersExport) -> None:
+    """After the download all users can be read, even if the client is closed."""
     users = export.users()
     first = await anext(users)
     await segments.aclose()
     assert [first, *[user async for user in users]] == people(40) + people(3) + people(1)
 
 
-# --- no room ------------------------------------------------------------------------------------------
+# --- temporary files ----------------------------------------------------------------------------------
 
 
 async def test_no_temporary_directory(export: UsersExport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no temporary file can be, as in a read-only container, the error says so and nothing is sent."""
+    """Without a temporary directory, as in a read-only container, the error names the cause."""
 
-    def none() -> str:
+    def fail() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
     with pytest.raises(ExportError, match=r"cannot write a temporary file: No usable temporary directory"):
         await all_users(export)
 
 
-async def test_no_room_for_the_temporary_file(
-    export: UsersExport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A full disk is an error that names the directory."""
+async def test_a_full_disk(export: UsersExport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error of a full disk names the directory."""
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb", 0))  # noqa: PTH123, SIM115
     with pytest.raises(ExportError, match=f"cannot write {tmp_path}: No space left on device"):
         await all_users(export)

@@ -1,4 +1,4 @@
-"""The download of a users file: only from public addresses, within its limits, and never less than all."""
+"""A users file is downloaded only from public addresses, within limits, and never partially."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from cli_helpers import inside
 from fault_client import client_of
-from raw_server import Exchange, Faulty, answer
-from users_helpers import QUERY, FileHost, all_users, export_at, once, packed, people
+from raw_server import Exchange, RawServer, answer
+from users_helpers import QUERY, FileHost, all_users, export_at, once_then, packed, people
 
 from braze_segments_async import BrazeError, ExportError, ExportExpiredError, Limits, ReplyError
 from braze_segments_async._arguments import is_public_address, is_public_host
@@ -29,7 +29,7 @@ DATA = packed([people(40), people(3)])
 BRAZE = "https://rest.iad-01.braze.com"
 REFUSED = "loopback, private or link-local address, which is refused"
 
-# --- where it is fetched from -------------------------------------------------------------------------
+# --- the address of the host --------------------------------------------------------------------------
 
 NOT_PUBLIC = [
     "127.0.0.1",
@@ -70,28 +70,28 @@ NOT_PUBLIC_NAMES = [
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
-def test_not_public(address: str) -> None:
-    """Every way to write an address of this machine, or of a network that is not the internet, is known."""
+def test_addresses_that_are_not_public(address: str) -> None:
+    """Addresses of this machine or of a private network are refused, in every notation."""
     assert not is_public_address(address)
     assert not is_public_host(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public(address: str) -> None:
-    """Addresses of the internet are not refused, through NAT64 neither."""
+def test_public_addresses(address: str) -> None:
+    """Public addresses are accepted, also through NAT64."""
     assert is_public_address(address)
     assert is_public_host(address)
 
 
 @pytest.mark.parametrize("host", NOT_PUBLIC_NAMES)
-def test_names_of_this_machine(host: str) -> None:
-    """A name that some resolver takes for an address of this machine is refused before it is resolved."""
+def test_host_names_of_this_machine(host: str) -> None:
+    """A name that some resolvers map to this machine is refused before it is resolved."""
     assert not is_public_host(host)
     assert is_public_host("bucket.s3.us-east-1.amazonaws.com.")
 
 
 class Resolver:
-    """Answers of the system's resolver, and the addresses that are connected to."""
+    """A fake of the loop's resolver and connector: it returns `answers` and records `connected`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers: list[list[str]] = []
@@ -116,13 +116,13 @@ class Resolver:
 
 @pytest.fixture
 async def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    """A resolver that a test decides about; nothing is really connected to."""
+    """Return a fake resolver; every connection is refused."""
     return Resolver(monkeypatch)
 
 
 @asynccontextmanager
-async def own_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session of the caller."""
+async def caller_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Yield a session of the caller."""
     async with aiohttp.ClientSession() as session:
         yield session
 
@@ -142,9 +142,9 @@ async def own_session() -> AsyncIterator[aiohttp.ClientSession]:
         "https://2130706433/a.zip",
     ],
 )
-async def test_a_literal_address(resolver: Resolver, url: str, *, own: bool) -> None:
-    """A url with an address that is not public is refused, and nothing is connected to."""
-    async with own_session() as session, client_of(BRAZE, session=session if own else None) as client:
+async def test_a_url_with_an_address_that_is_not_public(resolver: Resolver, url: str, *, own: bool) -> None:
+    """A URL with an address that is not public is refused without a connection."""
+    async with caller_session() as session, client_of(BRAZE, session=session if own else None) as client:
         with pytest.raises(ReplyError, match=REFUSED) as caught:
             await export_at(client, url).wait()
     assert caught.value.path == "$.url"
@@ -153,10 +153,12 @@ async def test_a_literal_address(resolver: Resolver, url: str, *, own: bool) -> 
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00:ec2::254"])
-@pytest.mark.parametrize("beside", [(), ("8.8.8.8",)], ids=["alone", "beside a public one"])
-async def test_a_name_that_leads_there(resolver: Resolver, address: str, beside: tuple[str, ...]) -> None:
-    """A name is refused if one of its addresses is not public; nothing of the error of aiohttp is chained."""
-    resolver.answers = [[*beside, address]]
+@pytest.mark.parametrize("others", [(), ("8.8.8.8",)], ids=["alone", "with a public one"])
+async def test_a_name_with_an_address_that_is_not_public(
+    resolver: Resolver, address: str, others: tuple[str, ...]
+) -> None:
+    """A name is refused if one of its addresses is not public; no exception is chained."""
+    resolver.answers = [[*others, address]]
     async with client_of(BRAZE) as client:
         with pytest.raises(ReplyError, match=REFUSED) as caught:
             await export_at(client, f"https://files.example/a.zip?{QUERY}").wait()
@@ -164,8 +166,8 @@ async def test_a_name_that_leads_there(resolver: Resolver, address: str, beside:
     assert not resolver.connected
 
 
-async def test_a_name_that_changes(resolver: Resolver) -> None:
-    """The address that was checked is the one that is connected to: there is no second look-up."""
+async def test_a_name_is_resolved_once(resolver: Resolver) -> None:
+    """The client connects to the address that was checked, without resolving the name again."""
     resolver.answers = [["8.8.8.8"], ["127.0.0.1"]]
     async with client_of(BRAZE, limits=Limits(connect=5)) as client:
         with pytest.raises(BrazeError):
@@ -173,61 +175,63 @@ async def test_a_name_that_changes(resolver: Resolver) -> None:
     assert set(resolver.connected) == {"8.8.8.8"}
 
 
-async def test_on_loopback_anything_goes() -> None:
-    """A client that talks to loopback fetches a file from there, by address and by name."""
-    async with Faulty(FileHost(DATA)) as host, client_of(host.base_url) as client:
+async def test_a_client_of_loopback_may_fetch_from_loopback() -> None:
+    """A client whose REST endpoint is on loopback fetches files from there, by address and by name."""
+    async with RawServer(FileHost(DATA)) as host, client_of(host.base_url) as client:
         for base in (host.base_url, host.base_url.replace("127.0.0.1", "localhost")):
             assert len(await all_users(export_at(client, f"{base}/a.zip"))) == 43
 
 
 @pytest.mark.parametrize("status", [400, 403])
-@pytest.mark.parametrize("where", ["while it is waited for", "in a part"])
-async def test_an_expired_token(status: int, where: str) -> None:
-    """A url whose credentials have expired is an error at once: it will not become valid again."""
+@pytest.mark.parametrize("where", ["while waiting", "in a range"])
+async def test_a_url_with_expired_credentials(status: int, where: str) -> None:
+    """A URL whose credentials have expired is an error at once, without a retry."""
     expired = answer(status, b"<Error><Code>ExpiredToken</Code></Error>")
 
     async def fault(exchange: Exchange) -> None:
-        early = where == "in a part" and not _second_part(exchange)
+        early = where == "in a range" and not _after_first_range(exchange)
         await (FileHost(DATA) if early else expired)(exchange)
 
-    async with Faulty(fault) as host, client_of(host.base_url) as client:
+    async with RawServer(fault) as host, client_of(host.base_url) as client:
         with pytest.raises(ExportExpiredError, match="export the users again"):
             await all_users(export_at(client, f"{host.base_url}/a.zip", step=STEP))
 
 
-# --- how large it is ----------------------------------------------------------------------------------
+# --- the size of the file -----------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Faulty]:
-    """A host of a file of several parts."""
-    async with Faulty(FileHost(DATA)) as server:
+async def host() -> AsyncIterator[RawServer]:
+    """Yield a host with a file of several ranges."""
+    async with RawServer(FileHost(DATA)) as server:
         yield server
 
 
-async def test_a_file_of_the_largest_size(host: Faulty) -> None:
-    """A file may have as many bytes as `Limits(file=…)` says."""
+async def test_a_file_of_the_maximum_size(host: RawServer) -> None:
+    """A file of exactly `limits.file` bytes is accepted."""
     async with client_of(host.base_url, limits=Limits(file=len(DATA))) as client:
         assert len(await all_users(export_at(client, f"{host.base_url}/a.zip", step=STEP))) == 43
 
 
-async def test_a_file_that_is_too_large(host: Faulty, tmp_path: Path) -> None:
-    """A file that is announced as larger is refused after its first part; the limit is named."""
+async def test_a_file_that_is_too_large(host: RawServer, tmp_path: Path) -> None:
+    """A file with a larger announced size is refused after its first range; the error names the limit."""
     async with client_of(host.base_url, limits=Limits(file=len(DATA) - 1)) as client:
         export = export_at(client, f"{host.base_url}/a.zip", step=STEP)
         for work in (all_users(export), export.save(tmp_path / "a.zip")):
             host.requests.clear()
             with pytest.raises(ReplyError, match=rf"limits\.file \({len(DATA) - 1:,} bytes\); raise"):
                 await work
-            assert len([each for each in host.requests if each.headers["range"] != "bytes=0-0"]) == 1
+            assert (
+                len([exchange for exchange in host.requests if exchange.headers["range"] != "bytes=0-0"]) == 1
+            )
     assert not inside(tmp_path)
 
 
-async def test_an_endless_file(host: Faulty) -> None:
-    """A file of any announced size is refused with the default limit, before anything is written."""
+async def test_an_endless_file(host: RawServer) -> None:
+    """The default limit refuses a file of a huge announced size before anything is written."""
 
     async def endless(exchange: Exchange) -> None:
-        first, last = FileHost.asked(exchange)
+        first, last = FileHost.requested_range(exchange)
         headers = {"Content-Range": f"bytes {first}-{last}/{10**17}"}
         await answer(206, b"x" * (last - first + 1), headers)(exchange)
 
@@ -239,19 +243,19 @@ async def test_an_endless_file(host: Faulty) -> None:
     assert export.received == 0
 
 
-Usage = namedtuple("Usage", "free")  # noqa: PYI024 - as shutil has it
+Usage = namedtuple("Usage", "free")  # noqa: PYI024 - like the result of shutil.disk_usage
 
 
 @pytest.mark.parametrize("parts", [0, 3])
-async def test_a_disk_without_room(
-    host: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+async def test_a_disk_without_enough_space(
+    host: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
 ) -> None:
-    """Free space is compared with what is still to come, before and during the download."""
-    looked: list[str] = []
+    """Free space is compared with the bytes still to download, before and during the download."""
+    checked: list[str] = []
 
     def usage(path: os.PathLike[str]) -> Usage:
-        looked.append(os.fspath(path))
-        return Usage(len(DATA) - (len(looked) - 1) * STEP - (len(looked) > parts))
+        checked.append(os.fspath(path))
+        return Usage(len(DATA) - (len(checked) - 1) * STEP - (len(checked) > parts))
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     async with client_of(host.base_url) as client:
@@ -260,19 +264,19 @@ async def test_a_disk_without_room(
             await export.save(tmp_path / "a.zip")
     assert f"{len(DATA) - parts * STEP:,} bytes, but {tmp_path} has only" in str(caught.value)
     assert export.received == parts * STEP
-    assert set(looked) == {str(tmp_path)}
+    assert set(checked) == {str(tmp_path)}
     assert not inside(tmp_path)
 
 
-# --- what must not get lost ---------------------------------------------------------------------------
+# --- exceptions during a download ---------------------------------------------------------------------
 
 
 class TerminationSignal(BaseException):
-    """What a scheduler raises to end a task: not an `Exception`."""
+    """An exception of a scheduler that ends a task; it is not an `Exception`."""
 
 
-def _second_part(exchange: Exchange) -> bool:
-    return FileHost.asked(exchange)[0] >= STEP
+def _after_first_range(exchange: Exchange) -> bool:
+    return FileHost.requested_range(exchange)[0] >= STEP
 
 
 VERBS: dict[str, Callable[[Any, Path], Any]] = {
@@ -282,11 +286,15 @@ VERBS: dict[str, Callable[[Any, Path], Any]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("where", ["while it is waited for", "in a part"])
-async def test_a_hook_that_raises_no_exception(host: Faulty, tmp_path: Path, verb: str, where: str) -> None:
-    """A `BaseException` of a hook never ends the reading as if all users had come."""
+@pytest.mark.parametrize("where", ["while waiting", "in a range"])
+async def test_a_callback_that_raises_a_base_exception(
+    host: RawServer, tmp_path: Path, verb: str, where: str
+) -> None:
+    """A `BaseException` of a callback is raised; the stream does not end as if it were complete."""
     busy = answer(503, b"")
-    host.fault = once(busy, FileHost(DATA), when=_second_part if where == "in a part" else lambda _: True)
+    host.fault = once_then(
+        busy, FileHost(DATA), when=_after_first_range if where == "in a range" else lambda _: True
+    )
 
     def on_retry(_: object) -> None:
         raise TerminationSignal
@@ -300,11 +308,11 @@ async def test_a_hook_that_raises_no_exception(host: Faulty, tmp_path: Path, ver
 
 @pytest.mark.parametrize("kind", [TerminationSignal, MemoryError, asyncio.CancelledError])
 @pytest.mark.parametrize("verb", VERBS)
-async def test_a_thread_that_raises(
-    host: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, kind: type[BaseException]
+async def test_an_exception_in_a_thread(
+    host: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, kind: type[BaseException]
 ) -> None:
-    """Whatever a thread raises after some users reaches the caller."""
-    from braze_segments_async._users import reader as archive  # noqa: PLC0415 - beside the patch
+    """An exception in the reading thread, raised after some users, reaches the caller."""
+    from braze_segments_async._users import reader as archive  # noqa: PLC0415 - next to the patch
 
     def failing(*_: object) -> Any:
         yield b"{}", {}

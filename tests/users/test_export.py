@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fault_client import FAST, KEY, Clock, client_of
-from raw_server import Exchange, Faulty, answer, say
-from users_helpers import LIFE, QUERY, FileHost, all_users, export_at, once, packed, people
+from raw_server import Exchange, RawServer, answer, send_then
+from users_helpers import QUERY, URL_LIFETIME, FileHost, all_users, export_at, once_then, packed, people
 
 from braze_segments_async import (
     BrazeError,
@@ -73,7 +73,7 @@ async def segments(braze: Sandbox) -> AsyncIterator[BrazeSegments]:
 async def started(client: BrazeSegments, segment_id: str, clock: Clock) -> UsersExport:
     """Return an export that uses the clock."""
     export = await client.export_users(segment_id, fields=FIELDS)
-    export._expires = clock() + LIFE
+    export._expires = clock() + URL_LIFETIME
     return export
 
 
@@ -168,11 +168,11 @@ async def test_an_unreadable_response(braze: Sandbox, segments: BrazeSegments, b
 
 
 LOST: dict[str, Fault] = {
-    "reset": say(b"", Exchange.reset),
-    "closed": say(b"", Exchange.close),
-    "half a head": say(b"HTTP/1.1 20", Exchange.close),
-    "silence": say(b"", Exchange.wait_until_gone),
-    "half a body": say(b"HTTP/1.1 201 X\r\nContent-Length: 99\r\n\r\n{", Exchange.close),
+    "reset": send_then(b"", Exchange.reset),
+    "closed": send_then(b"", Exchange.close),
+    "half a head": send_then(b"HTTP/1.1 20", Exchange.close),
+    "silence": send_then(b"", Exchange.wait_until_closed),
+    "half a body": send_then(b"HTTP/1.1 201 X\r\nContent-Length: 99\r\n\r\n{", Exchange.close),
 }
 
 
@@ -180,7 +180,7 @@ LOST: dict[str, Fault] = {
 async def test_a_connection_that_is_lost(fault: str) -> None:
     """A POST is not repeated if the connection is lost after it was sent."""
     async with (
-        Faulty(LOST[fault]) as server,
+        RawServer(LOST[fault]) as server,
         client_of(server.base_url, timeout=0.1 if fault == "silence" else 30.0) as client,
     ):
         with pytest.raises(TransportError, match="not sent again, since it may have arrived") as caught:
@@ -343,7 +343,7 @@ async def test_never_ready(clock: Clock) -> None:
         with pytest.raises(ExportExpiredError, match=r"four hours .* export the users again") as caught:
             await export.wait(timeout=50_000)
         assert isinstance(caught.value, ExportError)
-        assert clock.now == NOON + LIFE
+        assert clock.now == NOON + URL_LIFETIME
         assert len(sandbox.file_requests) < 320
 
 
@@ -360,7 +360,7 @@ async def test_gone_before_it_was_read(braze: Sandbox, segments: BrazeSegments, 
     """An expired URL is an error, and is not waited for."""
     export = await started(segments, braze.segment_ids[0], clock)
     await export.wait()
-    clock.now = NOON + LIFE + 1
+    clock.now = NOON + URL_LIFETIME + 1
     slept = len(clock.slept)
     with pytest.raises(ExportExpiredError, match="no longer exists; export the users again"):
         await all_users(export)
@@ -392,12 +392,12 @@ async def test_cloud_storage(clock: Clock, *, absent: bool) -> None:
 @pytest.mark.usefixtures("clock")
 async def test_an_outage_of_the_host() -> None:
     """Minutes of an outage do not end the wait once the file host has answered."""
-    faults: list[Fault] = [answer(403, b""), *[say(b"", Exchange.reset)] * 30, *[answer(503, b"")] * 30]
+    faults: list[Fault] = [answer(403, b""), *[send_then(b"", Exchange.reset)] * 30, *[answer(503, b"")] * 30]
 
     async def host(exchange: Exchange) -> None:
         await (faults.pop(0) if faults else FileHost(packed([people(2)])))(exchange)
 
-    async with Faulty(host) as server, client_of(server.base_url) as client:
+    async with RawServer(host) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         await export.wait()
         assert not faults
@@ -407,8 +407,8 @@ async def test_an_outage_of_the_host() -> None:
 @pytest.mark.parametrize(("fault", "error"), [("reset", TransportError), ("busy", ServerError)])
 async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[BrazeError]) -> None:
     """A first failure of the file host is raised if the host has never answered."""
-    faults = {"reset": say(b"", Exchange.reset), "busy": answer(503, b"")}
-    async with Faulty(faults[fault]) as server, client_of(server.base_url) as client:
+    faults = {"reset": send_then(b"", Exchange.reset), "busy": answer(503, b"")}
+    async with RawServer(faults[fault]) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(error) as caught:
             await export.wait()
@@ -420,8 +420,8 @@ async def test_a_host_that_never_answers(clock: Clock, fault: str, error: type[B
 @pytest.mark.usefixtures("clock")
 async def test_an_outage_at_the_end() -> None:
     """A timeout during an outage of the file host names the outage."""
-    fault = once(answer(403, b""), say(b"", Exchange.reset))
-    async with Faulty(fault) as server, client_of(server.base_url) as client:
+    fault = once_then(answer(403, b""), send_then(b"", Exchange.reset))
+    async with RawServer(fault) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(TransportError, match="was lost") as caught:
             await export.wait(timeout=60)
@@ -431,7 +431,7 @@ async def test_an_outage_at_the_end() -> None:
 @pytest.mark.parametrize("status", [400, 401, 405, 410, 416])
 async def test_a_host_that_refuses(status: int) -> None:
     """Any other refusal is raised at once."""
-    async with Faulty(answer(status, b"<Error/>")) as server, client_of(server.base_url) as client:
+    async with RawServer(answer(status, b"<Error/>")) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         with pytest.raises(StatusError, match=f"{status} after 1 attempt: the host of the file refuses it"):
             await export.wait()
@@ -465,8 +465,8 @@ async def test_the_client_is_closed_in_a_pause(braze: Sandbox, monkeypatch: pyte
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_cancelled_while_waiting(where: str, how: str) -> None:
     """Cancellation is raised unchanged and at once; the export can be waited for again."""
-    faults = {"in a pause": answer(403, b""), "at the host": say(b"", Exchange.wait_until_gone)}
-    async with Faulty(faults[where]) as server, client_of(server.base_url) as client:
+    faults = {"in a pause": answer(403, b""), "at the host": send_then(b"", Exchange.wait_until_closed)}
+    async with RawServer(faults[where]) as server, client_of(server.base_url) as client:
         export = export_at(client, f"{server.base_url}/file.zip?{QUERY}")
         waiting = asyncio.create_task(export.wait())
         while not server.requests:  # noqa: ASYNC110 - the server is not to know who waits

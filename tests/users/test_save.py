@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_helpers import inside
 from fault_client import client_of
-from raw_server import Faulty
+from raw_server import RawServer
 from users_helpers import QUERY, FileHost, export_at, packed, people
 
 from braze_segments_async import (
@@ -40,14 +40,14 @@ LINES = [*map(json.dumps, people(3)), '{"a": 1}', '{"b": "\u2028"}']
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Faulty]:
+async def host() -> AsyncIterator[RawServer]:
     """Yield a file host with a small file."""
-    async with Faulty(FileHost(DATA)) as server:
+    async with RawServer(FileHost(DATA)) as server:
         yield server
 
 
 @pytest.fixture
-async def export(host: Faulty) -> AsyncIterator[UsersExport]:
+async def export(host: RawServer) -> AsyncIterator[UsersExport]:
     """Return an export whose file is ready."""
     async with client_of(host.base_url) as client:
         yield export_at(client, f"{host.base_url}/file.zip?{QUERY}", step=100)
@@ -94,7 +94,7 @@ async def test_the_zip_is_unchanged(export: UsersExport, tmp_path: Path, name: s
     assert inside(tmp_path) == [tmp_path / name]
 
 
-async def test_no_users(host: Faulty, export: UsersExport, tmp_path: Path) -> None:
+async def test_no_users(host: RawServer, export: UsersExport, tmp_path: Path) -> None:
     """An export without users gives an empty file."""
     host.fault = FileHost(packed([]))
     assert await export.save(tmp_path / "a.ndjson") == 0
@@ -152,7 +152,7 @@ async def test_a_replaced_file_becomes_private(export: UsersExport, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["a", "a.csv", "a.gz", "a.parquet", ".zip", "a.zip.part", ""])
-async def test_another_suffix(host: Faulty, export: UsersExport, tmp_path: Path, name: str) -> None:
+async def test_another_suffix(host: RawServer, export: UsersExport, tmp_path: Path, name: str) -> None:
     """Only the supported suffixes are accepted."""
     with pytest.raises(ConfigError, match=r"must end in \.ndjson or \.jsonl .* or in \.zip"):
         await export.save(tmp_path / name)
@@ -160,7 +160,7 @@ async def test_another_suffix(host: Faulty, export: UsersExport, tmp_path: Path,
 
 
 @pytest.mark.parametrize("kind", ["file", "broken link"])
-async def test_an_existing_file(host: Faulty, export: UsersExport, tmp_path: Path, kind: str) -> None:
+async def test_an_existing_file(host: RawServer, export: UsersExport, tmp_path: Path, kind: str) -> None:
     """An existing file is not changed, unless it may be replaced."""
     target = tmp_path / "a.ndjson"
     target.write_text("old") if kind == "file" else target.symlink_to(tmp_path / "nowhere.ndjson")
@@ -173,7 +173,7 @@ async def test_an_existing_file(host: Faulty, export: UsersExport, tmp_path: Pat
 
 
 async def test_an_invalid_destination(
-    host: Faulty, export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: RawServer, export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory, a missing or a read-only directory is refused before anything else."""
     (tmp_path / "a.zip").mkdir()
@@ -193,7 +193,7 @@ async def test_an_invalid_destination(
 @pytest.mark.parametrize("name", ["a.ndjson", "a.zip"])
 @pytest.mark.parametrize("old", [None, "old"])
 async def test_a_damaged_file(
-    host: Faulty, export: UsersExport, tmp_path: Path, name: str, old: str | None
+    host: RawServer, export: UsersExport, tmp_path: Path, name: str, old: str | None
 ) -> None:
     """A damaged ZIP is not saved, not even as a ZIP."""
     host.fault = FileHost(packed([people(3), b"no user"]))
@@ -306,11 +306,11 @@ async def test_cancelled(
     assert len(written) == count
 
 
-async def test_a_timeout_is_not_of_the_disk(export: UsersExport, host: Faulty, tmp_path: Path) -> None:
+async def test_a_timeout_is_not_of_the_disk(export: UsersExport, host: RawServer, tmp_path: Path) -> None:
     """A `TimedOutError`, which is an `OSError`, is not reported as an error of the file system."""
 
     async def silent(exchange: Any) -> None:
-        await exchange.wait_until_gone()
+        await exchange.wait_until_closed()
 
     await export.wait()
     host.fault = silent

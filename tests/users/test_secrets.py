@@ -1,4 +1,4 @@
-"""Nothing of a user, of the URL of the file or of the key is in any output."""
+"""No output has data of a user, part of the URL of the file, or part of the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fault_client import KEY, Clock, client_of
 from key_leaks import exception_chain, leaks
-from raw_server import Exchange, Faulty, answer, say
+from raw_server import Exchange, RawServer, answer, send_then
 from users_helpers import PERSON, QUERY, SIGNATURE, FileHost, all_users, export_at, packed, people
 
 from braze_segments_async import BrazeError, BrazeSegments, UsersExport
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from raw_server import Fault
 
 STEP = 200
-STORED = packed([people(30), people(9)], method=0)  # so that bytes of the file hold users, too
+STORED = packed([people(30), people(9)], method=0)  # uncompressed: its bytes contain users
 BROKEN = (
     STORED[: STORED.rindex(b'"number": 8')] + b'"number": 7' + STORED[STORED.rindex(b'"number": 8') + 11 :]
 )
@@ -81,21 +81,21 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Faulty]:
+async def host() -> AsyncIterator[RawServer]:
     """Yield a file host with a file of several ranges."""
-    async with Faulty(FileHost(STORED)) as server:
+    async with RawServer(FileHost(STORED)) as server:
         yield server
 
 
 @pytest.fixture
-async def segments(host: Faulty) -> AsyncIterator[BrazeSegments]:
+async def segments(host: RawServer) -> AsyncIterator[BrazeSegments]:
     """Yield an open client."""
     async with client_of(host.base_url) as client:
         yield client
 
 
 @pytest.fixture
-def export(host: Faulty, segments: BrazeSegments, monkeypatch: pytest.MonkeyPatch) -> UsersExport:
+def export(host: RawServer, segments: BrazeSegments, monkeypatch: pytest.MonkeyPatch) -> UsersExport:
     """Return an export whose file is at the host, with a fake clock."""
     clock = Clock()
     monkeypatch.setattr(users_export, "monotonic", clock)
@@ -107,12 +107,12 @@ async def failure_of(work: Awaitable[object]) -> BaseException:
     """Return the exception of an awaitable."""
     try:
         await work
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the test checks its type
         return error
-    raise AssertionError("it did not fail")
+    raise AssertionError("no exception was raised")
 
 
-# Lines are read as users are, and a ZIP is written as lines are.
+# `lines` reads like `users`, and a ZIP is saved like lines.
 VERBS: dict[str, Any] = {
     "users": lambda export, _: all_users(export),
     "save": lambda export, folder: export.save(folder / "a.ndjson"),
@@ -121,36 +121,38 @@ FAULTS: dict[str, Fault] = {
     "refused": answer(400, f"<Error>{SIGNATURE} {PERSON}</Error>".encode()),
     "redirected": answer(302, b"", {"Location": f"https://other.example/?{QUERY}"}),
     "busy": answer(503, f"<Error>{SIGNATURE}</Error>".encode()),
-    "reset": say(b"", Exchange.reset),
-    "no HTTP": say(f"{PERSON} {SIGNATURE}\r\n\r\n".encode(), Exchange.close),
-    "never there": answer(403, SIGNATURE.encode()),
-    "no range": answer(206, STORED),
+    "reset": send_then(b"", Exchange.reset),
+    "not HTTP": send_then(f"{PERSON} {SIGNATURE}\r\n\r\n".encode(), Exchange.close),
+    "never ready": answer(403, SIGNATURE.encode()),
+    "no Content-Range": answer(206, STORED),
     "another encoding": answer(200, STORED, {"Content-Encoding": SIGNATURE}),
-    "no zip": answer(200, f"{PERSON} {SIGNATURE}".encode()),
+    "not a ZIP": answer(200, f"{PERSON} {SIGNATURE}".encode()),
     "checksum": FileHost(BROKEN),
-    "no JSON": FileHost(packed([people(9), f'{{"email": "{PERSON}"'.encode()])),
+    "not JSON": FileHost(packed([people(9), f'{{"email": "{PERSON}"'.encode()])),
     "NaN": FileHost(packed([people(9), f'{{"email": "{PERSON}", "a": NaN}}'.encode()])),
     "a list": FileHost(packed([people(9), f'["{PERSON}"]'.encode()])),
     "too long": FileHost(packed([people(9), f'{{"email": "{PERSON * 50_000}"}}'.encode()])),
     "not UTF-8": FileHost(packed([people(9), PERSON.encode() + b"\xff"])),
-    "named so": FileHost(BROKEN.replace(b"users-1.json", b"\x1b[2J\r\nabcde")),
+    "control characters in a name": FileHost(BROKEN.replace(b"users-1.json", b"\x1b[2J\r\nabcde")),
 }
 
 
 LATER: dict[str, Fault] = {
-    "gone": answer(404, SIGNATURE.encode()),
+    "deleted": answer(404, SIGNATURE.encode()),
     "changed": FileHost(STORED, etag='"2"'),
-    "cut": say(b"HTTP/1.1 206 X\r\nContent-Length: 99\r\n\r\nada.lovelace", Exchange.close),
+    "cut": send_then(b"HTTP/1.1 206 X\r\nContent-Length: 99\r\n\r\nada.lovelace", Exchange.close),
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("fault", [*FAULTS, *LATER])
-async def test_any_failure(host: Faulty, export: UsersExport, tmp_path: Path, verb: str, fault: str) -> None:
+async def test_no_failure_shows_a_secret(
+    host: RawServer, export: UsersExport, tmp_path: Path, verb: str, fault: str
+) -> None:
     """No error, none of its causes and no local variable of its traceback has a secret."""
 
     async def faulty(exchange: Exchange) -> None:
-        early = fault in LATER and not FileHost.asked(exchange)[0]
+        early = fault in LATER and not FileHost.requested_range(exchange)[0]
         await (FileHost(STORED) if early else {**FAULTS, **LATER}[fault])(exchange)
 
     host.fault = faulty
@@ -162,10 +164,10 @@ async def test_any_failure(host: Faulty, export: UsersExport, tmp_path: Path, ve
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("first", [0, 1, 2], ids=["at the host", "at the first part", "at another part"])
+@pytest.mark.parametrize("first", [0, 1, 2], ids=["waiting", "first range", "another range"])
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 async def test_cancelled_during_a_request(
-    host: Faulty, export: UsersExport, verb: str, first: int, how: str
+    host: RawServer, export: UsersExport, verb: str, first: int, how: str
 ) -> None:
     """The traceback of a cancellation or a timeout has no secret."""
 
@@ -174,7 +176,7 @@ async def test_cancelled_during_a_request(
             await FileHost(STORED)(exchange)
         else:
             half = FileHost(STORED).answer(exchange)[:-9]
-            await say(half, Exchange.wait_until_gone)(exchange)
+            await send_then(half, Exchange.wait_until_closed)(exchange)
 
     host.fault = fault
     work = VERBS[verb](export, Path(tempfile.gettempdir()))
@@ -189,9 +191,9 @@ async def _within(work: Awaitable[object]) -> None:
         await work
 
 
-async def _cancelled(work: Any, host: Faulty, first: int) -> None:
+async def _cancelled(work: Any, host: RawServer, first: int) -> None:
     task = asyncio.ensure_future(work)
-    while len(host.requests) <= first:  # noqa: ASYNC110 - the server is not to know who waits
+    while len(host.requests) <= first:  # noqa: ASYNC110 - the server does not signal
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.005)
     task.cancel()
@@ -204,16 +206,16 @@ async def test_cancelled_in_a_thread(
 ) -> None:
     """The traceback of a cancellation while a thread has users has no secret."""
     loop, reading, cancelled = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
-    real = archive.read_users
+    original = archive.read_users
 
-    def held(*arguments: Any) -> Iterator[Any]:
-        for user in real(*arguments):
+    def read_until_cancelled(*arguments: Any) -> Iterator[Any]:
+        for user in original(*arguments):
             yield user
             loop.call_soon_threadsafe(reading.set)
             cancelled.wait(5)
 
-    monkeypatch.setattr(archive, "read_users", held)
-    monkeypatch.setattr("braze_segments_async._users.export.read_users", held)
+    monkeypatch.setattr(archive, "read_users", read_until_cancelled)
+    monkeypatch.setattr("braze_segments_async._users.export.read_users", read_until_cancelled)
     task = asyncio.create_task(VERBS[verb](export, tmp_path))
     await reading.wait()
     task.cancel()
@@ -223,7 +225,7 @@ async def test_cancelled_in_a_thread(
     assert not secrets_in(shown(error))
 
 
-async def test_a_full_disk(export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_write(export: UsersExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of a failed write has no secret."""
     monkeypatch.setattr(archive, "create_private", lambda _: open("/dev/full", "wb", buffering=0))  # noqa: PTH123, SIM115
     error = await failure_of(export.save(tmp_path / "a.ndjson"))
@@ -254,7 +256,7 @@ async def test_a_malformed_response_with_a_url(body: Any) -> None:
     assert not secrets_in(shown(error))
 
 
-async def test_an_invalid_url(segments: BrazeSegments) -> None:
+async def test_a_refused_url_is_not_shown(segments: BrazeSegments) -> None:
     """The error of a refused URL does not show it."""
     for url in (
         f"http://files.example/a?{QUERY}",
@@ -265,7 +267,7 @@ async def test_an_invalid_url(segments: BrazeSegments) -> None:
         assert not secrets_in(shown(error))
 
 
-async def test_reprs(export: UsersExport) -> None:
+async def test_no_repr_shows_a_secret(export: UsersExport) -> None:
     """The repr of an export and its parts has no secret, at any time."""
     parts = [export, export._downloader(), StartedExport("a", Secret(QUERY))]
     async with aclosing(export.users()) as users:
@@ -273,4 +275,4 @@ async def test_reprs(export: UsersExport) -> None:
         parts += [export, users, vars(export._downloader())]
         parts += [RangeResponse(PERSON.encode(), 1, ""), vars(export)]
         assert not secrets_in(" ".join(map(repr, parts)) + str(vars(export)))
-    assert SIGNATURE in str(export.url)  # it is there for whoever asks for it by its name
+    assert SIGNATURE in str(export.url)  # available as an attribute
