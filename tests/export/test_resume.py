@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
-from cli_helpers import environment, ran
+from cli_helpers import environment, run_command
 from export_helpers import asked, beside, journaled, names_in
 from fastapi_helpers import Brake, events, serving
 from workspaces_helpers import keys_in, table, variable, write_file
@@ -299,9 +299,9 @@ def command(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) ->
 async def test_nothing_to_do(sandbox: Sandbox, command: tuple[str, ...]) -> None:
     """`--resume` on a finished export: exit 0, nothing asked of Braze, with one workspace and with many."""
     keys = environment(sandbox, **keys_in({"a": sandbox}))
-    assert (await ran(sandbox, *command, env=keys))[0] == 0
+    assert (await run_command(sandbox, *command, env=keys))[0] == 0
     sandbox.requests.clear()
-    code, _, err = await ran(sandbox, *command, "--resume", env=keys)
+    code, _, err = await run_command(sandbox, *command, "--resume", env=keys)
     assert (code, sandbox.requests) == (0, [])
     assert err.endswith("ndjson is finished, nothing to do; --overwrite replaces it\n")
 
@@ -310,8 +310,8 @@ async def test_a_partial_file_is_not_finished(sandbox: Sandbox, command: tuple[s
     """`--resume` on a file that lacks segments says so, exit 3, with one workspace and with many."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
     keys = environment(sandbox, **keys_in({"a": sandbox}))
-    assert (await ran(sandbox, *command, "--allow-partial", env=keys))[0] == 3
-    code, _, err = await ran(sandbox, *command, "--resume", "--quiet", env=keys)
+    assert (await run_command(sandbox, *command, "--allow-partial", env=keys))[0] == 3
+    code, _, err = await run_command(sandbox, *command, "--resume", "--quiet", env=keys)
     assert (code, "1 segment" in err, ".ndjson.failures.ndjson" in err) == (3, True, True)
 
 
@@ -320,15 +320,15 @@ async def test_the_command_with_an_old_journal(sandbox: Sandbox, client: BrazeSe
     done = await interrupt(sandbox, client, target)
     age(target, hours=13)
     command = ("export", "--output", str(target), "--resume")
-    code, _, err = await ran(sandbox, *command)
+    code, _, err = await run_command(sandbox, *command)
     assert (code, sandbox.requests) == (1, [])
     assert err == (
         f"braze-segments: cannot resume from {target}.journal: it was interrupted for 13 hours, and its "
         "details are old; --resume-within (12 hours) can be longer, --overwrite starts afresh\n"
     )
-    code, _, err = await ran(sandbox, *command, "--resume-within", "soon")
+    code, _, err = await run_command(sandbox, *command, "--resume-within", "soon")
     assert (code, "--resume-within must be a number of seconds, or " in err) == (2, True)
-    code, _, err = await ran(sandbox, *command, "--resume-within", "1d")
+    code, _, err = await run_command(sandbox, *command, "--resume-within", "1d")
     assert (code, f"; {len(done)} resumed" in err) == (0, True)
 
 
@@ -337,7 +337,7 @@ async def test_the_nightly_command(sandbox: Sandbox, client: BrazeSegments, targ
     await interrupt(sandbox, client, target)
     age(target, hours=24)
     rename(sandbox)
-    code, _, err = await ran(sandbox, "export", "--output", str(target), "--resume", "--overwrite")
+    code, _, err = await run_command(sandbox, "export", "--output", str(target), "--resume", "--overwrite")
     assert (code, "resumed" in err) == (0, False)
     assert names(target) == {"Edited meanwhile"}
 

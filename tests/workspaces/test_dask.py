@@ -18,7 +18,7 @@ from unittest.mock import Mock
 
 import pytest
 from attrs import evolve, frozen
-from cli_helpers import ROOT, environment, ran, until
+from cli_helpers import ROOT, environment, run_command, until
 from distributed import KilledWorker
 from export_helpers import asked, beside, journaled
 from workspaces_helpers import variable, write_file
@@ -170,7 +170,7 @@ async def test_nobody_wants_it_any_more(
     await until(lambda: not any(lock_of(config).exists() for config in configs))
     file, output = configs[0].path.parents[1] / "workspaces.toml", configs[0].path.parent
     where = ("--workspaces", str(file), "--output", str(output), "--dask", shared.address)
-    code, out, err = await ran(sandboxes["a"], "export", *where, env=environment())
+    code, out, err = await run_command(sandboxes["a"], "export", *where, env=environment())
     assert (code, [json.loads(line)["outcome"] for line in out.splitlines()]) == (1, ["failed"] * 3)
     assert err.count("--resume continues it, --overwrite starts afresh") == 3
     resuming = [evolve(config, options=evolve(OPTIONS, resume=True)) for config in configs]
