@@ -20,7 +20,7 @@ import pytest
 from attrs import evolve, frozen
 from cli_helpers import ROOT, environment, run_command, until
 from distributed import KilledWorker
-from export_helpers import asked, beside, journaled
+from export_helpers import journaled_ids, requested_ids, sibling
 from workspaces_helpers import variable, write_file
 
 from braze_segments_async import BrazeSegments, ConfigError, ExportError, RetryPolicy
@@ -93,7 +93,7 @@ def configs(sandboxes: dict[str, Sandbox], tmp_path: Path) -> tuple[WorkspaceCon
 
 def lock_of(config: WorkspaceConfig) -> Path:
     """Return the lock file, which contains the pid of the process that exports."""
-    return beside(config.path, ".lock")
+    return sibling(config.path, ".lock")
 
 
 def is_alive(pid: int) -> bool:
@@ -128,7 +128,7 @@ async def test_a_worker_is_killed_during_an_export(
             os.kill(killed[0], signal.SIGKILL)
             while is_alive(killed[0]):
                 pass
-            in_journal.extend(journaled(configs[1].path))
+            in_journal.extend(journaled_ids(configs[1].path))
 
     sandboxes["b"].inject(kill, endpoint="details")
     reported: list[WorkspaceResult] = []
@@ -142,7 +142,7 @@ async def test_a_worker_is_killed_during_an_export(
     assert {result.name for result in reported} == {"a", "b", "c"}
     assert 70 - in_flight <= len(in_journal) < 70
     for name in "abc":
-        times = Counter(asked(sandboxes[name]))
+        times = Counter(requested_ids(sandboxes[name]))
         assert set(times) == set(sandboxes[name].segment_ids)
         twice = {segment_id for segment_id, number in times.items() if number > 1}
         assert len(twice) <= (in_flight if name == "b" else 0)
@@ -206,7 +206,7 @@ async def test_the_scheduler_is_killed(
         (result,) = await exporting
     assert (result.outcome, type(result.error)) == ("failed", ExportError)
     assert "the dask scheduler has stopped" in str(result.error)
-    assert journaled(configs[0].path)
+    assert journaled_ids(configs[0].path)
 
 
 @pytest.fixture

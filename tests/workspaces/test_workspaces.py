@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 from cli_helpers import ROOT, until
-from export_helpers import asked, beside, journaled, names_in
+from export_helpers import journaled_ids, names_in, requested_ids, sibling
 from hypothesis import example, given
 from hypothesis import strategies as st
 from workspaces_helpers import keys_in, table, variable, write_file
@@ -339,7 +339,7 @@ async def test_a_rate_limit_that_lasts_too_long(
     (result,) = await export_workspaces(configuration.configs(b=sandboxes[1]))
     assert result.outcome == "rate-limited"
     assert isinstance(result.error, RateLimitedError)
-    assert journaled(result.path)
+    assert journaled_ids(result.path)
 
 
 async def test_two_workspaces_with_one_key_are_refused(
@@ -402,7 +402,7 @@ async def test_resume_exports_only_unfinished_workspaces(
     b.inject(Answer(400), endpoint="details", segment_id=b.segment_ids[0], times=1)
     first = await export_workspaces(configuration.configs(a=a, b=b))
     assert [result.outcome for result in first] == ["done", "partial"]
-    whole, done = first[0].path.read_bytes(), journaled(first[1].path)
+    whole, done = first[0].path.read_bytes(), journaled_ids(first[1].path)
     again = await export_workspaces(configuration.configs(b=b))
     assert "resume=True continues it" in str(again[0].error)
     for sandbox in sandboxes:
@@ -415,7 +415,7 @@ async def test_resume_exports_only_unfinished_workspaces(
     ]
     assert results[0].path.read_bytes() == whole
     assert a.requests == []
-    assert asked(b) == sorted(set(b.segment_ids) - set(done))
+    assert requested_ids(b) == sorted(set(b.segment_ids) - set(done))
 
 
 async def test_overwrite_replaces_finished_files(
@@ -470,7 +470,7 @@ async def test_an_error_of_a_callback(
         await export_workspaces(
             configuration.configs(a=sandboxes[0], b=sandboxes[1]), **{f"on_{where}": fail}
         )
-    assert not beside(configuration.output / "b.ndjson", ".lock").exists()
+    assert not sibling(configuration.output / "b.ndjson", ".lock").exists()
 
 
 async def test_cancelled(configuration: Configuration, sandboxes: tuple[Sandbox, ...]) -> None:
@@ -479,7 +479,7 @@ async def test_cancelled(configuration: Configuration, sandboxes: tuple[Sandbox,
         sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(6, 200))
     configs = configuration.configs(a=sandboxes[0], b=sandboxes[1])
     exporting = asyncio.create_task(export_workspaces(configs))
-    await until(lambda: all(len(journaled(config.path)) == 5 for config in configs))
+    await until(lambda: all(len(journaled_ids(config.path)) == 5 for config in configs))
     exporting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await exporting
