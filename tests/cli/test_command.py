@@ -1,4 +1,4 @@
-"""The command does what its help says, ends with the exit code it promises, and never shows the key."""
+"""The command behaves as its help says, returns the documented exit codes, and never prints the key."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ from braze_segments_async.export import to_json_line
 from braze_segments_async.sandbox import Sandbox
 
 DAY = datetime(2026, 11, 22, 10, 15, tzinfo=UTC)
-SHOWN = f"{DAY.astimezone():%H:%M:%S %Z}"  # in the reader's own zone
+SHOWN = f"{DAY.astimezone():%H:%M:%S %Z}"  # in the local time zone
 
 
 def _code(*arguments: str) -> int:
@@ -40,7 +40,7 @@ def _code(*arguments: str) -> int:
 
 
 def test_line_has_every_field_in_order() -> None:
-    """A line holds the fields in the order of the model, ISO times, and characters as they are."""
+    """A line has the fields in the order of the model, ISO 8601 times, and unescaped characters."""
     details = SegmentDetails(
         id="1",
         name='Käufer, "neu"\n🔥 שלום',
@@ -62,19 +62,19 @@ def test_line_has_every_field_in_order() -> None:
 
 
 def test_line_with_a_lone_surrogate_is_escaped() -> None:
-    """A text that UTF-8 cannot say is written with escapes, and reads back the same."""
+    """A text that UTF-8 cannot encode is written with escapes, and reads back unchanged."""
     line = to_json_line(SegmentDetails(id="1", name="ü \ud83d"))
     assert line.isascii()
     assert json.loads(line)["name"] == "ü \ud83d"
 
 
 def _client(stats: Stats | None = None, rate_limit: RateLimit | None = None) -> Any:
-    """Return the attributes of a client that progress shows."""
+    """Return a stand-in for a client, with the attributes that progress shows."""
     return SimpleNamespace(stats=stats or Stats(), rate_limit=rate_limit)
 
 
-def test_a_line_has_the_time_left_once_the_total_is_known() -> None:
-    """The number found is "so far", and there is no time left, until the whole list was read."""
+def test_the_remaining_time_is_shown_once_the_total_is_known() -> None:
+    """Until the list is complete, the number of segments is "so far" and no remaining time is shown."""
     now = 0.0
     tracker = ProgressTracker(_client(rate_limit=RateLimit(250_000, 249_979, DAY)), clock=lambda: now)
     tracker.pages, tracker.found = 1, 100
@@ -89,8 +89,8 @@ def test_a_line_has_the_time_left_once_the_total_is_known() -> None:
     assert tracker.lines()[0].startswith("40 of 160, 0:00:12 left · 2 pages · 10 details/s · ")
 
 
-def test_a_line_says_until_when_the_client_is_paused() -> None:
-    """A pause is shown with its end and reason; neither it nor resumed segments count for the speed."""
+def test_a_pause_is_shown_with_its_end() -> None:
+    """A pause is shown with its end and reason; the speed ignores pauses and resumed segments."""
     now = 0.0
     client = _client(Stats(paused_until=DAY, pause_reason="429"))
     tracker = ProgressTracker(client, clock=lambda: now)
@@ -104,8 +104,8 @@ def test_a_line_says_until_when_the_client_is_paused() -> None:
     assert tracker.lines() == ["51 of 100, 0:00:49 left · 1 page · 1 details/s · 1 retry"]
 
 
-def test_a_bar_measures_neither_a_pause_nor_resumed_segments() -> None:
-    """The speed and the time left that a terminal shows are those of the segments fetched lately."""
+def test_the_bar_ignores_pauses_and_resumed_segments() -> None:
+    """The speed and the remaining time in a terminal depend only on recently fetched segments."""
     client = _client()
     tracker = ProgressTracker(client, resumable=True)
     render = tracker.display()
@@ -131,7 +131,7 @@ def test_a_bar_measures_neither_a_pause_nor_resumed_segments() -> None:
     ],
 )
 def test_summary(found: int, stats: Stats, summary: str) -> None:
-    """The summary says how much, how long, and with how many requests."""
+    """The summary has the number of segments, the duration, and the number of requests and retries."""
     now = 0.0
     tracker = ProgressTracker(_client(stats), clock=lambda: now)
     tracker.done = found
@@ -142,7 +142,7 @@ def test_summary(found: int, stats: Stats, summary: str) -> None:
 async def test_lines_are_not_repeated(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where there is no terminal, progress is plain lines; a pause is said once, however long it is."""
+    """Without a terminal, progress is printed as lines, and a pause is printed only once."""
     monkeypatch.setattr(progress, "_LINE_EVERY", 0.001)
     tracker = ProgressTracker(_client(Stats(paused_until=DAY, pause_reason="429")))
     async with show_progress(tracker, bar=True):
@@ -171,25 +171,27 @@ async def test_lines_are_not_repeated(
 def test_wrong_use_exits_2(
     arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wrong options and a missing key exit 2 and say why on stderr, without what may be a key."""
+    """Wrong options and a missing key exit 2 with a reason on stderr that contains no key."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     assert _code(*arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err
-    assert KEY not in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err
+    assert KEY not in captured.err
 
 
 def test_export_of_the_embedded_sandbox(capfd: pytest.CaptureFixture[str]) -> None:
-    """`export --sandbox --segments 3 --quiet` needs no key, writes three lines and says nothing."""
+    """`export --sandbox --segments 3 --quiet` needs no key, writes three lines and nothing to stderr."""
     assert _code("export", "--sandbox", "--segments", "3", "--quiet") == 0
-    told = capfd.readouterr()
-    assert sorted(json.loads(line)["id"] for line in told.out.splitlines()) == sorted(Sandbox(3).segment_ids)
-    assert told.err == ""
+    captured = capfd.readouterr()
+    assert sorted(json.loads(line)["id"] for line in captured.out.splitlines()) == sorted(
+        Sandbox(3).segment_ids
+    )
+    assert captured.err == ""
 
 
-def test_a_target_in_no_folder_exits_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A file that cannot be made is a failure, told in one line."""
+def test_output_in_a_missing_folder_exits_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file that cannot be created exits 1 with one line on stderr."""
     assert _code("export", "--sandbox", "--output", str(tmp_path / "none" / "x.ndjson")) == 1
     assert capfd.readouterr().err == (
         f"braze-segments: cannot write {tmp_path / 'none' / 'x.ndjson'}: No such file or directory\n"
@@ -197,7 +199,7 @@ def test_a_target_in_no_folder_exits_1(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_help_needs_neither_the_client_nor_aiohttp() -> None:
-    """`--help` is quick, since it imports neither aiohttp nor what the commands do."""
+    """`--help` imports neither aiohttp nor the code of the commands, so that it is fast."""
     program = (
         "import sys\n"
         "from braze_segments_async.cli.app import app\n"
@@ -205,7 +207,7 @@ def test_help_needs_neither_the_client_nor_aiohttp() -> None:
         "except SystemExit as end: assert not end.code\n"
         "print('aiohttp' in sys.modules, 'braze_segments_async.sandbox' in sys.modules)"
     )
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(  # noqa: S603 - this interpreter
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment()
     )
     assert "--concurrency" in done.stdout
@@ -218,8 +220,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{braze_segments_async.__version__}\n"
 
 
-def test_without_the_extra_one_line_says_what_to_install() -> None:
-    """Where cyclopts is not installed, the command exits 1 and names the extra."""
+def test_without_the_extra_the_error_names_it() -> None:
+    """Without cyclopts, the command exits 1 and names the extra to install."""
     program = "import sys; sys.modules['cyclopts'] = None; from braze_segments_async.cli import main; main()"
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=environment()
@@ -230,7 +232,7 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
 
 
 def test_uvloop_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the extra `speed`; without it, asyncio's own loop."""
+    """The command runs on uvloop if the extra `speed` is installed, and else on asyncio's own loop."""
     made: list[asyncio.AbstractEventLoop] = []
 
     def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -1,4 +1,4 @@
-"""The commands that read do what their help says, in a terminal and in a pipe, and end as they promise."""
+"""The commands `list`, `details`, `sizes`, `check` and `diff`: output, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOSTILE = "\x1b[2J\x1b]0;pwned\x07\u202eevil\r\nsecond [red]line[/red] :smile:"
 
 @pytest.fixture
 async def braze() -> AsyncIterator[Sandbox]:
-    """120 segments: two pages."""
+    """A sandbox with 120 segments on two pages."""
     async with Sandbox(120, api_key=KEY) as sandbox:
         yield sandbox
 
@@ -59,22 +59,22 @@ async def _run(
 
 
 async def _in_terminal(sandbox: Sandbox, *arguments: str) -> str:
-    """What the command shows in a terminal of 80 columns, and that is nothing but text."""
-    ours, theirs = pty.openpty()
-    process = await _start(sandbox, *arguments, stdout=theirs)
-    os.close(theirs)
-    shown = asyncio.create_task(asyncio.to_thread(_drained, ours))
+    """Return the output in a terminal of 80 columns, which must consist of printable text."""
+    controller, terminal = pty.openpty()
+    process = await _start(sandbox, *arguments, stdout=terminal)
+    os.close(terminal)
+    shown = asyncio.create_task(asyncio.to_thread(_read_terminal, controller))
     await process.communicate()
     text = (await shown).decode().replace("\r\n", "\n")
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # bold and dim are ours
-    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # the command itself prints bold and dim
+    os.close(controller)
     assert process.returncode == 0
     assert text.replace("\n", "").isprintable()
     assert "--json" in arguments or max(map(_cells, text.split("\n"))) <= 80
     return text
 
 
-def _drained(terminal: int) -> bytes:
+def _read_terminal(terminal: int) -> bytes:
     text = b""
     while True:
         try:
@@ -102,7 +102,7 @@ def _code(*arguments: str) -> int:
 
 
 async def test_list_in_a_pipe(braze: Sandbox) -> None:
-    """Each segment is a line with what the list says of it, in its order, and stderr stays silent."""
+    """Each segment is a line with the fields of the list, in the order of the list; stderr is empty."""
     code, out, err = await _run(braze, "list", "--sort-direction", "desc")
     assert (code, err) == (0, "")
     assert [line["id"] for line in _lines(out)] == braze.segment_ids[::-1]
@@ -113,11 +113,11 @@ async def test_list_in_a_pipe(braze: Sandbox) -> None:
             row["name"],
             row["analytics_tracking_enabled"],
         )
-    assert braze.count("list") == 3  # the first page was read again: safe is the default
+    assert braze.count("list") == 3  # the default, "safe", reads the first page twice
 
 
 async def test_list_in_a_terminal(braze: Sandbox) -> None:
-    """In a terminal there is one table over all pages, and hostile names cannot do anything in it."""
+    """In a terminal the list is one table over all pages, and control characters in names are escaped."""
     braze.rename(braze.segment_ids[0], HOSTILE)
     text = await _in_terminal(braze, "list")
     assert text.startswith("Id ")
@@ -128,7 +128,7 @@ async def test_list_in_a_terminal(braze: Sandbox) -> None:
 
 
 def test_list_filters(capfd: pytest.CaptureFixture[str]) -> None:
-    """`--name` and `--tag` find parts in any letter case; of several tags all must be there."""
+    """`--name` and `--tag` match parts in any letter case; a segment must match every `--tag`."""
     assert _code("list", "--sandbox", "--name", "vip", "--tag", "PROMO", "--tag", "日本") == 0
     found = _lines(capfd.readouterr().out)
     assert found
@@ -140,8 +140,8 @@ def test_list_filters(capfd: pytest.CaptureFixture[str]) -> None:
 # --- details and sizes --------------------------------------------------------------------------------
 
 
-async def test_details_come_in_the_order_asked_for(braze: Sandbox) -> None:
-    """Ids from arguments and, for `-`, from stdin, plain or as `list` writes them; each is asked for once."""
+async def test_details_are_in_the_order_of_the_arguments(braze: Sandbox) -> None:
+    """Ids come from arguments and, with `-`, from stdin, as text or NDJSON; each is fetched once."""
     one, two, three, four = braze.segment_ids[:4]
     given = f'\n{two}\r\n{{"id": "{three}", "name": "x"}}\n{one}\n'
     code, out, err = await _run(braze, "details", four, "-", one, given=given)
@@ -152,7 +152,7 @@ async def test_details_come_in_the_order_asked_for(braze: Sandbox) -> None:
 
 
 async def test_the_output_of_list_is_the_input_of_details(braze: Sandbox) -> None:
-    """`list | details -` is a pipeline; an empty list asks for nothing."""
+    """`details -` accepts the output of `list`; empty input sends no request."""
     listed = "".join(f"{json.dumps(braze.segment(segment_id))}\n" for segment_id in braze.segment_ids)
     code, out, _ = await _run(braze, "details", "-", given=listed)
     assert (code, len(_lines(out))) == (0, 120)
@@ -162,8 +162,8 @@ async def test_the_output_of_list_is_the_input_of_details(braze: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("command", ["details", "sizes"])
-def test_an_id_that_fails(command: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """One that does not exist is told in a line; the others come, exit 3; without any other, exit 1."""
+def test_an_unknown_id(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """An unknown id is one line on stderr; the exit code is 3 if other ids succeed, and 1 if none does."""
     assert _code(command, "nope", ID, "--sandbox") == 3
     out, err = capfd.readouterr()
     assert {line["id"] for line in _lines(out)} == {ID}
@@ -173,8 +173,8 @@ def test_an_id_that_fails(command: str, capfd: pytest.CaptureFixture[str]) -> No
     assert capfd.readouterr().out == ""
 
 
-async def test_what_all_would_meet_ends_it(braze: Sandbox) -> None:
-    """A refused permission is told once, however many ids there are."""
+async def test_a_missing_permission_stops_the_command(braze: Sandbox) -> None:
+    """A missing permission stops the command with one line, whatever the number of ids."""
     braze.inject(Answer(status=403), endpoint="details")
     code, out, err = await _run(braze, "details", *braze.segment_ids[:60])
     assert (code, out, len(err.splitlines())) == (1, "", 1)
@@ -182,7 +182,7 @@ async def test_what_all_would_meet_ends_it(braze: Sandbox) -> None:
 
 
 async def test_details_of_one_in_a_terminal(braze: Sandbox) -> None:
-    """One segment is a text in a terminal, with hostile names made harmless; with `--json` it is a line."""
+    """A terminal shows one segment as text with escaped control characters, and as a line with `--json`."""
     segment_id = braze.segment_ids[0]
     body = braze.details(segment_id)
     note = f"first\n{HOSTILE}"
@@ -196,7 +196,7 @@ async def test_details_of_one_in_a_terminal(braze: Sandbox) -> None:
 
 
 def test_sizes_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
-    """A line for each segment and day, oldest first, up to today; beyond 100 days too."""
+    """Each segment and day is a line, from the oldest day to today, also for more than 100 days."""
     one, two = Sandbox(2).segment_ids
     assert _code("sizes", one, two, "--days", "130", "--sandbox") == 0
     lines = _lines(capfd.readouterr().out)
@@ -208,7 +208,7 @@ def test_sizes_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_sizes_in_a_terminal(braze: Sandbox) -> None:
-    """A chart for each segment, no wider than the terminal; lines with `--json`."""
+    """A terminal shows a chart for each segment, no wider than the terminal, and lines with `--json`."""
     text = await _in_terminal(braze, "sizes", *braze.segment_ids[:2], "--days", "365")
     assert [len(bars) for bars in re.findall("[▁▂▃▄▅▆▇█]+", text)] == [78, 78]
     assert len(_lines(await _in_terminal(braze, "sizes", braze.segment_ids[0], "--json", "--days", "2"))) == 2
@@ -225,12 +225,12 @@ async def test_sizes_in_a_terminal(braze: Sandbox) -> None:
     ],
 )
 def test_sparkline(values: list[float], width: int, bars: str) -> None:
-    """A bar for each value from the lowest to the highest, or for the mean of each group."""
+    """A sparkline has a bar for each value, or for the mean of each group of values."""
     assert sparkline(values, width) == bars
 
 
-def test_a_chart_says_what_its_bars_stand_for() -> None:
-    """First and last, lowest and highest; from nothing there is no percentage; without days it says so."""
+def test_a_chart_is_labelled() -> None:
+    """A chart names the first, last, lowest and highest size; it omits the percentage of a start at 0."""
     days = [SizePoint(date(2026, 11, day), size) for day, size in ((1, 1_000), (2, 2_500), (3, 900))]
     assert chart("a", days).decode() == (
         "a  2026-11-01 to 2026-11-03\n  ▁█▁\n  from 1,000 to 900 (-10.0%)\n"
@@ -241,14 +241,14 @@ def test_a_chart_says_what_its_bars_stand_for() -> None:
 
 
 @pytest.mark.parametrize("line", ["{}", '{"id": 7}', '{"id": ""}', "{torn", "\ud83d"])
-def test_a_line_that_is_no_id(line: str) -> None:
-    """It is refused with its number before anything is asked."""
+def test_a_line_without_an_id(line: str) -> None:
+    """A line without an id is refused, and the error has the number of the line."""
     with pytest.raises(ConfigError, match=r"^standard input, line 3: "):
         list(parse_ids([b"a\n", b"\n", line.encode("utf-8", "surrogatepass")]))
 
 
-async def test_wrong_lines_cost_nothing(braze: Sandbox) -> None:
-    """All of stdin is read before the first request."""
+async def test_wrong_lines_send_no_request(braze: Sandbox) -> None:
+    """A wrong line on stdin exits 2 before the first request."""
     code, out, err = await _run(braze, "details", "-", given=f"{braze.segment_ids[0]}\n{{}}\n")
     assert (code, out, len(err.splitlines()), braze.requests) == (2, "", 1, [])
 
@@ -257,7 +257,7 @@ async def test_wrong_lines_cost_nothing(braze: Sandbox) -> None:
 
 
 def test_check(capfd: pytest.CaptureFixture[str]) -> None:
-    """A key that can do all exits 0, and the allowance is shown; with `--json` it is one object."""
+    """A key with all permissions exits 0 and the rate limit is shown; `--json` prints one object."""
     assert _code("check", "--sandbox") == 0
     out, err = capfd.readouterr()
     assert err == ""
@@ -271,8 +271,8 @@ def test_check(capfd: pytest.CaptureFixture[str]) -> None:
     assert datetime.fromisoformat(report["rate_limit"]["resets_at"]).tzinfo is not None
 
 
-async def test_check_of_a_key_that_lacks_something() -> None:
-    """It exits 1 and says which permission, and where to get a key that has it."""
+async def test_check_names_missing_permissions() -> None:
+    """`check` exits 1 and names the missing permissions and the page of the dashboard for API keys."""
     async with Sandbox(5, api_key=KEY, permissions=("segments.list",)) as sandbox:
         code, out, err = await _run(sandbox, "check")
     assert (code, err) == (1, "")
@@ -285,12 +285,12 @@ async def test_check_of_a_key_that_lacks_something() -> None:
 
 
 def test_diff(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Of two exports: 0 and silence when the same, 1 and lines when not, 2 and a line for trouble."""
+    """`diff` exits 0 without output for equal exports, 1 for differences, and 2 for wrong arguments."""
     old, new = tmp_path / "old.ndjson", tmp_path / "new.ndjson"
     workspace = Sandbox(5)
     _list(workspace, old)
-    gone, renamed = workspace.segment_ids[:2]
-    workspace.archive(gone)
+    archived, renamed = workspace.segment_ids[:2]
+    workspace.archive(archived)
     workspace.rename(renamed, HOSTILE)
     added = workspace.create("Added")
     _list(workspace, new)
@@ -304,7 +304,7 @@ def test_diff(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert out.replace("\n", "").isprintable()
     assert _code("diff", str(old), str(new), "--json") == 1
     lines = _lines(capfd.readouterr().out)
-    changes = [("renamed", renamed), ("added", added), ("removed", gone)]
+    changes = [("renamed", renamed), ("added", added), ("removed", archived)]
     assert [(line["kind"], line["id"]) for line in lines] == changes
     assert lines[0]["after"] == HOSTILE
     for wrong in (("-", "-"), (str(old), str(tmp_path / "none")), (str(old), sys.executable)):
@@ -318,16 +318,16 @@ def _list(workspace: Sandbox, path: Path) -> None:
     path.write_text("".join(f"{json.dumps(row | {'tags': []})}\n" for row in rows))
 
 
-async def test_diff_with_what_comes_from_a_pipe(tmp_path: Path) -> None:
-    """`export | diff yesterday.ndjson -` compares with now."""
+async def test_diff_with_standard_input(tmp_path: Path) -> None:
+    """`diff FILE -` compares a file with standard input."""
     old = tmp_path / "old.ndjson"
     old.write_text('{"id": "1", "name": "A"}\n')
     code, out, _ = await _run(None, "diff", str(old), "-", given='{"id": "1", "name": "B"}\n')
     assert (code, out) == (1, "~ renamed  B  (1)\n    - A\n    + B\n1 renamed\n")
 
 
-async def test_diff_into_head(tmp_path: Path) -> None:
-    """A reader that has enough does not change the answer: there are differences."""
+async def test_diff_with_a_closed_pipe(tmp_path: Path) -> None:
+    """A closed pipe does not change the exit code for differences."""
     new = tmp_path / "new.ndjson"
     new.write_text("".join(f'{{"id": "{n}", "name": "{"x" * 90}"}}\n' for n in range(3_000)))
     reading, writing = os.pipe()
@@ -349,10 +349,10 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_environment")
-async def test_where_the_key_and_the_endpoint_come_from(
+async def test_precedence_of_options_environment_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An option wins over the environment, and that over the file."""
+    """An option overrides the environment, and the environment overrides the file."""
     env, key = tmp_path / ".env", tmp_path / "key"
     env.write_text(
         "# mine\nexport BRAZE_API_KEY='from-env-file'\nBRAZE_BASE_URL=rest.iad-01.braze.com # US\n"
@@ -376,7 +376,7 @@ async def test_where_the_key_and_the_endpoint_come_from(
 
 
 def test_env_file() -> None:
-    """`export`, quotes, comments and blanks are understood, and only names of ours are read."""
+    """`export`, quotes, comments and blanks are parsed; only names that begin with BRAZE_ are read."""
     text = (
         "OTHER='unfinished\n\n  export BRAZE_A = \"one two\" # why\nBRAZE_B='x#y'\nBRAZE_C=x#y\nBRAZE_D=\n"
         "#BRAZE_E=no\nBRAZE_A_2=https://x/ \t\n"
@@ -386,8 +386,8 @@ def test_env_file() -> None:
 
 
 @pytest.mark.parametrize("line", [f"BRAZE_API_KEY='{KEY}", f"BRAZE_API_KEY={KEY} x", f"BRAZE_API_KEY: {KEY}"])
-def test_a_torn_line_of_an_env_file(line: str) -> None:
-    """It is refused by its number, and not shown."""
+def test_a_malformed_line_of_an_env_file(line: str) -> None:
+    """A malformed line is refused with its number, and the message does not contain its text."""
     with pytest.raises(ConfigError, match=r"^\.env, line 2: write it as ") as caught:
         parse_env(f"\n{line}\n", ".env")
     assert KEY not in str(caught.value)
@@ -416,12 +416,12 @@ def test_a_torn_line_of_an_env_file(line: str) -> None:
     ],
 )
 def test_wrong_use_exits_2(arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
-    """Options that are wrong, contradict each other or leave no key exit 2 and say why, without a key."""
+    """Wrong or contradictory options and a missing key exit 2 with a reason that contains no key."""
     assert _code(*arguments) == 2
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert told.err
-    assert KEY not in told.err
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err
+    assert KEY not in captured.err
 
 
 # --- how it ends --------------------------------------------------------------------------------------
@@ -435,8 +435,8 @@ def test_wrong_use_exits_2(arguments: tuple[str, ...], capfd: pytest.CaptureFixt
         (("check",), signal.SIGINT, 130),
     ],
 )
-async def test_signals_end_it_at_once(arguments: tuple[str, ...], number: signal.Signals, code: int) -> None:
-    """Ctrl-C and SIGTERM end a command that waits for Braze promptly and quietly."""
+async def test_signals_end_the_command(arguments: tuple[str, ...], number: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM end a command that waits for Braze within seconds, without output."""
     async with Sandbox(5, latency=30.0) as sandbox:
         process = await _start(sandbox, *arguments)
         await until(lambda: sandbox.requests)
@@ -446,11 +446,11 @@ async def test_signals_end_it_at_once(arguments: tuple[str, ...], number: signal
     assert (process.returncode, err) == (code, b"")
 
 
-async def test_ctrl_c_while_stdin_says_nothing(braze: Sandbox) -> None:
-    """A command that waits for ids still hears Ctrl-C."""
+async def test_ctrl_c_while_waiting_for_stdin(braze: Sandbox) -> None:
+    """Ctrl-C ends a command that waits for ids on stdin."""
     process = await _start(braze, "details", "-", stdin=PIPE)
     assert process.stdin is not None
-    process.stdin.write(b"\n" * 2**20)  # more than a pipe holds: what takes it reads
+    process.stdin.write(b"\n" * 2**20)  # more than a pipe holds, so the command must be reading
     await process.stdin.drain()
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(5):
@@ -458,8 +458,8 @@ async def test_ctrl_c_while_stdin_says_nothing(braze: Sandbox) -> None:
     assert (process.returncode, err) == (130, b"")
 
 
-async def test_a_reader_that_has_enough_ends_it_quietly() -> None:
-    """`braze-segments list | head -1` exits 0 and says nothing."""
+async def test_a_closed_pipe_exits_0() -> None:
+    """`braze-segments list | head -1` exits 0 and prints nothing to stderr."""
     async with Sandbox(2_000) as sandbox:
         reading, writing = os.pipe()
         process = await _start(sandbox, "list", stdout=writing)
@@ -471,16 +471,16 @@ async def test_a_reader_that_has_enough_ends_it_quietly() -> None:
 
 
 async def test_beyond_max_wait_exits_4() -> None:
-    """A rate limit that ends later than `--max-wait` is not waited for: exit 4 and a line that says so."""
+    """The command exits 4 with one line if the rate limit resets later than `--max-wait`."""
     async with Sandbox(5, rate_limit=(1, 3_600.0)) as sandbox:
         code, out, err = await _run(sandbox, "details", *sandbox.segment_ids, "--max-wait", "0")
     assert (code, len(out.splitlines()), len(err.splitlines())) == (4, 1, 1)
     assert "--max-wait" in err
 
 
-async def test_a_pause_is_told() -> None:
-    """While it waits for the rate limit, the command says until when, and why."""
-    # Three windows' worth, so that there is a whole pause wherever in a window it begins.
+async def test_a_pause_is_printed() -> None:
+    """When the command pauses for the rate limit, it prints the end and the reason of the pause."""
+    # 30 requests need three windows, so there is a whole pause wherever in a window the command begins.
     async with Sandbox(30, rate_limit=(15, 1.0)) as sandbox:
         code, out, err = await _run(sandbox, "details", *sandbox.segment_ids)
     assert (code, len(_lines(out))) == (0, 30)
@@ -488,7 +488,7 @@ async def test_a_pause_is_told() -> None:
 
 
 async def test_a_pause_is_one_line_for_all_requests(braze: Sandbox) -> None:
-    """Sixteen requests that get a 429 at the same time wait together, which is one pause and one line."""
+    """Sixteen requests that get a 429 at the same time share one pause, which is printed once."""
     limited = Answer(429, headers={"Retry-After": "0.2"}, delay=0.1)
     braze.inject(limited, endpoint="details", ordinals=range(1, 17))
     code, out, err = await _run(braze, "details", *braze.segment_ids[:16])
@@ -497,7 +497,7 @@ async def test_a_pause_is_one_line_for_all_requests(braze: Sandbox) -> None:
 
 
 def test_help_imports_no_client() -> None:
-    """`--help` of every command does without aiohttp."""
+    """`--help` of every command imports no aiohttp."""
     program = (
         "import sys\nfrom braze_segments_async.cli.app import app\n"
         "for command in ('list', 'details', 'sizes', 'check', 'diff'):\n"
@@ -513,7 +513,7 @@ def test_help_imports_no_client() -> None:
 
 
 def test_completion_is_installed(tmp_path: Path) -> None:
-    """`--install-completion` writes a script that knows the commands and their options."""
+    """`--install-completion` writes a script that completes the commands and their options."""
     done = subprocess.run(  # noqa: S603
         [*COMMAND, "--install-completion", "--shell", "bash"],
         check=True,

@@ -1,4 +1,4 @@
-"""No text of Braze's controls a terminal, in no command and no format; files and pipes get the exact text."""
+"""Text from Braze cannot control a terminal in any command or format; files and pipes get it unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_helpers import environment, ran, started
+from cli_helpers import environment, run_command, start_command
 
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -37,7 +37,7 @@ NAMES = [*HOSTILE.values()]
 
 @pytest.fixture
 async def braze() -> AsyncIterator[Sandbox]:
-    """A segment with each of the names, which are its note and its tags too."""
+    """A sandbox with one segment for each name, which is also its note and its tag."""
     async with Sandbox(len(NAMES), users=3) as sandbox:
         for segment_id, name in zip(sandbox.segment_ids, NAMES, strict=True):
             sandbox.rename(segment_id, name)
@@ -46,19 +46,19 @@ async def braze() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def shown_of(sandbox: Sandbox, *arguments: str, codes: Sequence[int] = (0,)) -> str:
-    """Run the command in a terminal, and return what it shows there, but for bold and faint."""
-    ours, theirs = pty.openpty()
+async def run_in_terminal(sandbox: Sandbox, *arguments: str, codes: Sequence[int] = (0,)) -> str:
+    """Run the command in a terminal, and return its output without bold and faint."""
+    controller, terminal = pty.openpty()
     env = environment(sandbox, TERM="xterm", NO_COLOR="1", COLUMNS="200")
-    process = await started(sandbox, *arguments, stdout=theirs, stderr=theirs, env=env)
-    os.close(theirs)
-    text = (await asyncio.to_thread(_drained, ours)).decode()
-    os.close(ours)
+    process = await start_command(sandbox, *arguments, stdout=terminal, stderr=terminal, env=env)
+    os.close(terminal)
+    text = (await asyncio.to_thread(_read_terminal, controller)).decode()
+    os.close(controller)
     assert await process.wait() in codes
     return re.sub(r"\x1b\[[012]m", "", re.sub(r"\r+\n", "\n", text))
 
 
-def _drained(terminal: int) -> bytes:
+def _read_terminal(terminal: int) -> bytes:
     text = b""
     while True:
         try:
@@ -68,7 +68,7 @@ def _drained(terminal: int) -> bytes:
 
 
 def unprintable(text: str) -> set[str]:
-    """The characters that a terminal may do something about."""
+    """Return the characters that may control a terminal."""
     return {char for char in text if not char.isprintable()} - {"\n"}
 
 
@@ -93,31 +93,31 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_nothing_controls_the_terminal(braze: Sandbox, command: str) -> None:
-    """Whatever names, notes, tags and prefixes Braze sends, a terminal gets printable characters only."""
+async def test_output_cannot_control_the_terminal(braze: Sandbox, command: str) -> None:
+    """A terminal gets only printable characters of names, notes, tags and prefixes."""
     everything = "".join(NAMES)
     started_export = {"message": "success", "object_prefix": everything}
     if command == "users without waiting":
         braze.inject(Answer(body=started_export), endpoint="users")
-    shown = await shown_of(braze, *COMMANDS[command])
+    shown = await run_in_terminal(braze, *COMMANDS[command])
     assert shown
     assert not unprintable(shown)
 
 
 @pytest.mark.parametrize("status", [400, 503])
-async def test_no_error_controls_the_terminal(status: int) -> None:
-    """Nor does what Braze says of an error, on standard error."""
+async def test_errors_cannot_control_the_terminal(status: int) -> None:
+    """Error messages from Braze are escaped on standard error."""
     body = {"message": "".join(NAMES[:5])}
     async with Sandbox(1) as sandbox:
         sandbox.inject(Answer(status, body, headers={"Retry-After": "9999"}), endpoint="details")
-        shown = await shown_of(sandbox, "details", sandbox.segment_ids[0], codes=[1])
+        shown = await run_in_terminal(sandbox, "details", sandbox.segment_ids[0], codes=[1])
     assert r"\x1b]52" in shown
     assert not unprintable(shown)
 
 
-async def test_ndjson_in_a_terminal_is_the_same_json(braze: Sandbox) -> None:
-    r"""The escapes are those of JSON, `\u009b`: what is copied from the terminal is the exact text."""
-    shown = await shown_of(braze, "export", "--quiet")
+async def test_ndjson_in_a_terminal_parses_to_the_exact_text(braze: Sandbox) -> None:
+    r"""NDJSON in a terminal is escaped as JSON, such as `\u009b`, so that it parses to the exact text."""
+    shown = await run_in_terminal(braze, "export", "--quiet")
     assert r"\u009b2J\u009d52;c;" in shown
     assert r"\u007f" in shown
     assert r"\u202egnp.exe" in shown
@@ -128,8 +128,8 @@ async def test_ndjson_in_a_terminal_is_the_same_json(braze: Sandbox) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--csv-safe",)])
 async def test_csv_in_a_terminal_shows_escapes(braze: Sandbox, more: tuple[str, ...]) -> None:
-    """A segment is a line, and what could control the terminal is seen; all else is as it is."""
-    shown = await shown_of(braze, "export", "--quiet", "--format", "csv", *more)
+    """CSV in a terminal has a line for each segment, with control characters shown as escapes."""
+    shown = await run_in_terminal(braze, "export", "--quiet", "--format", "csv", *more)
     header, *rows = csv.reader(io.StringIO(shown))
     assert len(rows) == len(NAMES) == len(shown.splitlines()) - 1
     name, note = header.index("name"), header.index("text_description")
@@ -144,12 +144,12 @@ async def test_csv_in_a_terminal_shows_escapes(braze: Sandbox, more: tuple[str, 
 
 
 async def test_a_pipe_gets_the_exact_text(braze: Sandbox) -> None:
-    """Programs that read need no escapes: bytes of the names are in a pipe as Braze has them."""
-    code, out, _ = await ran(braze, "export", "--quiet", "--format", "csv")
+    """A pipe gets the names without escapes."""
+    code, out, _ = await run_command(braze, "export", "--quiet", "--format", "csv")
     assert code == 0
     header, *rows = csv.reader(io.StringIO(out, newline=""))
     assert [row[header.index("name")] for row in rows] == NAMES
-    code, out, _ = await ran(braze, "export", "--quiet")
+    code, out, _ = await run_command(braze, "export", "--quiet")
     assert code == 0
     assert [json.loads(line)["name"] for line in out.split("\n")[:-1]] == NAMES
     assert "\x9b2J\x9d52" in out
@@ -158,13 +158,13 @@ async def test_a_pipe_gets_the_exact_text(braze: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", ["ndjson", "csv"])
 async def test_a_file_gets_the_exact_text(braze: Sandbox, tmp_path: Path, kind: str) -> None:
-    """The same bytes, whether the command that writes it runs in a terminal or not."""
+    """A file gets the same bytes, whether or not the command runs in a terminal."""
     for name in ("terminal", "pipe"):
         target = str(tmp_path / f"{name}.{kind}")
         if name == "pipe":
-            await ran(braze, "export", "--quiet", "-o", target)
+            await run_command(braze, "export", "--quiet", "-o", target)
         else:
-            await shown_of(braze, "export", "--quiet", "-o", target)
+            await run_in_terminal(braze, "export", "--quiet", "-o", target)
     written = (tmp_path / f"terminal.{kind}").read_bytes()
     assert written == (tmp_path / f"pipe.{kind}").read_bytes()
     assert "\u202egnp.exe".encode() in written
@@ -172,13 +172,13 @@ async def test_a_file_gets_the_exact_text(braze: Sandbox, tmp_path: Path, kind: 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])
 async def test_diff_in_a_terminal(tmp_path: Path, more: tuple[str, ...]) -> None:
-    """Names, notes and tags of two files are shown escaped, as text and as NDJSON."""
+    """`diff` escapes names, notes and tags in a terminal, as text and as NDJSON."""
     rows: list[dict[str, Any]] = [{"id": name, "name": name, "tags": [name]} for name in NAMES]
     for file, tag in (("old", "x"), ("new", "\x9b2J")):
         lines = [json.dumps(row | {"tags": [*row["tags"], tag], "text_description": tag}) for row in rows]
         (tmp_path / f"{file}.ndjson").write_text("\n".join(lines))
     async with Sandbox(1) as sandbox:
         files = (str(tmp_path / "old.ndjson"), str(tmp_path / "new.ndjson"))
-        shown = await shown_of(sandbox, "diff", *files, *more, codes=[1])
+        shown = await run_in_terminal(sandbox, "diff", *files, *more, codes=[1])
     assert not unprintable(shown)
     assert (r"\u009b2J" if more else r"\x9b2J") in shown

@@ -1,4 +1,4 @@
-"""`braze-segments users` and `cancel` as people run them: exit codes, files, signals, pipes, messages."""
+"""`braze-segments users` and `cancel`: exit codes, files, signals, pipes and messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_helpers import COMMAND, KEY, environment, inside, started, until
+from cli_helpers import COMMAND, KEY, environment, inside, start_command, until
 from users_helpers import running_in_thread
 
 from braze_segments_async import PauseEvent
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
     Run = Callable[..., tuple[int, str, str]]
 
 ID = Sandbox(1).segment_ids[0]
-GOES_ON = f"braze-segments: the export goes on at Braze: braze-segments cancel {ID} ends it"
-MAY_GO_ON = f"braze-segments: the export may go on at Braze: braze-segments cancel {ID} ends it"
+CONTINUES = f"braze-segments: the export continues at Braze: braze-segments cancel {ID} ends it"
+MAY_CONTINUE = f"braze-segments: the export may continue at Braze: braze-segments cancel {ID} ends it"
 
 
 @pytest.fixture
 def braze() -> Iterator[Sandbox]:
-    """Of 60 users each."""
+    """A sandbox whose segments have 60 users each."""
     with running_in_thread(Sandbox(2, users=60, users_per_file=25, api_key=KEY)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def never() -> Iterator[Sandbox]:
-    """Its exports take for ever."""
+def never_ready() -> Iterator[Sandbox]:
+    """A sandbox whose exports take forever."""
     with running_in_thread(Sandbox(2, export_delay=10_000, api_key=KEY)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command in this process: exit code, output, errors; the key is in neither."""
+    """A function that runs the command in this process, and returns exit code, output and error output."""
 
     def command(sandbox: Sandbox, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setenv("BRAZE_API_KEY", sandbox.api_key)
@@ -74,11 +74,11 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# --- what comes ---------------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------------
 
 
 def test_lines_to_standard_output(run: Run, braze: Sandbox) -> None:
-    """Each user is a line of what was asked for; a summary goes to stderr. Fields come in either dress."""
+    """Each user is a line with the requested fields; `--fields` may be repeated or comma-separated."""
     asked = ("--fields", "external_id, email", "--fields=devices", "--fields", "email")
     code, out, err = run(braze, "users", ID, *asked)
     assert (code, err) == (0, "60 users\n")
@@ -93,7 +93,7 @@ def test_lines_to_standard_output(run: Run, braze: Sandbox) -> None:
 
 
 def test_files(run: Run, braze: Sandbox, tmp_path: Path) -> None:
-    """A file is whole, nobody else's to read, and what standard output would have got; a ZIP is as served."""
+    """A file is complete, readable only by its owner, and equals standard output; a ZIP is saved as it is."""
     lines, zipped = tmp_path / "users.ndjson", tmp_path / "users.zip"
     code, out, err = run(braze, "users", ID, "--fields", "email", "-o", str(lines))
     assert (code, out, err) == (0, "", f"60 users → {lines}\n")
@@ -108,7 +108,7 @@ def test_files(run: Run, braze: Sandbox, tmp_path: Path) -> None:
 
 
 def test_overwrite(run: Run, braze: Sandbox, tmp_path: Path) -> None:
-    """A file that is there is refused before anything is asked; --overwrite replaces it."""
+    """An existing file is refused before any request; --overwrite replaces it."""
     target = tmp_path / "users.ndjson"
     target.write_text("old")
     code, _, err = run(braze, "users", ID, "--fields", "email", "-o", str(target))
@@ -122,8 +122,8 @@ def test_overwrite(run: Run, braze: Sandbox, tmp_path: Path) -> None:
     assert inside(tmp_path) == [target]
 
 
-async def test_the_reader_has_had_enough() -> None:
-    """`| head` ends it quietly."""
+async def test_a_closed_pipe() -> None:
+    """`braze-segments users | head` exits 0 and prints nothing to stderr."""
     async with Sandbox(1, users=1_500) as sandbox:
         script = f"set -o pipefail; {' '.join(COMMAND)} users {ID} --fields email,devices | head -n 2"
         process = await asyncio.create_subprocess_exec(
@@ -134,26 +134,26 @@ async def test_the_reader_has_had_enough() -> None:
     assert len(out.splitlines()) == 2
 
 
-async def test_in_a_terminal(never: Sandbox, tmp_path: Path) -> None:
-    """In a terminal a line tells how long it has been waited for, and is gone in the end."""
-    ours, theirs = pty.openpty()
+async def test_in_a_terminal(never_ready: Sandbox, tmp_path: Path) -> None:
+    """A terminal shows the progress of the wait, and how to cancel the export after Ctrl-C."""
+    controller, terminal = pty.openpty()
     arguments = ("users", ID, "--fields", "email", "-o", str(tmp_path / "users.zip"))
-    env = environment(never, TERM="xterm", NO_COLOR="1")
-    process = await started(never, *arguments, stdout=theirs, stderr=theirs, env=env)
-    os.close(theirs)
+    env = environment(never_ready, TERM="xterm", NO_COLOR="1")
+    process = await start_command(never_ready, *arguments, stdout=terminal, stderr=terminal, env=env)
+    os.close(terminal)
     shown = b""
     while b"waiting for Braze to make the file" not in shown:
-        shown += await asyncio.to_thread(os.read, ours, 65_536)
+        shown += await asyncio.to_thread(os.read, controller, 65_536)
     assert b"Ctrl-C stops waiting; the export continues at Braze" in shown
     process.send_signal(signal.SIGINT)
     await process.wait()
-    while f"{GOES_ON}\r\n".encode() not in shown:
-        shown += await asyncio.to_thread(os.read, ours, 65_536)
-    os.close(ours)
+    while f"{CONTINUES}\r\n".encode() not in shown:
+        shown += await asyncio.to_thread(os.read, controller, 65_536)
+    os.close(controller)
     assert process.returncode == 130
 
 
-# --- what is refused before anything is asked ---------------------------------------------------------
+# --- wrong use, refused before any request ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_in_a_terminal(never: Sandbox, tmp_path: Path) -> None:
 def test_wrong_use(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
 ) -> None:
-    """Exit code 2 means that nothing was asked of Braze."""
+    """Wrong options exit 2 with a reason, before any request."""
     monkeypatch.setenv("BRAZE_API_KEY", KEY)
     monkeypatch.setenv("BRAZE_BASE_URL", "http://127.0.0.1:9")
     assert _code("users", ID, *arguments) == 2
@@ -197,7 +197,7 @@ def test_wrong_use(
 
 
 def test_no_key(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key, or an id, nothing is asked either."""
+    """A missing key or id exits 2 before any request."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     assert _code("users", ID, "--fields", "a") == 2
     assert "no API key" in capfd.readouterr().err
@@ -206,14 +206,14 @@ def test_no_key(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     assert _code("cancel", "--sandbox", "") == 2
 
 
-# --- what can go wrong --------------------------------------------------------------------------------
+# --- errors and interruptions -------------------------------------------------------------------------
 
 
-def test_running_already(run: Run, never: Sandbox) -> None:
-    """Braze's 429 about a running export is told with what to do, and is no rate limit."""
-    code, out, _ = run(never, "users", ID, "--fields", "email", "--no-wait")
+def test_another_export_is_running(run: Run, never_ready: Sandbox) -> None:
+    """A 429 because an export is running exits 1 with advice, and is not treated as a rate limit."""
+    code, out, _ = run(never_ready, "users", ID, "--fields", "email", "--no-wait")
     assert code == 0
-    code, out, err = run(never, "users", ID, "--fields", "email")
+    code, out, err = run(never_ready, "users", ID, "--fields", "email")
     assert (code, out) == (1, "")
     assert err == (
         f"braze-segments: POST /users/export/segment (segment_id={ID}): 429 after 1 attempt: an export of "
@@ -221,65 +221,65 @@ def test_running_already(run: Run, never: Sandbox) -> None:
     )
 
 
-def test_cancel(run: Run, never: Sandbox) -> None:
-    """`cancel` ends what is running, and says so."""
-    run(never, "users", ID, "--fields", "email", "--no-wait")
-    code, out, err = run(never, "cancel", ID)
+def test_cancel(run: Run, never_ready: Sandbox) -> None:
+    """`cancel` cancels the running export and prints that none is running."""
+    run(never_ready, "users", ID, "--fields", "email", "--no-wait")
+    code, out, err = run(never_ready, "cancel", ID)
     assert (code, out, err) == (0, "", f"no export of the users of {ID} is running any more\n")
-    assert (never.requests[-1].path, never.requests[-1].body) == (
+    assert (never_ready.requests[-1].path, never_ready.requests[-1].body) == (
         "/export/segment/cancel",
         {"segment_id": ID},
     )
-    code, _, _ = run(never, "users", ID, "--fields", "email", "--no-wait")
+    code, _, _ = run(never_ready, "users", ID, "--fields", "email", "--no-wait")
     assert code == 0
-    code, _, err = run(never, "cancel", "no-such")
+    code, _, err = run(never_ready, "cancel", "no-such")
     assert code == 1
     assert "400 after 1 attempt" in err
 
 
-def test_a_timeout(run: Run, never: Sandbox, tmp_path: Path) -> None:
-    """--timeout ends the waiting, and not the export: that is told."""
+def test_timeout_option(run: Run, never_ready: Sandbox, tmp_path: Path) -> None:
+    """--timeout stops waiting, and the message says that the export continues at Braze."""
     target = tmp_path / "users.zip"
-    code, out, err = run(never, "users", ID, "--fields", "email", "--timeout", "0", "-o", str(target))
+    code, out, err = run(never_ready, "users", ID, "--fields", "email", "--timeout", "0", "-o", str(target))
     assert (code, out) == (1, "")
-    assert err.splitlines() == ["braze-segments: no file within 0 s; --timeout can be longer", GOES_ON]
+    assert err.splitlines() == ["braze-segments: no file within 0 s; --timeout can be longer", CONTINUES]
     assert not inside(tmp_path)
 
 
-def test_never_ready(run: Run, never: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After hours in vain there is nothing at Braze that would have to be ended."""
+def test_never_ready(run: Run, never_ready: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that is not ready within four hours has expired, so the message does not suggest `cancel`."""
     monkeypatch.setattr("braze_segments_async._users.export._URL_LIFETIME", 0.0)
-    code, _, err = run(never, "users", ID, "--fields", "email")
+    code, _, err = run(never_ready, "users", ID, "--fields", "email")
     assert code == 1
     assert "not ready within the four hours" in err
     assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_interrupted(never: Sandbox, sent: signal.Signals, code: int) -> None:
-    """Ctrl-C and SIGTERM while Braze is at work leave one line, which says how to end that work."""
-    process = await started(never, "users", ID, "--fields", "email")
-    await until(lambda: never.count("file"))
+async def test_interrupted_while_waiting(never_ready: Sandbox, sent: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM while Braze prepares the file print one line that says how to cancel the export."""
+    process = await start_command(never_ready, "users", ID, "--fields", "email")
+    await until(lambda: never_ready.count("file"))
     process.send_signal(sent)
     _, err = await process.communicate()
-    assert (process.returncode, err.decode().splitlines()) == (code, [GOES_ON])
+    assert (process.returncode, err.decode().splitlines()) == (code, [CONTINUES])
 
 
 async def test_interrupted_at_the_start(braze: Sandbox) -> None:
-    """Ctrl-C before Braze has answered says that it may be at work."""
+    """Ctrl-C before the response to the start says that the export may continue at Braze."""
     braze.inject(Answer(delay=30), endpoint="users")
-    process = await started(braze, "users", ID, "--fields", "email")
+    process = await start_command(braze, "users", ID, "--fields", "email")
     await until(lambda: braze.count("users"))
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
-    assert (process.returncode, err.decode().splitlines()) == (130, [MAY_GO_ON])
+    assert (process.returncode, err.decode().splitlines()) == (130, [MAY_CONTINUE])
 
 
 async def test_interrupted_in_a_pause() -> None:
-    """Ctrl-C while the rate limit is waited for ends all there is."""
+    """Ctrl-C during a pause for the rate limit prints nothing, because no export was started."""
     async with Sandbox(1, api_key=KEY) as sandbox:
         sandbox.inject(Answer(status=429, headers={"Retry-After": "1000"}), endpoint="users")
-        process = await started(sandbox, "users", ID, "--fields", "email")
+        process = await start_command(sandbox, "users", ID, "--fields", "email")
         await until(lambda: sandbox.count("users", 429))
         await asyncio.sleep(0.1)
         process.send_signal(signal.SIGINT)
@@ -288,7 +288,7 @@ async def test_interrupted_in_a_pause() -> None:
 
 
 def test_no_connection(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was never sent is not at work at Braze."""
+    """A failed connection prints only the error, because no export was started."""
     monkeypatch.setenv("BRAZE_API_KEY", KEY)
     monkeypatch.setenv("BRAZE_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("braze_segments_async.cli.commands.users._ATTEMPTS", 1)
@@ -298,11 +298,11 @@ def test_no_connection(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert len(err.splitlines()) == 1
 
 
-async def test_interrupted_later(braze: Sandbox, tmp_path: Path) -> None:
-    """Ctrl-C while the file is fetched leaves nothing behind, at Braze neither."""
+async def test_interrupted_during_the_download(braze: Sandbox, tmp_path: Path) -> None:
+    """Ctrl-C during the download leaves no file and prints nothing, because the export at Braze is done."""
     braze.inject(Answer(delay=30), endpoint="file", ordinals=2)
     target = tmp_path / "users.zip"
-    process = await started(braze, "users", ID, "--fields", "email", "-o", str(target))
+    process = await start_command(braze, "users", ID, "--fields", "email", "-o", str(target))
     await until(lambda: braze.count("file") >= 2)
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
@@ -310,18 +310,18 @@ async def test_interrupted_later(braze: Sandbox, tmp_path: Path) -> None:
     assert not inside(tmp_path)
 
 
-def test_an_outage_at_the_start(run: Run, braze: Sandbox) -> None:
-    """A request that may have arrived is not sent again, and it is told how to end what may be at work."""
+def test_a_start_that_may_have_arrived(run: Run, braze: Sandbox) -> None:
+    """A start that may have arrived is not retried; the message says that the export may continue."""
     braze.inject(Answer(status=503), endpoint="users")
     code, _, err = run(braze, "users", ID, "--fields", "email")
     assert code == 1
     assert "not sent again, since it may have arrived" in err
-    assert err.splitlines()[1] == MAY_GO_ON
+    assert err.splitlines()[1] == MAY_CONTINUE
     assert braze.count("users") == 1
 
 
-def test_a_refusal(run: Run, braze: Sandbox) -> None:
-    """What Braze refuses does not go on there."""
+def test_a_rejected_start(run: Run, braze: Sandbox) -> None:
+    """A rejected start prints only the error, because no export was started."""
     code, _, err = run(braze, "users", "no-such", "--fields", "email")
     assert code == 1
     assert "400 after 1 attempt" in err
@@ -329,7 +329,7 @@ def test_a_refusal(run: Run, braze: Sandbox) -> None:
 
 
 def test_the_rate_limit(run: Run, braze: Sandbox) -> None:
-    """A rate limit beyond --max-wait has its own exit code."""
+    """A rate-limit wait longer than --max-wait exits 4."""
     braze.inject(Answer(status=429, headers={"Retry-After": "1000"}), endpoint="users")
     code, _, err = run(braze, "users", ID, "--fields", "email", "--max-wait", "10")
     assert code == 4
@@ -338,7 +338,7 @@ def test_the_rate_limit(run: Run, braze: Sandbox) -> None:
 
 
 async def test_a_full_disk(braze: Sandbox, tmp_path: Path) -> None:
-    """A write that fails is told in one line; nothing is left."""
+    """A failed write exits 1 with one line and leaves no file."""
     target = tmp_path / "x.ndjson"
     limited = (
         f"ulimit -f 1; exec {sys.executable} -B -m braze_segments_async users {ID} --fields devices,apps"
@@ -357,36 +357,36 @@ async def test_a_full_disk(braze: Sandbox, tmp_path: Path) -> None:
 
 
 def test_cloud_storage(run: Run) -> None:
-    """Without a url there is nothing to fetch: it is told where Braze puts the files."""
+    """With cloud storage there is no URL to download, so the message names the prefix of the files."""
     with running_in_thread(Sandbox(1, cloud_storage=True, api_key=KEY)) as sandbox:
         code, out, err = run(sandbox, "users", ID, "--fields", "email")
         assert (code, out, len(err.splitlines())) == (1, "", 1)
         assert "connected cloud storage that gets the files, below " in err
-        code, out, told = run(sandbox, "users", ID, "--fields", "email", "--no-wait")
-        assert (code, told) == (0, "")
-        started = json.loads(out)
-        assert set(started) == {"segment_id", "object_prefix"}
-        assert started["segment_id"] == ID
-        assert started["object_prefix"].partition("-")[0] != ""
+        code, out, err = run(sandbox, "users", ID, "--fields", "email", "--no-wait")
+        assert (code, err) == (0, "")
+        printed = json.loads(out)
+        assert set(printed) == {"segment_id", "object_prefix"}
+        assert printed["segment_id"] == ID
+        assert printed["object_prefix"].partition("-")[0] != ""
         assert sandbox.count("users") == 2
 
 
-def test_no_wait_without_cloud_storage(run: Run, never: Sandbox) -> None:
-    """Where the url would be the only way to the file, which is not shown, that is said."""
-    code, out, err = run(never, "users", ID, "--fields", "email", "--no-wait")
+def test_no_wait_without_cloud_storage(run: Run, never_ready: Sandbox) -> None:
+    """`--no-wait` prints no URL, and says how to get the file and how to cancel the export."""
+    code, out, err = run(never_ready, "users", ID, "--fields", "email", "--no-wait")
     assert code == 0
     assert len(out.splitlines()) == 1
     assert "http" not in out + err
     assert "Run the command again without --no-wait" in err
     assert f"braze-segments cancel {ID}" in err
-    assert not never.file_requests
+    assert not never_ready.file_requests
 
 
-# --- words --------------------------------------------------------------------------------------------
+# --- progress texts -----------------------------------------------------------------------------------
 
 
-def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each stage has its words; while there is nothing but waiting, they change once a minute."""
+def test_progress_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step has its own text; while waiting, the text changes once a minute."""
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     job: Any = UsersJob("a segment's")
@@ -396,7 +396,7 @@ def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     until = datetime.now(UTC) + timedelta(seconds=60)
     job.set_pause(PauseEvent(60, until, "429"))
     assert job.lines() == [f"waiting until {local_time(until)}: 429"]
-    job.export, job.running = _Export(), "goes on"
+    job.export, job.running = _Export(), "continues"
     assert job.lines() == ["waiting for Braze to make the file"]
     now[0] += 150
     assert job.lines() == ["waiting for Braze to make the file: 0:02:00"]
@@ -404,7 +404,7 @@ def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
         "waiting for Braze to make the file: 0:02:30\nCtrl-C stops waiting; the export continues at Braze"
     )
     assert job.interrupted() == (
-        """the export goes on at Braze: braze-segments cancel 'a segment'"'"'s' ends it"""
+        """the export continues at Braze: braze-segments cancel 'a segment'"'"'s' ends it"""
     )
     job.ready, job.running = True, ""
     assert job.lines() == ["fetching the file"]
@@ -416,6 +416,6 @@ def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Export:
-    """What is read of an export."""
+    """The attributes of an export that `UsersJob` reads."""
 
     received, size = 0, None

@@ -1,4 +1,4 @@
-"""`braze-segments export --workspaces` as users run it: files, results, messages and exit codes."""
+"""`braze-segments export --workspaces`: files, results, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RESUME = "braze-segments: Progress saved. Run the same command with --resume to 
 
 
 class Workspaces:
-    """Sandboxes, and the command that exports them from a folder of the test's own."""
+    """Sandboxes as workspaces, and the command that exports them from a temporary folder."""
 
     def __init__(self, folder: Path, sandboxes: dict[str, Sandbox]) -> None:
         self.folder = folder
@@ -41,15 +41,15 @@ class Workspaces:
         self.environment = environment(None, **keys_in(sandboxes))
         self.file = write_file(folder / "workspaces.toml", sandboxes)
 
-    async def started(self, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
-        """Start the command."""
+    async def start(self, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
+        """Start the command and return its process."""
         options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": self.environment, **options}
         more = ("export", "--workspaces", str(self.file), "--output", str(self.output), *arguments)
         return await asyncio.create_subprocess_exec(*COMMAND, *more, cwd=self.folder, **options)
 
-    async def ran(self, *arguments: str) -> tuple[int | None, dict[str, dict[str, Any]], list[str]]:
-        """Run it: exit code, results by name, lines of errors. No key is in any of it."""
-        process = await self.started(*arguments)
+    async def run(self, *arguments: str) -> tuple[int | None, dict[str, dict[str, Any]], list[str]]:
+        """Run the command; return exit code, results by name and error lines, which may contain no key."""
+        process = await self.start(*arguments)
         out, err = await process.communicate()
         for sandbox in self.sandboxes.values():
             assert sandbox.api_key.encode() not in out + err
@@ -59,7 +59,7 @@ class Workspaces:
 
 @pytest.fixture
 async def workspaces(tmp_path: Path) -> AsyncIterator[Workspaces]:
-    """Three workspaces of 30, 120 and 7 segments."""
+    """Three workspaces with 30, 120 and 7 segments."""
     async with AsyncExitStack() as stack:
         sandboxes = {
             name: await stack.enter_async_context(Sandbox(size, seed=size, api_key=f"secret-of-{name}"))
@@ -68,9 +68,9 @@ async def workspaces(tmp_path: Path) -> AsyncIterator[Workspaces]:
         yield Workspaces(tmp_path, sandboxes)
 
 
-async def test_a_file_for_each(workspaces: Workspaces) -> None:
-    """All are done: exit 0, the directory made, and a line of JSON for each in the order of the file."""
-    code, results, err = await workspaces.ran("--format", "csv")
+async def test_each_workspace_gets_a_file(workspaces: Workspaces) -> None:
+    """Success exits 0, creates the directory, and prints a JSON line for each workspace in file order."""
+    code, results, err = await workspaces.run("--format", "csv")
     assert (code, err) == (0, [])
     assert [(name, result["outcome"], result["rows"]) for name, result in results.items()] == [
         ("a", "done", 30),
@@ -82,8 +82,8 @@ async def test_a_file_for_each(workspaces: Workspaces) -> None:
     assert results["a"]["error"] is results["a"]["message"] is None
 
 
-async def test_one_is_done_whatever_becomes_of_the_others(workspaces: Workspaces) -> None:
-    """A wrong key, a missing one, a limit, a segment: exit 1, a line for each with what to do, one file."""
+async def test_failures_do_not_affect_other_workspaces(workspaces: Workspaces) -> None:
+    """A failed workspace exits 1 with a line of advice, and does not affect the other workspaces."""
     a, b, c = workspaces.sandboxes.values()
     async with Sandbox(5, api_key="secret-of-d") as d, Sandbox(5, api_key="secret-of-e") as e:
         write_file(workspaces.file, {**workspaces.sandboxes, "d": d, "e": e})
@@ -91,7 +91,7 @@ async def test_one_is_done_whatever_becomes_of_the_others(workspaces: Workspaces
         limited = Answer(429, headers={"X-RateLimit-Retry-After": "9000"})
         b.inject(limited, endpoint="details", ordinals=50)
         workspaces.environment |= {"KEY_OF_D": "wrong-secret"}
-        code, results, err = await workspaces.ran()
+        code, results, err = await workspaces.run()
         assert e.requests == []
     assert code == 1
     outcomes = {name: result["outcome"] for name, result in results.items()}
@@ -122,11 +122,11 @@ async def test_one_is_done_whatever_becomes_of_the_others(workspaces: Workspaces
     }
 
 
-async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) -> None:
-    """What was finished stays, what was interrupted goes on; the exit code is that of the worst."""
+async def test_resume_finishes_interrupted_workspaces(workspaces: Workspaces) -> None:
+    """`--resume` skips finished workspaces and resumes others; the exit code is that of the worst result."""
     _, b, c = workspaces.sandboxes.values()
     b.inject(Answer(400), endpoint="details", segment_id=b.segment_ids[0], times=1)
-    code, results, err = await workspaces.ran("--allow-partial")
+    code, results, err = await workspaces.run("--allow-partial")
     assert (code, results["b"]["outcome"]) == (3, "partial")
     shown = workspaces.output / "b.ndjson"
     assert err == [
@@ -135,7 +135,7 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
     shown.unlink()
     c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "9000"}), endpoint="details", ordinals=10)
     (workspaces.output / "c.ndjson").unlink()
-    code, results, err = await workspaces.ran("--resume")
+    code, results, err = await workspaces.run("--resume")
     assert (code, [result["outcome"] for result in results.values()]) == (
         4,
         ["skipped", "done", "rate-limited"],
@@ -144,13 +144,13 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
         err[0] == f"a: {workspaces.output / 'a.ndjson'} is finished, nothing to do; --overwrite replaces it"
     )
     assert err[-1] == RESUME
-    code, results, err = await workspaces.ran("--resume", "--quiet")
+    code, results, err = await workspaces.run("--resume", "--quiet")
     assert (code, results, err) == (0, {}, [])
     assert len((workspaces.output / "c.ndjson").read_text().splitlines()) == 7
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--instance", "us-01"), "leave --instance out"),
         (("--base-url", "https://a.example"), "leave --base-url out"),
@@ -172,12 +172,12 @@ async def test_the_same_command_with_resume_finishes_it(workspaces: Workspaces) 
 )
 def test_wrong_use(
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What contradicts itself exits 2 with one line; a request would have failed, which is another code."""
+    """Contradictory arguments exit 2 with one line, before any request."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("A", "secret")
     nowhere = {"base_url": "http://127.0.0.1:9", "api_key_env": "A"}
@@ -189,46 +189,46 @@ def test_wrong_use(
         app(["export", *("=".join((option, *values)) for option, values in given.items())])
     shown = capsys.readouterr()
     assert (ending.value.code, shown.out) == (2, "")
-    assert told in shown.err
+    assert message in shown.err
     assert len(shown.err.splitlines()) == 1
 
 
-async def test_two_with_one_key(workspaces: Workspaces) -> None:
-    """They would spend one allowance twice: exit 2, and nothing is asked of Braze."""
+async def test_two_workspaces_with_one_key_are_refused(workspaces: Workspaces) -> None:
+    """Two workspaces with one key share a rate limit, so they are refused with exit 2 before any request."""
     workspaces.environment["KEY_OF_B"] = workspaces.environment["KEY_OF_A"]
-    code, _, err = await workspaces.ran()
+    code, _, err = await workspaces.run()
     assert (code, err) == (2, ["braze-segments: a and b have the same API key: leave one of them out"])
     assert not any(sandbox.requests for sandbox in workspaces.sandboxes.values())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [(("--dask", "local"), "it needs --workspaces"), (("--workspaces", "x.toml"), "with --output")],
 )
-def test_one_option_without_the_other(
-    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+def test_options_that_need_another_option(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--dask` needs `--workspaces`, and those need `--output`."""
+    """`--dask` needs `--workspaces`, and `--workspaces` needs `--output`."""
     with pytest.raises(SystemExit) as ending:
         app(["export", *arguments])
     assert ending.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-async def test_a_directory_that_cannot_be_made(workspaces: Workspaces) -> None:
-    """Its parents are not made either: exit 1, in one line."""
+async def test_a_directory_that_cannot_be_created(workspaces: Workspaces) -> None:
+    """An output directory whose parent is missing exits 1 with one line."""
     workspaces.output = workspaces.folder / "none" / "exports"
-    code, _, err = await workspaces.ran()
+    code, _, err = await workspaces.run()
     assert code == 1
     assert err == [f"braze-segments: cannot write {workspaces.output}: No such file or directory"]
 
 
 @pytest.mark.parametrize("more", [(), ("--dask", "local")], ids=["", "on dask"])
-async def test_ctrl_c_says_how_to_go_on(workspaces: Workspaces, more: tuple[str, ...]) -> None:
-    """All of them end at once, and keep what is done."""
+async def test_ctrl_c_prints_how_to_resume(workspaces: Workspaces, more: tuple[str, ...]) -> None:
+    """Ctrl-C stops every export, keeps the journals, and prints how to resume."""
     for sandbox in workspaces.sandboxes.values():
         sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(6, 200))
-    process = await workspaces.started(*more)
+    process = await workspaces.start(*more)
     sandboxes = workspaces.sandboxes.values()
     await until(lambda: all(sandbox.count("details", 200) == 5 for sandbox in sandboxes))
     await until(lambda: len(inside(workspaces.output)) == 6)  # journals and locks
@@ -239,48 +239,48 @@ async def test_ctrl_c_says_how_to_go_on(workspaces: Workspaces, more: tuple[str,
 
 
 async def test_on_a_dask_cluster_in_the_process(workspaces: Workspaces) -> None:
-    """`--dask local` is the same to its user, with results and failures alike; dask itself says nothing."""
+    """`--dask local` prints the same results and errors as no `--dask`, and nothing from dask."""
     workspaces.environment["KEY_OF_B"] = "wrong-secret"
-    code, results, err = await workspaces.ran("--dask", "local")
+    code, results, err = await workspaces.run("--dask", "local")
     assert code == 1
     assert [result["outcome"] for result in results.values()] == ["done", "failed", "done"]
     assert len(err) == 1
     assert err[0].startswith("braze-segments: b: GET /segments/list (page=0): 401 after 1 attempt: ")
 
 
-async def test_verbose_says_which_workspace(workspaces: Workspaces) -> None:
-    """A line of the log begins with the workspace it is about."""
+async def test_verbose_lines_name_the_workspace(workspaces: Workspaces) -> None:
+    """With -v each log line begins with the name of the workspace."""
     workspaces.sandboxes["b"].inject(Answer(503), endpoint="details", ordinals=3)
-    code, _, err = await workspaces.ran("-v")
+    code, _, err = await workspaces.run("-v")
     assert code == 0
     assert [line.split(": ")[0] for line in err] == ["b"]
     assert "retrying in " in err[0]
 
 
 async def test_in_a_terminal(workspaces: Workspaces) -> None:
-    """There is a line for each while it goes on, then a table, under what went wrong."""
+    """A terminal shows progress for each workspace, then the errors and a table of results."""
     a, b, c = workspaces.sandboxes.values()
     b.inject(Answer(403), endpoint="details", ordinals=30)
     c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "0.5"}), endpoint="details", ordinals=3)
     a.inject(Answer(delay=0.3), endpoint="details", ordinals=range(10, 30))
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     workspaces.environment |= {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "140"}
-    process = await workspaces.started(stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = asyncio.create_task(asyncio.to_thread(_drained, ours))
+    process = await workspaces.start(stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = asyncio.create_task(asyncio.to_thread(_read_terminal, controller))
     assert await process.wait() == 1
     text = re.sub(r"\x1b\[\??[\d;]*\w", "", (await shown).decode())
-    os.close(ours)
+    os.close(controller)
     assert " of 30" in text
     assert "paused until " in text
-    told, _, drawn = text.rpartition("Workspace  Result  Segments")
-    assert "braze-segments: b: GET /segments/details " in told
+    errors, _, drawn = text.rpartition("Workspace  Result  Segments")
+    assert "braze-segments: b: GET /segments/details " in errors
     lines = [line.split()[:3] for line in drawn.splitlines()[1:]]
     assert lines == [["a", "done", "30"], ["b", "failed", lines[1][2]], ["c", "done", "7"]]
 
 
-def _drained(terminal: int) -> bytes:
-    """All that is written to a terminal, until the last who has it open closes it."""
+def _read_terminal(terminal: int) -> bytes:
+    """Return all output to a terminal, until the last process that uses it closes it."""
     text = b""
     while True:
         try:
@@ -292,7 +292,7 @@ def _drained(terminal: int) -> bytes:
 async def test_in_a_pipe_progress_is_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One for each workspace, and one more when something has changed."""
+    """In a pipe, progress is a line for each workspace, and another one after each change."""
     monkeypatch.setattr("braze_segments_async.cli.progress._LINE_EVERY", 0.001)
     configs = [
         WorkspaceConfig(name=name, base_url="https://a.example", path=tmp_path / name, api_key_env="A")
@@ -307,7 +307,7 @@ async def test_in_a_pipe_progress_is_lines(
 
 
 def test_help_needs_neither_dask_nor_the_client() -> None:
-    """`--help` shows the options, and imports nothing of what they need."""
+    """`--help` shows the options and imports neither dask nor the code for workspaces."""
     program = (
         "import sys\n"
         "from braze_segments_async.cli.app import app\n"
@@ -315,7 +315,7 @@ def test_help_needs_neither_dask_nor_the_client() -> None:
         "except SystemExit as end: assert not end.code\n"
         "print(*('distributed' in sys.modules, 'braze_segments_async.workspaces' in sys.modules))"
     )
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(  # noqa: S603 - this interpreter
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment()
     )
     assert "--workspaces" in done.stdout

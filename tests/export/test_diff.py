@@ -1,4 +1,4 @@
-"""Two exports are compared by what they say, and what is no export is not compared."""
+"""Exports are compared by the fields of their segments, and files that are no export are refused."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def _write(path: Path, segments: list[SegmentDetails]) -> Path:
 @pytest.mark.parametrize("old", ["old.ndjson", "old.csv"])
 @pytest.mark.parametrize("new", ["new.jsonl", "new.csv"])
 def test_every_kind_of_change(tmp_path: Path, old: str, new: str) -> None:
-    """Each kind is told once, in the order of the new export, whatever the formats; sizes do not count."""
+    """Each kind of change is found, in the order of the new export and in all formats; sizes are ignored."""
     before, after = _write(tmp_path / old, OLD), _write(tmp_path / new, NEW)
     assert list(compare(read_export(before), read_export(after))) == CHANGES
     assert list(compare(read_export(before), read_export(before))) == []
 
 
-def test_the_order_of_tags_and_segments_means_nothing() -> None:
-    """Nor do `null` and an empty text differ."""
+def test_the_order_of_tags_and_segments_is_ignored() -> None:
+    """The order of tags and segments is ignored, and `null` equals an empty text."""
     other: dict[str, Any] = {"id": "b", "name": "B"}
     old = [{"id": "a", "name": "A", "tags": ["x", "y"], "text_description": None}, other]
     new = [other, {"id": "a", "name": "A", "tags": ["y", "x"], "text_description": ""}]
@@ -61,7 +61,7 @@ def test_the_order_of_tags_and_segments_means_nothing() -> None:
 
 
 def test_the_output_of_list_can_be_compared() -> None:
-    """What one side does not have is no difference: a list has names and tags, but no filters."""
+    """Fields that one side lacks are not compared: the output of `list` has names and tags but no filters."""
     old = [{"id": "a", "name": "A", "tags": []}]
     new = [{"id": "a", "name": "A", "tags": ["new"], "description": "x", "text_description": "y"}]
     assert [change.kind for change in compare(_rows(old), _rows(new))] == ["tags"]
@@ -87,8 +87,8 @@ def _rows(values: list[dict[str, Any]]) -> Any:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_segment_is_refused(line: bytes) -> None:
-    """The message names the source and the place; blank lines are nothing."""
+def test_a_line_without_a_segment_is_refused(line: bytes) -> None:
+    """A line without a segment is refused with the source and its number; blank lines are ignored."""
     rows = read_lines([b'{"id": "a", "name": "A"}\n', b"\n", line], "old.ndjson")
     assert next(rows)["id"] == "a"
     with pytest.raises(
@@ -98,7 +98,7 @@ def test_what_is_no_segment_is_refused(line: bytes) -> None:
 
 
 def test_the_same_segment_twice_is_refused() -> None:
-    """Two exports in one file would make nonsense of the comparison."""
+    """A segment that occurs twice in a file, as in two concatenated exports, is refused."""
     with pytest.raises(ConfigError, match="segment 2 has the id of one before it, a"):
         list(_rows([{"id": "a", "name": "A"}] * 2))
 
@@ -112,7 +112,7 @@ def test_the_same_segment_twice_is_refused() -> None:
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
-    """Another CSV, a torn one, a database."""
+    """A CSV file with other columns, an incomplete one, and a database are refused."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match="segment 1 is not one of an export"):
         list(read_export(tmp_path / name))
@@ -120,13 +120,13 @@ def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes) -> N
 
 @pytest.mark.parametrize("name", ["none.ndjson", ".", "none.csv"])
 def test_files_that_cannot_be_read(tmp_path: Path, name: str) -> None:
-    """The message names the file and the reason."""
+    """The error for an unreadable file names the file and the reason."""
     with pytest.raises(ConfigError, match=r"^cannot read "):
         list(read_export(tmp_path / name))
 
 
 def test_changes_as_text() -> None:
-    """A change is told in a line or three; foreign text cannot move the cursor; the summary counts."""
+    """A change is one line or three; control characters are escaped; the summary counts the changes."""
     assert [change_text(change) for change in CHANGES] == [
         "+ added    D  (d)",
         "~ renamed  A2  (a)\n    - A\n    + A2",

@@ -1,4 +1,4 @@
-"""A segment that failed in an export is unknown to `diff`, and not removed or added."""
+"""`diff` reports a segment that failed in an export as unknown, not as removed or added."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _write(path: Path, ids: str, *, failed: str | None = None) -> Path:
-    """Write an export whose segments have these letters as ids, and the file of those that failed."""
+    """Write an export whose segments have the letters as ids, and the list of the failed segments."""
     path.write_text("".join(f'{{"id": "{letter}", "name": "{letter.upper()}"}}\n' for letter in ids))
     if failed is not None:
         lines = [f"{json.dumps({'segment_id': letter})}\n" for letter in failed]
@@ -40,7 +40,7 @@ def _diff(*arguments: str | Path) -> int:
 def test_a_segment_that_failed_is_unknown(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str
 ) -> None:
-    """Between a whole export and a partial one, in either order; an archived one is removed all the same."""
+    """A segment that failed in one export is unknown; an archived segment is removed or added."""
     whole, partial = tmp_path / f"whole{suffix}", tmp_path / f"partial{suffix}"
 
     async def export() -> tuple[str, str]:
@@ -68,24 +68,24 @@ def test_a_segment_that_failed_is_unknown(
     [
         (("ab", ""), ("a", "b"), ["unknown b B"]),
         (("a", "b"), ("ab", ""), ["unknown b B"]),
-        (("a", "b"), ("a", "b"), ["unknown b "]),  # in neither: its name is not known
+        (("a", "b"), ("a", "b"), ["unknown b "]),  # in neither export, so its name is unknown
         (("a", "b"), ("a", None), ["unknown b "]),
         (("a", None), ("a", "b"), ["unknown b "]),
         (("ab", None), ("a", "c"), ["removed b B", "unknown c "]),
         (("a", "c"), ("ab", None), ["added b B", "unknown c "]),
-        (("ab", "b"), ("a", ""), ["removed b B"]),  # a file of failures that is older than the export
+        (("ab", "b"), ("a", ""), ["removed b B"]),  # the list of failures is older than the export
         (("ab", "b"), ("ab", "b"), []),
         (("ab", ""), ("ab", None), []),
     ],
 )
-def test_every_case(
+def test_failed_segments_of_both_sides(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     old: tuple[str, str | None],
     new: tuple[str, str | None],
     changes: list[str],
 ) -> None:
-    """Only what failed is unknown; alone it is a difference, so that the exit code is 1."""
+    """Only failed segments are unknown; unknown segments are differences, so the exit code is 1."""
     files = [
         _write(tmp_path / f"{number}.ndjson", ids, failed=failed)
         for number, (ids, failed) in enumerate((old, new))
@@ -96,14 +96,14 @@ def test_every_case(
 
 
 def test_an_unknown_segment_as_text() -> None:
-    """It has a sign of its own, and only its id where nothing else is known."""
+    """An unknown segment is marked with a question mark, and shown without a name if it has none."""
     assert change_text(Change("unknown", "b", "B")) == "? unknown  B  (b)"
     assert change_text(Change("unknown", "b", "")) == "? unknown  (b)"
     assert summary([Change("unknown", "b", "B")]) == "1 unknown"
 
 
 def test_through_a_link(tmp_path: Path) -> None:
-    """An export to a link writes beside the file that the link leads to, and `diff` reads there."""
+    """`diff` finds the failures of a linked export beside the target of the link, where they are written."""
     (tmp_path / "files").mkdir()
     old = _write(tmp_path / "old.ndjson", "ab")
     _write(tmp_path / "files" / "new.ndjson", "a", failed="b")
@@ -113,10 +113,10 @@ def test_through_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", "7", "{}", '{"segment_id": 7}', "[" * 100_000, "\udcff"])
-def test_a_damaged_file_of_failures_is_refused(
+def test_a_damaged_list_of_failures_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], line: str
 ) -> None:
-    """Without it nobody can say what is gone: exit code 2, and a message that names the file and the line."""
+    """A damaged list of failures exits 2 with one line that names the file and the line."""
     old, new = _write(tmp_path / "old.ndjson", "ab"), _write(tmp_path / "new.ndjson", "a", failed="b")
     with (tmp_path / "new.ndjson.failures.ndjson").open("a", errors="surrogateescape") as failures:
         failures.write(line)
@@ -126,8 +126,8 @@ def test_a_damaged_file_of_failures_is_refused(
     assert "new.ndjson.failures.ndjson: line 2 does not name a failed segment" in err
 
 
-def test_a_file_of_failures_that_cannot_be_read(tmp_path: Path) -> None:
-    """Is named with the reason; a name that is too long for such a file has none."""
+def test_a_list_of_failures_that_cannot_be_read(tmp_path: Path) -> None:
+    """An unreadable list of failures is refused; a file name too long for such a list has no failures."""
     export = _write(tmp_path / "new.ndjson", "a")
     (tmp_path / "new.ndjson.failures.ndjson").mkdir()
     with pytest.raises(ConfigError, match=r"^cannot read .*new\.ndjson\.failures\.ndjson: "):

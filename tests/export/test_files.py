@@ -1,6 +1,6 @@
-"""Files are whole or absent: what is refused before the first request, and what a full disk leaves."""
+"""Files of exports are complete or absent: refused destinations, existing files, locks and full disks."""
 
-# ruff: noqa: ASYNC240 - small files, and nobody is kept waiting
+# ruff: noqa: ASYNC240 - small files, which do not block for long
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from export_helpers import asked, beside, content, exporting, journaled, names_in
+from export_helpers import content, exporting, journaled_ids, names_in, requested_ids, sibling
 
 from braze_segments_async import BrazeSegments, ConfigError, ExportError
 from braze_segments_async.export import export_segments
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where the file goes; nothing else is in its directory."""
+    """The path of the exported file, in an empty directory."""
     (tmp_path / "to").mkdir()
     return tmp_path / "to" / "segments.ndjson"
 
 
-async def interrupted(sandbox: Sandbox, client: BrazeSegments, target: Path, **options: Any) -> None:
-    """An export that a wrong key ended in the middle."""
+async def interrupt(sandbox: Sandbox, client: BrazeSegments, target: Path, **options: Any) -> None:
+    """Start an export that a 401 stops in the middle, and check its journal."""
     sandbox.inject(Answer(status=401), endpoint="details", ordinals=sandbox.count("details") + 100)
     with pytest.raises(Exception, match="401"):
         await export_segments(client, target, **options)
     assert not target.exists()
-    assert 50 < len(journaled(target)) < 100
-    await asyncio.sleep(0.05)  # what was cancelled on its way has arrived by then
+    assert 50 < len(journaled_ids(target)) < 100
+    await asyncio.sleep(0.05)  # cancelled requests in flight arrive in this time
     sandbox.requests.clear()
 
 
 async def assert_refused(
     sandbox: Sandbox, client: BrazeSegments, target: Path, error: type[Exception], says: str, **options: Any
 ) -> None:
-    """An export that raises before anything is sent, and changes nothing."""
+    """Check that an export raises before any request, and changes no file."""
     before = {path: path.read_bytes() for path in target.parent.iterdir() if path.is_file()}
     sandbox.requests.clear()
     with pytest.raises(error, match=says):
@@ -55,23 +55,21 @@ async def assert_refused(
 
 
 async def test_a_directory_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """Even if it is to be replaced."""
+    """A directory is refused as the destination, also with `overwrite`."""
     target.mkdir()
     await assert_refused(
         sandbox, client, target, ExportError, "is a directory; name a file in it", overwrite=True
     )
 
 
-async def test_what_is_not_a_plain_file_is_refused(
-    sandbox: Sandbox, client: BrazeSegments, target: Path
-) -> None:
-    """A device, a pipe: one rename would put a file in its place."""
+async def test_a_pipe_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A pipe is refused as the destination, because the export would replace it by a file."""
     os.mkfifo(target)
     await assert_refused(sandbox, client, target, ExportError, "is not a regular file", overwrite=True)
 
 
 async def test_a_missing_folder_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """It is not made."""
+    """A missing directory is an error, and is not created."""
     with pytest.raises(ExportError, match=r"missing/a\.ndjson: No such file or directory"):
         await export_segments(client, target.parent / "missing" / "a.ndjson")
     assert not sandbox.requests
@@ -80,7 +78,7 @@ async def test_a_missing_folder_is_refused(sandbox: Sandbox, client: BrazeSegmen
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A directory that even root may not write to."""
+    """A directory that even root cannot write to."""
     if os.geteuid() == 0:
         yield Path("/sys")
         return
@@ -93,15 +91,17 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 async def test_a_read_only_folder_is_refused(
     sandbox: Sandbox, client: BrazeSegments, read_only: Path
 ) -> None:
-    """Found out by the lock file."""
+    """A directory without write permission is refused before any request."""
     with pytest.raises(ExportError, match=r"cannot write .*a\.ndjson: (Permission denied|Read-only)"):
         await export_segments(client, read_only / "a.ndjson")
     assert not sandbox.requests
 
 
 @pytest.mark.parametrize("destination", ["", ".", "a\0b.ndjson", 7, b"a.ndjson"])
-async def test_what_is_no_path_is_refused(sandbox: Sandbox, client: BrazeSegments, destination: Any) -> None:
-    """As a wrong argument."""
+async def test_a_destination_that_is_no_path_is_refused(
+    sandbox: Sandbox, client: BrazeSegments, destination: Any
+) -> None:
+    """A destination that is no path raises `ConfigError`."""
     with pytest.raises(ConfigError, match="destination must"):
         await export_segments(client, destination)
     assert not sandbox.requests
@@ -111,7 +111,7 @@ async def test_what_is_no_path_is_refused(sandbox: Sandbox, client: BrazeSegment
 async def test_an_existing_file_is_refused(
     sandbox: Sandbox, client: BrazeSegments, target: Path, *, dangling: bool
 ) -> None:
-    """Unless it is to be replaced, in one rename at the end; resume alone does not ask for that."""
+    """An existing file is refused unless `overwrite` is set, which replaces it only at the end."""
     if dangling:
         target.symlink_to("nowhere")
     else:
@@ -128,10 +128,10 @@ async def test_an_existing_file_is_refused(
     assert names_in(target) == {target.name}
 
 
-async def test_a_file_that_appears_meanwhile_is_not_replaced(
+async def test_a_file_created_during_the_export_is_not_replaced(
     sandbox: Sandbox, client: BrazeSegments, target: Path
 ) -> None:
-    """The export fails instead, and can be resumed."""
+    """A file created during the export is kept; the export fails, and can be resumed."""
 
     def appear(_: LoggedRequest) -> None:
         target.write_text("precious")
@@ -145,8 +145,8 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced(
 
 
 async def test_a_leftover_journal_is_refused(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """It holds work: whether to go on from it or not is said by the caller."""
-    await interrupted(sandbox, client, target)
+    """A journal of an interrupted export is refused unless `resume` or `overwrite` is set."""
+    await interrupt(sandbox, client, target)
     await assert_refused(
         sandbox,
         client,
@@ -160,15 +160,15 @@ async def test_a_leftover_journal_is_refused(sandbox: Sandbox, client: BrazeSegm
 
 
 async def test_resume_without_a_journal_starts(client: BrazeSegments, target: Path) -> None:
-    """So that a schedule may always say it."""
+    """`resume` without a journal starts a new export, so that scheduled commands can always use it."""
     result = await export_segments(client, target, resume=True)
     assert (result.rows, result.resumed) == (250, 0)
 
 
-async def test_an_export_that_got_nothing_leaves_nothing(
+async def test_an_export_without_rows_leaves_no_journal(
     sandbox: Sandbox, client: BrazeSegments, target: Path
 ) -> None:
-    """Nothing to resume: the next try need not say what to do about it."""
+    """An export that fails before its first segment leaves no journal."""
     sandbox.inject(Answer(status=403), times=1)
     with pytest.raises(Exception, match="403"):
         await export_segments(client, target)
@@ -176,23 +176,23 @@ async def test_an_export_that_got_nothing_leaves_nothing(
 
 
 @pytest.mark.parametrize("torn", [1, 40, 400])
-async def test_a_torn_last_line_is_dropped(
+async def test_an_incomplete_last_row_is_dropped(
     sandbox: Sandbox, client: BrazeSegments, target: Path, torn: int
 ) -> None:
-    """A row that was not written to its end is asked for again."""
+    """An incomplete last row of the journal is dropped, and its segment is fetched again."""
     await export_segments(client, whole := target.with_name("whole.ndjson"))
-    await interrupted(sandbox, client, target)
-    journal = beside(target, ".journal")
+    await interrupt(sandbox, client, target)
+    journal = sibling(target, ".journal")
     os.truncate(journal, journal.stat().st_size - torn)
-    done = journaled(target)
+    done = journaled_ids(target)
     result = await export_segments(client, target, resume=True)
     assert result.resumed == len(done)
-    assert asked(sandbox) == sorted(set(sandbox.segment_ids) - set(done))
+    assert requested_ids(sandbox) == sorted(set(sandbox.segment_ids) - set(done))
     assert content(target) == content(whole)
 
 
 def _foreign(header: bytes, rows: bytes) -> dict[str, tuple[bytes, str]]:
-    """Files that are no journal of this export, and what is said of them."""
+    """Return files that are no journal of the export, with the error for each."""
     first = json.loads(header)
 
     def but(**values: Any) -> bytes:
@@ -218,9 +218,9 @@ def _foreign(header: bytes, rows: bytes) -> dict[str, tuple[bytes, str]]:
 async def test_a_foreign_journal_is_refused(
     sandbox: Sandbox, client: BrazeSegments, target: Path, which: str
 ) -> None:
-    """What cannot be trusted is not resumed from, and not touched either."""
-    await interrupted(sandbox, client, target)
-    journal = beside(target, ".journal")
+    """A file that is no journal of this export is refused by `resume`, and not changed."""
+    await interrupt(sandbox, client, target)
+    journal = sibling(target, ".journal")
     header, rows = journal.read_bytes().split(b"\n", 1)
     made, says = _foreign(header + b"\n", rows)[which]
     journal.write_bytes(made)
@@ -239,41 +239,41 @@ async def test_a_foreign_journal_is_refused(
 async def test_resume_with_other_options_is_refused(
     sandbox: Sandbox, client: BrazeSegments, target: Path, options: dict[str, Any], says: str
 ) -> None:
-    """Whatever shapes the file; the message says what differs."""
-    await interrupted(sandbox, client, target)
+    """Options that affect the file cannot change on resume; the error names those that differ."""
+    await interrupt(sandbox, client, target)
     await assert_refused(sandbox, client, target, ExportError, says, resume=True, **options)
 
 
-async def test_resume_may_go_about_it_differently(
+async def test_resume_with_options_that_do_not_affect_the_file(
     sandbox: Sandbox, client: BrazeSegments, target: Path
 ) -> None:
-    """How the rows are had does not shape the file: consistency, concurrency, what to do about failures."""
+    """Consistency, concurrency and failure handling may change on resume, as they do not affect the file."""
     await export_segments(client, whole := target.with_name("whole.ndjson"))
-    await interrupted(sandbox, client, target)
+    await interrupt(sandbox, client, target)
     await export_segments(
         client, target, resume=True, consistency="strict", concurrency=2, allow_partial=True, overwrite=True
     )
     assert content(target) == content(whole)
 
 
-async def test_the_journal_holds_no_secret(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """Neither the key nor anything made from it."""
-    await interrupted(sandbox, client, target)
-    header = json.loads(beside(target, ".journal").read_bytes().splitlines()[0])
+async def test_the_journal_contains_no_key(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """The journal contains neither the API key nor a value derived from it."""
+    await interrupt(sandbox, client, target)
+    header = json.loads(sibling(target, ".journal").read_bytes().splitlines()[0])
     assert set(header) == {"journal", "workspace", "format", "csv_safe", "sizes", "sizes_until"}
-    assert sandbox.api_key.encode() not in beside(target, ".journal").read_bytes()
+    assert sandbox.api_key.encode() not in sibling(target, ".journal").read_bytes()
 
 
-async def _journal_of(target: Path) -> None:
-    """Wait until an export has its first row."""
-    while not journaled(target):  # noqa: ASYNC110 - it may be another process that writes it
+async def _first_row(target: Path) -> None:
+    """Wait until the journal of an export has a row."""
+    while not journaled_ids(target):  # noqa: ASYNC110 - another process may write it
         await asyncio.sleep(0)
 
 
 async def test_two_exports_to_one_path(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """The second is refused, and names the process of the first, which is not disturbed."""
+    """A second export to the same file is refused with the pid of the first, which finishes."""
     first = asyncio.create_task(export_segments(client, target))
-    await _journal_of(target)
+    await _first_row(target)
     for options in ({}, {"resume": True}, {"overwrite": True}):
         with pytest.raises(ExportError, match=rf"another export holds .*\.lock: pid {os.getpid()}$"):
             await export_segments(client, target, **options)  # type: ignore[arg-type]
@@ -284,34 +284,34 @@ async def test_two_exports_to_one_path(sandbox: Sandbox, client: BrazeSegments, 
 
 
 async def test_two_processes_to_one_path(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """So it is between processes; and a dead one's lock is taken over."""
+    """An export to the file of another process is refused, until that process has ended."""
     async with exporting() as exporter:
         pid = await exporter.start(sandbox, target)
-        await _journal_of(target)
+        await _first_row(target)
         with pytest.raises(ExportError, match=rf"pid {pid}$"):
             await export_segments(client, target)
         os.kill(pid, 9)
-        await exporter.ended()
-    assert beside(target, ".lock").read_text() == str(pid)
+        await exporter.wait()
+    assert sibling(target, ".lock").read_text() == str(pid)
     assert (await export_segments(client, target, resume=True)).rows == 250
     assert names_in(target) == {target.name}
 
 
 @pytest.mark.parametrize("largest", [100, 30_000, 130_000])
 async def test_disk_full(sandbox: Sandbox, client: BrazeSegments, target: Path, largest: int) -> None:
-    """At the start, among the details or while the file is written: as it was, and resumable."""
+    """If the disk is full at any stage, the existing file is unchanged, and the export can be resumed."""
     target = target.with_suffix(".sqlite")
     await export_segments(client, whole := target.with_name("whole.sqlite"))
     target.write_text("precious")
     async with exporting() as exporter:
         await exporter.start(sandbox, target, largest, overwrite=True)
-        status, error = await exporter.ended()
+        status, error = await exporter.wait()
     assert status == 1
     assert error.startswith("ExportError: cannot write ")
     assert target.read_text() == "precious"
-    done = journaled(target)
+    done = journaled_ids(target)
     assert names_in(target) == {whole.name, target.name, *([f"{target.name}.journal"] if done else [])}
-    await asyncio.sleep(0.05)  # what was cancelled on its way has arrived by then
+    await asyncio.sleep(0.05)  # cancelled requests in flight arrive in this time
     sandbox.requests.clear()
     result = await export_segments(client, target, resume=True, overwrite=True)
     assert result.resumed == len(done)
@@ -321,7 +321,7 @@ async def test_disk_full(sandbox: Sandbox, client: BrazeSegments, target: Path, 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
+    """A directory on a file system of 64 KiB."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     if not _mount("mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)):
@@ -331,23 +331,23 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 
 
 def _mount(*command: str) -> bool:
-    """Do it, and say whether it was allowed."""
-    return not subprocess.run(command, capture_output=True, check=False).returncode  # noqa: S603 - fixed
+    """Run the command and return whether it succeeded."""
+    return not subprocess.run(command, capture_output=True, check=False).returncode  # noqa: S603 - constant commands
 
 
 async def test_no_space_left(sandbox: Sandbox, client: BrazeSegments, tiny: Path, tmp_path: Path) -> None:
-    """The same on a real file system that is full; with more room, resume finishes the work."""
+    """On a full file system the export fails and keeps its journal; with more space, `resume` finishes it."""
     target = tiny / "segments.ndjson"
     await export_segments(client, whole := tmp_path / "whole.ndjson")
     with pytest.raises(ExportError, match=r"segments\.ndjson\.journal: No space left on device"):
         await export_segments(client, target)
-    done = journaled(target)
+    done = journaled_ids(target)
     assert 50 < len(done) < 250
     assert names_in(target) == {"segments.ndjson.journal"}
-    await asyncio.sleep(0.05)  # what was cancelled on its way has arrived by then
+    await asyncio.sleep(0.05)  # cancelled requests in flight arrive in this time
     sandbox.requests.clear()
     assert _mount("mount", "-o", "remount,size=1m", str(tiny))
     result = await export_segments(client, target, resume=True)
     assert result.resumed == len(done)
-    assert set(asked(sandbox)) == set(sandbox.segment_ids) - set(done)
+    assert set(requested_ids(sandbox)) == set(sandbox.segment_ids) - set(done)
     assert content(target) == content(whole)

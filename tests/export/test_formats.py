@@ -1,4 +1,4 @@
-"""What is in an exported file: the columns, their types and order, and every text as Braze sent it."""
+"""The formats of exports: columns, types, the order of rows, and text that is preserved exactly."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ ONE = SegmentDetails(
     extra={"id": "0a", "new": [1, None]},
 )
 SIZES = [SizePoint(date(2026, 7, 15), 7), SizePoint(date(2026, 7, 16), 8.5)]
-# Also what UTF-8 cannot say, and what no name has: the formats must not fall over it.
+# Includes lone surrogates and control characters, which every format must accept.
 texts = st.text(st.characters(exclude_categories=[]), max_size=20)
 
 
-def written(
+def write_and_read(
     kind: Format, *rows: SegmentDetails, sizes: list[SizePoint] | None = None, safe: bool = False
 ) -> Any:
-    """What a file of these rows gives back: text, rows of CSV, a row of Parquet or the rows of tables."""
+    """Write the rows to a file of the format, and return the rows read from it."""
     lines = [to_json_line(details, sizes=sizes) for details in rows]
     with TemporaryDirectory() as folder:
-        # A name that DuckDB could take for a pattern, or for an end of its own text.
+        # A name that DuckDB could parse as a pattern or as the end of a string.
         path = Path(folder, "it's [a] *?.file")
         write_rows(path, lines, kind, sizes=sizes is not None, csv_safe=safe)
         assert [left.name for left in Path(folder).iterdir()] == [path.name]
@@ -68,7 +68,7 @@ def written(
 
 
 def read(kind: Format, path: Path) -> Any:
-    """See `written`."""
+    """Return the rows of a file."""
     match kind:
         case "ndjson":
             return [json.loads(line) for line in path.read_bytes().splitlines()]
@@ -80,10 +80,10 @@ def read(kind: Format, path: Path) -> Any:
                 database.row_factory = sqlite3.Row
                 return [dict(row) for row in database.execute("SELECT * FROM segments ORDER BY rowid")]
         case "parquet":
-            # Read as a plain file: a name with a bracket would be a pattern.
+            # Read under another name, because DuckDB parses brackets as a pattern.
             plain = path.with_name("plain.parquet")
             plain.hardlink_to(path)
-            # Moments as numbers: as such they would need another package.
+            # Return times as numbers, because times with a zone need another package.
             query = """
                 SELECT * EXCLUDE (estimated_size_updated_at)
                          REPLACE (epoch_us(created_at) AS created_at, epoch_us(updated_at) AS updated_at)
@@ -94,8 +94,8 @@ def read(kind: Format, path: Path) -> Any:
                 return [dict(zip(names, row, strict=True)) for row in table.fetchall()]
 
 
-def visibly(text: str) -> str:
-    """Text as the formats but NDJSON have it."""
+def escape_surrogates(text: str) -> str:
+    """Return a text with escaped surrogates, as in all formats except NDJSON."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -110,15 +110,15 @@ def visibly(text: str) -> str:
         ("a.db", "sqlite"),
     ],
 )
-def test_the_suffix_names_the_format(name: str, kind: str) -> None:
-    """In any letter case; `format` wins over it."""
+def test_the_suffix_selects_the_format(name: str, kind: str) -> None:
+    """The suffix selects the format in any letter case; `format` overrides it."""
     assert format_of(Path(name)) == kind
     assert format_of(Path(name), "csv") == "csv"
 
 
 @pytest.mark.parametrize("name", ["a", "a.json", "a.csv.gz", ".csv"])
 def test_an_unknown_suffix_is_refused(name: str) -> None:
-    """The message lists those there are."""
+    """An unknown suffix is refused, and the error lists the known ones."""
     with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.db; format= chooses"):
         format_of(Path(name))
     assert format_of(Path(name), "sqlite") == "sqlite"
@@ -126,10 +126,10 @@ def test_an_unknown_suffix_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_format_gives_back_the_same_text(kind: Format, text: str) -> None:
-    """Names, notes, tags and teams, whatever people put into them."""
+def test_every_format_preserves_special_characters(kind: Format, text: str) -> None:
+    """Special characters in names, notes, tags and teams are preserved."""
     segment = evolve(ONE, name=text, text_description=text, tags=(text, "b"), teams=(text,))
-    (row,) = written(kind, segment, sizes=[])
+    (row,) = write_and_read(kind, segment, sizes=[])
     assert (row["name"], row["text_description"]) == (text, text)
     tags, teams = row["tags"], row["teams"]
     if kind in {"csv", "sqlite"}:
@@ -140,28 +140,28 @@ def test_every_format_gives_back_the_same_text(kind: Format, text: str) -> None:
 @pytest.mark.parametrize("kind", ["ndjson", "csv", "sqlite"])
 @given(name=texts, tag=texts, key=texts)
 @settings(max_examples=60)
-def test_any_text_survives(kind: Format, name: str, tag: str, key: str) -> None:
-    """Also lone surrogates: NDJSON gives them back, the others show their escape."""
-    (row,) = written(kind, evolve(ONE, name=name, tags=(tag,), extra={key: tag}))
+def test_any_text_is_preserved(kind: Format, name: str, tag: str, key: str) -> None:
+    """Any text is preserved; lone surrogates are preserved in NDJSON and escaped in the other formats."""
+    (row,) = write_and_read(kind, evolve(ONE, name=name, tags=(tag,), extra={key: tag}))
     if kind == "ndjson":
         assert (row["name"], row["tags"], row["extra"]) == (name, [tag], {key: tag})
     else:
-        assert row["name"] == visibly(name)
+        assert row["name"] == escape_surrogates(name)
         assert json.loads(row["tags"]) == [tag]
         assert json.loads(row["extra"]) == {key: tag}
 
 
 @given(st.lists(texts, min_size=1, max_size=30))
 @settings(max_examples=10)
-def test_any_text_survives_in_parquet(names: list[str]) -> None:
-    """Also lone surrogates, which are shown as their escape."""
-    rows = written("parquet", *[evolve(ONE, name=name, tags=(name,)) for name in names])
-    assert [row["name"] for row in rows] == [visibly(name) for name in names]
-    assert [row["tags"] for row in rows] == [[visibly(name)] for name in names]
+def test_any_text_is_preserved_in_parquet(names: list[str]) -> None:
+    """Any text is preserved in Parquet, except for lone surrogates, which are escaped."""
+    rows = write_and_read("parquet", *[evolve(ONE, name=name, tags=(name,)) for name in names])
+    assert [row["name"] for row in rows] == [escape_surrogates(name) for name in names]
+    assert [row["tags"] for row in rows] == [[escape_surrogates(name)] for name in names]
 
 
 def test_ndjson_columns() -> None:
-    """The fields of `SegmentDetails` in their order, then the sizes; times with their offset."""
+    """An NDJSON line has the fields of `SegmentDetails` in order, then the sizes; times have an offset."""
     assert to_json_line(ONE, sizes=SIZES).decode() == (
         '{"id":"a","name":"One","description":"of them","text_description":null,"tags":["x","y, z"],'
         '"teams":[],"created_at":"2026-07-16T19:55:53.120000+00:00","updated_at":"2026-07-16T21:55:53+02:00",'
@@ -172,7 +172,7 @@ def test_ndjson_columns() -> None:
 
 
 def test_csv_columns() -> None:
-    """Text is quoted and lists are JSON; no value is an empty cell, empty text a quoted one."""
+    """CSV quotes text and writes lists as JSON; a missing value is an empty cell, empty text a quoted one."""
     assert csv_header() == (
         b"id,name,description,text_description,tags,teams,created_at,updated_at,estimated_size,"
         b"estimated_size_updated_at,analytics_tracking_enabled,extra\r\n"
@@ -186,18 +186,18 @@ def test_csv_columns() -> None:
 
 
 @pytest.mark.parametrize("first", "=+-@\t\r")
-def test_csv_safe_defuses_formulas(first: str) -> None:
-    """An apostrophe goes before what a spreadsheet would take for a formula, and before nothing else."""
+def test_csv_safe_escapes_formulas(first: str) -> None:
+    """`csv_safe` adds an apostrophe to text that a spreadsheet would evaluate, and to no other text."""
     row = evolve(ONE, name=f"{first}1+1", description=f"a{first}b", estimated_size=-1)
-    (cells,) = written("csv", row, safe=True)
+    (cells,) = write_and_read("csv", row, safe=True)
     assert (cells["name"], cells["description"]) == (f"'{first}1+1", f"a{first}b")
     assert cells["estimated_size"] == "-1"
-    (cells,) = written("csv", row)
+    (cells,) = write_and_read("csv", row)
     assert cells["name"] == f"{first}1+1"
 
 
 def test_parquet_columns_are_typed(tmp_path: Path) -> None:
-    """Moments with a zone, lists of text, integers, days; what Braze adds some day is JSON text."""
+    """Parquet has times with a zone, lists, integers and dates; unknown fields are JSON in `extra`."""
     path = tmp_path / "a.parquet"
     write_rows(path, [to_json_line(ONE, sizes=SIZES)], "parquet", sizes=True)
     with duckdb.connect() as database:
@@ -220,8 +220,8 @@ def test_parquet_columns_are_typed(tmp_path: Path) -> None:
 
 
 def test_parquet_values() -> None:
-    """Moments are exact whatever zone Braze named; sizes are whole users."""
-    (row,) = written("parquet", ONE, sizes=SIZES)
+    """Parquet converts times to UTC exactly, and sizes to integers."""
+    (row,) = write_and_read("parquet", ONE, sizes=SIZES)
     assert row["created_at"] == 1784231753_120000
     assert row["updated_at"] == 1784231753_000000
     assert (row["estimated_size"], row["text_description"], row["teams"]) == (12, None, [])
@@ -231,19 +231,19 @@ def test_parquet_values() -> None:
         {"time": date(2026, 7, 15), "size": 7},
         {"time": date(2026, 7, 16), "size": 8},
     ]
-    assert written("parquet", sizes=[]) == []
+    assert write_and_read("parquet", sizes=[]) == []
 
 
-def test_parquet_in_many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows keep their order through the files that DuckDB reads, and through its row groups."""
+def test_parquet_in_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows keep their order if they are passed to DuckDB in several files."""
     monkeypatch.setattr("braze_segments_async.export._formats.parquet._PIECE", 10_000)
     names = [str(number) for number in range(5_000)]
-    rows = written("parquet", *[evolve(ONE, name=name) for name in names])
+    rows = write_and_read("parquet", *[evolve(ONE, name=name) for name in names])
     assert [row["name"] for row in rows] == names
 
 
 def test_sqlite_tables(tmp_path: Path) -> None:
-    """Tags and sizes are tables too, keyed to their segment, and names and descriptions are indexed."""
+    """Tags and sizes have tables with foreign keys; names and descriptions have a full-text index."""
     path = tmp_path / "a.db"
     two = evolve(ONE, id="b", name="Zwei Käufer", tags=("x", "x"), estimated_size=10**30)
     lines = [to_json_line(ONE, sizes=SIZES), to_json_line(two, sizes=[])]
@@ -263,7 +263,7 @@ def test_sqlite_tables(tmp_path: Path) -> None:
         found = database.execute("SELECT name FROM segments_fts WHERE segments_fts MATCH 'kaufer'")
         assert found.fetchall() == [("Zwei Käufer",)]
         assert database.execute("SELECT estimated_size FROM segments").fetchall() == [(12,), (1e30,)]
-        # How Datasette finds the index of a table.
+        # The query with which Datasette finds the full-text index of a table.
         detected = """
             SELECT name FROM sqlite_master WHERE rootpage = 0 AND sql LIKE '%USING FTS%content="segments"%'
             """
@@ -276,7 +276,7 @@ def test_sqlite_tables(tmp_path: Path) -> None:
 async def test_two_exports_of_the_same_data_are_equal(
     client: BrazeSegments, tmp_path: Path, kind: Format, suffix: str
 ) -> None:
-    """Byte for byte, however the details came in; a database row for row. All of it, oldest first."""
+    """Exports of the same data have equal bytes, or rows in SQLite, ordered by the time of creation."""
     await export_segments(client, one := tmp_path / f"one{suffix}", sizes=3)
     await export_segments(
         client, two := tmp_path / f"two{suffix}", sizes=3, concurrency=3, consistency="strict"
@@ -287,8 +287,8 @@ async def test_two_exports_of_the_same_data_are_equal(
     assert [row["created_at"] for row in rows] == sorted(row["created_at"] for row in rows)
 
 
-async def test_order(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
-    """Oldest created first, whatever the zone; those of one moment by id, those without a date last."""
+async def test_the_order_of_rows(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
+    """Rows are ordered by the time of creation, then by id; rows without a time are last."""
     ids = sorted(sandbox.segment_ids)[:5]
     dates = [None, "2020-01-01T02:00:00+02:00", "2020-01-01", "2020-01-01T00:00:00-01:00", "1969-01-01"]
     for segment_id, created in zip(ids, dates, strict=True):
@@ -303,7 +303,7 @@ async def test_order(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) ->
 async def test_parquet_without_duckdb(
     sandbox: Sandbox, client: BrazeSegments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said how to install it, before anything is asked."""
+    """Without DuckDB, the error says what to install, before any request."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(ConfigError, match=r'pip install "braze-segments-async\[parquet\]"'):
         await export_segments(client, tmp_path / "a.parquet")
@@ -312,7 +312,7 @@ async def test_parquet_without_duckdb(
 
 
 async def test_csv_safe_is_for_csv(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
-    """Where it would do nothing it is refused."""
+    """`csv_safe` is refused for other formats."""
     with pytest.raises(ConfigError, match="csv_safe is for CSV, and this export is parquet"):
         await export_segments(client, tmp_path / "a.parquet", csv_safe=True)
     assert not sandbox.requests

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment, then resume: the same bytes, and only what is missing is asked for."""
+"""After `kill -9` at any moment, resume fetches only the missing segments and produces the same bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from export_helpers import FORMATS, Exporter, asked, beside, content, exporting, journaled, names_in
+from export_helpers import (
+    FORMATS,
+    Exporter,
+    content,
+    exporting,
+    journaled_ids,
+    names_in,
+    requested_ids,
+    sibling,
+)
 
 from braze_segments_async import BrazeSegments, ConfigError
 from braze_segments_async.export import export_segments
@@ -23,18 +32,18 @@ if TYPE_CHECKING:
     from braze_segments_async.sandbox import LoggedRequest
 
 _SEGMENTS = 120
-_REQUESTS = 3 + _SEGMENTS  # of a safe export: two pages, one of them twice, and the details
+_REQUESTS = 3 + _SEGMENTS  # of a safe export: two pages, one of which is read twice, and the details
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small one: it is exported a hundred times."""
+    """A small sandbox, since it is exported many times."""
     async with Sandbox(_SEGMENTS) as sandbox:
         yield sandbox
 
 
 async def _kill(exporter: Exporter, sandbox: Sandbox, target: Path, number: int, pause: float = 0.0) -> None:
-    """Kill an export so many seconds after its request of that number arrived."""
+    """Kill an export when a number of its requests have arrived, after a pause in seconds."""
     first, arrived = len(sandbox.requests), asyncio.Event()
 
     def count(_: LoggedRequest) -> None:
@@ -45,31 +54,31 @@ async def _kill(exporter: Exporter, sandbox: Sandbox, target: Path, number: int,
     pid = await exporter.start(sandbox, target, resume=True)
     await arrived.wait()
     await asyncio.sleep(pause)
-    with suppress(ProcessLookupError):  # it was faster
+    with suppress(ProcessLookupError):  # the export has ended already
         os.kill(pid, signal.SIGKILL)
-    assert await exporter.ended() in {(-signal.SIGKILL, ""), (0, "")}
+    assert await exporter.wait() in {(-signal.SIGKILL, ""), (0, "")}
 
 
 async def _resume(sandbox: Sandbox, client: BrazeSegments, target: Path, whole: object) -> None:
-    """Resume an export that was killed, and check all that is promised of it."""
-    done, live = journaled(target), sandbox.segment_ids
+    """Resume a killed export, and check its requests, its result and its file."""
+    done, live = journaled_ids(target), sandbox.segment_ids
     sandbox.requests.clear()
     try:
         result = await export_segments(client, target, resume=True)
-    except ConfigError:  # killed when all was done: nothing to resume, and a file that is not to be replaced
-        assert not beside(target, ".journal").exists()
+    except ConfigError:  # killed after the export: there is no journal, and the file is not replaced
+        assert not sibling(target, ".journal").exists()
     else:
         assert (result.rows, result.resumed) == (len(live), len(done))
-        assert asked(sandbox) == sorted(set(live) - set(done))
+        assert requested_ids(sandbox) == sorted(set(live) - set(done))
         assert sandbox.count("list") == 2 * (len(live) // 100) + 1
     assert content(target) == whole
     assert names_in(target) == {target.name}
 
 
-async def test_killed_at_twenty_random_moments_while_asking(
+async def test_killed_at_twenty_random_moments_while_fetching(
     sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
 ) -> None:
-    """Whatever was finished when the process died is kept; the file is as if nothing had happened."""
+    """Rows written before the kill are kept, and the resumed file equals that of a complete export."""
     moments = random.Random(4)
     await export_segments(client, whole := tmp_path / "whole.ndjson")
     async with exporting() as exporter:
@@ -77,7 +86,7 @@ async def test_killed_at_twenty_random_moments_while_asking(
             target = tmp_path / str(attempt) / "segments.ndjson"
             target.parent.mkdir()
             await _kill(exporter, sandbox, target, moments.randint(1, _REQUESTS))
-            assert not target.exists() or content(target) == content(whole)  # it was faster
+            assert not target.exists() or content(target) == content(whole)  # the export has ended already
             await _resume(sandbox, client, target, content(whole))
 
 
@@ -85,7 +94,7 @@ async def test_killed_at_twenty_random_moments_while_asking(
 async def test_killed_while_writing(
     sandbox: Sandbox, client: BrazeSegments, tmp_path: Path, suffix: str
 ) -> None:
-    """The file is absent or whole, in every format; the next run removes what the dead one left."""
+    """After a kill the file is absent or complete in every format; the next run removes leftover files."""
     moments = random.Random(suffix)
     await export_segments(client, whole := tmp_path / f"whole{suffix}")
     async with exporting() as exporter:
@@ -97,11 +106,11 @@ async def test_killed_while_writing(
             await _resume(sandbox, client, target, content(whole))
 
 
-async def test_killed_again_and_again(tmp_path: Path) -> None:
+async def test_killed_repeatedly(tmp_path: Path) -> None:
     """Each run continues where the previous one died; no detail in the journal is requested twice."""
     target = tmp_path / "again" / "segments.ndjson"
     target.parent.mkdir()
-    # So many that even the fifth run has 26 requests to make, and is killed at the last of them.
+    # Enough segments that even the fifth run has 26 requests to send.
     async with (
         Sandbox(400) as sandbox,
         BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client,
@@ -109,7 +118,7 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     ):
         await export_segments(client, whole := tmp_path / "whole.ndjson")
         for _ in range(5):
-            before = len(journaled(target))
+            before = len(journaled_ids(target))
             await _kill(exporter, sandbox, target, 26)
-            assert len(journaled(target)) > before
+            assert len(journaled_ids(target)) > before
         await _resume(sandbox, client, target, content(whole))

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from export_helpers import FORMATS, beside, content, names_in
+from export_helpers import FORMATS, content, names_in, sibling
 
 from braze_segments_async import BrazeSegments, ConfigError, ExportError
 from braze_segments_async._support.files import create_private, open_regular
@@ -30,21 +30,21 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small one: it is exported again and again."""
+    """A small sandbox, since it is exported many times."""
     async with Sandbox(5) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where the file goes."""
+    """The path of the exported file, in an empty directory."""
     (tmp_path / "to").mkdir()
     return tmp_path / "to" / "segments.ndjson"
 
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A file elsewhere."""
+    """A file in another directory, which exports must not change."""
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere" / "precious"
     path.write_bytes(PRECIOUS)
@@ -53,7 +53,7 @@ def victim(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _no_hang() -> Iterator[None]:
-    """Interrupt a test that waits for the other end of a pipe."""
+    """Fail a test that blocks on a pipe."""
 
     def stop(*_: object) -> None:
         raise TimeoutError("it hangs")
@@ -66,7 +66,7 @@ def _no_hang() -> Iterator[None]:
 
 
 def plant(kind: str, at: Path, victim: Path) -> None:
-    """Put something there that is no regular file of its own."""
+    """Create a link, a pipe or a directory at a path."""
     match kind:
         case "link":
             at.symlink_to(victim)
@@ -81,8 +81,8 @@ def plant(kind: str, at: Path, victim: Path) -> None:
             (at / "inside").write_bytes(PRECIOUS)
 
 
-def untouched(victim: Path) -> None:
-    """Nothing outside the directory of the export was changed or made."""
+def assert_untouched(victim: Path) -> None:
+    """Check that no file outside the directory of the export was changed or created."""
     assert victim.read_bytes() == PRECIOUS
     assert names_in(victim) == {victim.name}
 
@@ -90,78 +90,78 @@ def untouched(victim: Path) -> None:
 @pytest.mark.usefixtures("_no_hang")
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "directory"])
 @pytest.mark.parametrize("suffix", [".lock", ".journal", ".part", ".failures.ndjson.part"])
-async def test_planted_before(
+async def test_planted_before_the_export(
     sandbox: Sandbox, client: BrazeSegments, target: Path, victim: Path, *, suffix: str, kind: str
 ) -> None:
-    """Refused before the first request, whatever the options; neither followed, changed nor removed."""
-    plant(kind, beside(target, suffix), victim)
+    """A link, pipe or directory at a path of the export is refused before any request, and not changed."""
+    plant(kind, sibling(target, suffix), victim)
     for options in OPTIONS:
         with pytest.raises(ExportError, match="is a link or not a regular file, and was not changed"):
             await export_segments(client, target, **options)
-        untouched(victim)
+        assert_untouched(victim)
         assert names_in(target) == {f"{target.name}{suffix}"}
     assert not sandbox.requests
 
 
 @pytest.mark.parametrize("suffix", [".lock", ".journal"])
-async def test_a_second_name_of_another_file(
+async def test_a_hard_link_to_another_file(
     sandbox: Sandbox, client: BrazeSegments, target: Path, victim: Path, suffix: str
 ) -> None:
     """A hard link is refused as a lock and as a journal to resume, and never written through."""
-    plant("hard link", beside(target, suffix), victim)
+    plant("hard link", sibling(target, suffix), victim)
     with pytest.raises(ExportError, match="is a link or not a regular file"):
         await export_segments(client, target, resume=True)
     assert not sandbox.requests
-    untouched(victim)
+    assert_untouched(victim)
 
 
 @pytest.mark.usefixtures("_no_hang")
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
 @pytest.mark.parametrize("suffix", FORMATS.values())
-async def test_planted_meanwhile(
+async def test_planted_during_the_export(
     client: BrazeSegments, target: Path, victim: Path, suffix: str, kind: str
 ) -> None:
-    """At the path of the part, after the export had looked there: refused when the file is written."""
+    """A link or pipe created at the path of the part during the export is refused at the end."""
     target = target.with_suffix(suffix)
 
     def appear(_: ExportProgress) -> None:
-        if not os.path.lexists(beside(target, ".part")):
-            plant(kind, beside(target, ".part"), victim)
+        if not os.path.lexists(sibling(target, ".part")):
+            plant(kind, sibling(target, ".part"), victim)
 
     with pytest.raises(ExportError, match="is a link or not a regular file"):
         await export_segments(client, target, on_progress=appear)
-    untouched(victim)
+    assert_untouched(victim)
     assert not target.exists()
     assert (await export_segments(client, target, resume=True)).resumed == 5
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "directory"])
-async def test_the_rows_of_parquet(
+async def test_planted_at_the_path_for_rows_of_parquet(
     sandbox: Sandbox, client: BrazeSegments, target: Path, victim: Path, kind: str
 ) -> None:
-    """What is at the path of the folder is refused, or removed if a dead process may have left it."""
+    """A link or pipe at the path for rows of Parquet is refused; a leftover directory is removed."""
     target = target.with_suffix(".parquet")
-    plant(kind, beside(target, ".part.rows"), victim)
+    plant(kind, sibling(target, ".part.rows"), victim)
     if kind == "directory":
         await export_segments(client, target)
     else:
         with pytest.raises(ExportError, match="is a link or not a regular file"):
             await export_segments(client, target)
         assert not sandbox.requests
-    untouched(victim)
+    assert_untouched(victim)
 
 
 @pytest.mark.usefixtures("_no_hang")
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_files_are_opened_for_what_they_are(tmp_path: Path, victim: Path, kind: str) -> None:
-    """The two ways to open a file, for users files as well, follow no link and wait for no pipe."""
+def test_only_regular_files_are_opened(tmp_path: Path, victim: Path, kind: str) -> None:
+    """`open_regular` and `create_private` follow no link and do not block on a pipe."""
     plant(kind, path := tmp_path / "planted", victim)
     for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_CREAT):
         with pytest.raises(ExportError, match="is a link or not a regular file"):
             open_regular(path, flags)
     with pytest.raises(ExportError, match="is a link or not a regular file"):
         create_private(path)
-    untouched(victim)
+    assert_untouched(victim)
 
 
 NAMES = [
@@ -195,7 +195,7 @@ async def test_odd_names(
     kind: str,
     place: str,
 ) -> None:
-    """A relative path with any name in it: written exactly there, or refused before the first request."""
+    """A path with an odd name is written exactly there, or refused before any request."""
     home, here = tmp_path / "home", tmp_path / "here"
     home.mkdir()
     here.mkdir()
@@ -223,8 +223,8 @@ async def test_odd_names(
 
 
 @pytest.mark.parametrize("name", ["CON", "con", "nul", "Aux", "PRN", "COM1", "com9", "COM0", "LPT1", "lpt9"])
-def test_devices_of_windows(tmp_path: Path, name: str) -> None:
-    """No workspace is called like one: `con.csv` is the console there, whatever the suffix."""
+def test_device_names_of_windows_are_refused(tmp_path: Path, name: str) -> None:
+    """Device names of Windows are refused as names of workspaces, because `con.csv` is a device there."""
     with pytest.raises(ConfigError, match=f"name must be another than {name}, which is a device on Windows"):
         WorkspaceConfig(
             name=name, base_url="https://rest.iad-01.braze.com", path=tmp_path / name, api_key_env="A"

@@ -1,4 +1,4 @@
-"""Old details are never published as new, and an export that did not fetch everything is no success."""
+"""Resume refuses old journals, and an export that did not fetch everything is not reported as success."""
 
 # ruff: noqa: ASYNC240 - small files
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
-from cli_helpers import environment, ran
-from export_helpers import asked, beside, journaled, names_in
+from cli_helpers import environment, run_command
+from export_helpers import journaled_ids, names_in, requested_ids, sibling
 from fastapi_helpers import Brake, events, serving
 from workspaces_helpers import keys_in, table, variable, write_file
 
@@ -41,40 +41,40 @@ FAST = ExportOptions(retry=RetryPolicy(backoff=0.0))
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A small one: it is exported again and again."""
+    """A small sandbox, since it is exported many times."""
     async with Sandbox(SEGMENTS) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where the file goes; nothing else is in its directory."""
+    """The path of the exported file, in an empty directory."""
     (tmp_path / "to").mkdir()
     return tmp_path / "to" / "segments.ndjson"
 
 
 class Clock:
-    """The time of day, which a test can move; timeouts and sleeps do not look at it."""
+    """A system clock that a test can move; it does not affect timeouts and sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._real, self._moved = time.time, 0.0
         monkeypatch.setattr(time, "time", lambda: self._real() + self._moved)
 
     def move(self, hours: float) -> None:
-        """Let so many hours pass; negative ones set it back."""
+        """Move the clock forward, or back by negative hours."""
         self._moved += hours * HOUR
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time of day."""
+    """A system clock that can be moved."""
     return Clock(monkeypatch)
 
 
 async def interrupt(
     sandbox: Sandbox, client: BrazeSegments, target: Path, *, after: int = 20, **options: Any
 ) -> list[str]:
-    """End an export after some details by a 401; the segments that are in the journal."""
+    """Stop an export by a 401 after some details; return the ids in its journal."""
     left = after
 
     def refuse(_: LoggedRequest) -> Answer | None:
@@ -86,31 +86,31 @@ async def interrupt(
     with pytest.raises(AuthenticationError):
         await export_segments(client, target, concurrency=1, **options)
     sandbox.requests.clear()
-    return journaled(target)
+    return journaled_ids(target)
 
 
 def rename(sandbox: Sandbox) -> None:
-    """Edit every segment."""
+    """Rename every segment."""
     for segment_id in sandbox.segment_ids:
         sandbox.rename(segment_id, "Edited meanwhile")
 
 
 def names(target: Path) -> set[str]:
-    """All names in a file."""
+    """Return the names of the segments in a file."""
     return {json.loads(line)["name"] for line in target.read_bytes().splitlines()}
 
 
 def age(target: Path, hours: float) -> None:
-    """Make a journal so old; what a command does in a process of its own takes the system's clock."""
+    """Set the age of a journal, for commands in a subprocess, which use the real clock."""
     moment = time.time() - hours * HOUR
-    os.utime(beside(target, ".journal"), (moment, moment))
+    os.utime(sibling(target, ".journal"), (moment, moment))
 
 
 # --- one command for every night --------------------------------------------------------------------
 
 
 async def test_night_after_night(sandbox: Sandbox, client: BrazeSegments, target: Path, clock: Clock) -> None:
-    """`resume` and `overwrite`: retries of the same night resume, the next night starts afresh."""
+    """With `resume` and `overwrite`, retries of the same night resume, and the next night starts afresh."""
     await export_segments(client, target, **NIGHTLY)
     first = target.read_bytes()
     clock.move(hours=24)
@@ -132,24 +132,24 @@ async def test_night_after_night(sandbox: Sandbox, client: BrazeSegments, target
     assert names_in(target) == {target.name}
 
 
-async def test_a_retry_of_the_same_night(
+async def test_a_retry_in_the_same_night(
     sandbox: Sandbox, client: BrazeSegments, target: Path, clock: Clock
 ) -> None:
-    """It asks only for what is missing, and replaces yesterday's file at the end."""
+    """A retry of the same night fetches only the missing segments, and replaces the old file at the end."""
     target.write_text("of yesterday")
     done = await interrupt(sandbox, client, target, **NIGHTLY)
     assert target.read_text() == "of yesterday"
     clock.move(hours=11.9)
     result = await export_segments(client, target, **NIGHTLY)
     assert (result.rows, result.resumed) == (SEGMENTS, len(done))
-    assert asked(sandbox) == sorted(set(sandbox.segment_ids) - set(done))
+    assert requested_ids(sandbox) == sorted(set(sandbox.segment_ids) - set(done))
     assert len(target.read_bytes().splitlines()) == SEGMENTS
 
 
 async def test_an_old_journal_is_refused(
     sandbox: Sandbox, client: BrazeSegments, target: Path, clock: Clock
 ) -> None:
-    """`resume` alone says how old it is and what to do; nothing is sent, and the journal is kept."""
+    """`resume` alone refuses an old journal with its age and advice, sends no request, and keeps it."""
     done = await interrupt(sandbox, client, target)
     clock.move(hours=26)
     says = (
@@ -157,7 +157,7 @@ async def test_an_old_journal_is_refused(
     )
     with pytest.raises(ResumeError, match=says):
         await export_segments(client, target, resume=True)
-    assert (sandbox.requests, journaled(target)) == ([], done)
+    assert (sandbox.requests, journaled_ids(target)) == ([], done)
     result = await export_segments(client, target, resume=True, resume_within=30 * HOUR)
     assert result.resumed == len(done)
 
@@ -166,7 +166,7 @@ async def test_an_old_journal_is_refused(
 async def test_the_older_of_two_times_counts(
     sandbox: Sandbox, client: BrazeSegments, target: Path, clock: Clock, *, copied: bool
 ) -> None:
-    """A copy has a new time of modification, and its rows have theirs; one that was set counts as well."""
+    """The age is that of the file's modification time or of its last row, whichever is older."""
     await interrupt(sandbox, client, target)
     if copied:
         clock.move(hours=13)
@@ -176,7 +176,7 @@ async def test_the_older_of_two_times_counts(
 
 
 async def test_pauses_add_up(sandbox: Sandbox, client: BrazeSegments, target: Path, clock: Clock) -> None:
-    """Many resumed runs, each shortly after the one before, do not carry a row from night to night."""
+    """Pauses between resumed runs add up, so that frequent runs do not keep old rows."""
     await interrupt(sandbox, client, target, after=5)
     clock.move(hours=8)
     done = await interrupt(sandbox, client, target, after=5, resume=True)
@@ -187,10 +187,10 @@ async def test_pauses_add_up(sandbox: Sandbox, client: BrazeSegments, target: Pa
     assert (await export_segments(client, target, **NIGHTLY)).resumed == 0
 
 
-async def test_a_long_run_is_no_pause(
+async def test_the_duration_of_a_run_is_ignored(
     sandbox: Sandbox, client: BrazeSegments, target: Path, clock: Clock
 ) -> None:
-    """An export that took longer than `resume_within` itself is resumed if it was interrupted just now."""
+    """An export that ran longer than `resume_within` is resumed if its interruption is recent."""
     sandbox.inject(lambda _: clock.move(hours=1), endpoint="details")
     done = await interrupt(sandbox, client, target)
     age(target, hours=0)
@@ -198,8 +198,8 @@ async def test_a_long_run_is_no_pause(
     assert (result.resumed, len(done) > 12) == (len(done), True)
 
 
-async def test_killed_before_the_first_row(client: BrazeSegments, target: Path) -> None:
-    """A journal without rows has nothing old in it: the export simply starts, however old that is."""
+async def test_an_old_journal_without_rows(client: BrazeSegments, target: Path) -> None:
+    """An old journal without rows is not refused, and the export starts afresh."""
     await export_segments(client, target)
     whole = target.read_bytes()
     target.unlink()
@@ -212,7 +212,7 @@ async def test_killed_before_the_first_row(client: BrazeSegments, target: Path) 
         "journal": 2,
     }
     for content in (b"", (json.dumps(header) + "\n").encode(), (json.dumps(header) + '\n{"id":"a').encode()):
-        beside(target, ".journal").write_bytes(content)
+        sibling(target, ".journal").write_bytes(content)
         age(target, hours=1_000)
         result = await export_segments(client, target, resume=True)
         assert (result.rows, result.resumed) == (SEGMENTS, 0)
@@ -220,10 +220,10 @@ async def test_killed_before_the_first_row(client: BrazeSegments, target: Path) 
         target.unlink()
 
 
-async def test_a_clock_that_was_wrong(
+async def test_rows_from_the_future(
     sandbox: Sandbox, client: BrazeSegments, target: Path, clock: Clock
 ) -> None:
-    """Rows from the future are of unknown age: refused, or discarded with `overwrite`. A minute is fine."""
+    """A row from the future is refused, or discarded with `overwrite`; one minute is accepted."""
     done = await interrupt(sandbox, client, target)
     clock.move(hours=-1 / 60)
     done = await interrupt(sandbox, client, target, after=2, resume=True)
@@ -232,13 +232,13 @@ async def test_a_clock_that_was_wrong(
         ResumeError, match="a clock was wrong: its last row was written 3 hours in the future"
     ):
         await export_segments(client, target, resume=True)
-    assert journaled(target) == done
+    assert journaled_ids(target) == done
     assert (await export_segments(client, target, **NIGHTLY)).resumed == 0
 
 
 async def test_an_old_journal_of_another_version(client: BrazeSegments, target: Path) -> None:
-    """The nightly command discards whatever old thing is there, readable or not."""
-    beside(target, ".journal").write_text('{"journal": 1}\n{"id": "of an earlier version"}\n')
+    """`resume` with `overwrite` discards an old journal, even one of another version."""
+    sibling(target, ".journal").write_text('{"journal": 1}\n{"id": "of an earlier version"}\n')
     with pytest.raises(ResumeError):
         await export_segments(client, target, **NIGHTLY)
     age(target, hours=24)
@@ -247,7 +247,7 @@ async def test_an_old_journal_of_another_version(client: BrazeSegments, target: 
 
 @pytest.mark.parametrize("wrong", [0, -1, math.inf, math.nan, True, "12h", None])
 async def test_wrong_limits(sandbox: Sandbox, client: BrazeSegments, target: Path, wrong: Any) -> None:
-    """Refused as a wrong argument, for one export and for many; nothing is sent."""
+    """A wrong `resume_within` is refused by an export and by `ExportOptions`, before any request."""
     with pytest.raises(ConfigError, match="resume_within must be"):
         await export_segments(client, target, resume_within=wrong)
     with pytest.raises(ConfigError, match="resume_within must be"):
@@ -259,19 +259,19 @@ async def test_wrong_limits(sandbox: Sandbox, client: BrazeSegments, target: Pat
     ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1_800), ("12h", 43_200), ("1.5d", 129_600)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    """A number of seconds, or one with a unit."""
+    """A duration is a number of seconds, or a number with a unit."""
     assert parse_duration("it", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "12 h", "-1h", "1h30m", "1e3", "\u0661h", "12H", "soon"])
-def test_what_is_no_duration(text: str) -> None:
-    """Anything else is refused; what stands there is not shown, since it may be a key."""
+def test_wrong_durations(text: str) -> None:
+    """Any other text is refused; the error does not contain it, since it may be a key."""
     with pytest.raises(ConfigError, match=r"^it must be a number of seconds, or .* such as 12h$"):
         parse_duration("it", text)
 
 
-def test_durations_shown() -> None:
-    """In the largest unit that says enough."""
+def test_durations_in_messages() -> None:
+    """Messages show a duration in the largest unit of which there are at least two, or in seconds."""
     shown = [show_duration(seconds) for seconds in (0.5, 119, 120, 7_199, 7_200, 95_000, 172_800)]
     assert shown == [
         "0.5 seconds",
@@ -289,55 +289,55 @@ def test_durations_shown() -> None:
 
 @pytest.fixture(params=["one", "many"])
 def command(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -> tuple[str, ...]:
-    """The command for one workspace, and for a file of workspaces."""
+    """The arguments that export one workspace, or a file of workspaces."""
     if request.param == "one":
         return ("export", "--output", str(tmp_path / "one.ndjson"))
     file = write_file(tmp_path / "workspaces.toml", {"a": sandbox})
     return ("export", "--workspaces", str(file), "--output", str(tmp_path / "many"))
 
 
-async def test_nothing_to_do(sandbox: Sandbox, command: tuple[str, ...]) -> None:
-    """`--resume` on a finished export: exit 0, nothing asked of Braze, with one workspace and with many."""
+async def test_resume_of_a_finished_export(sandbox: Sandbox, command: tuple[str, ...]) -> None:
+    """`--resume` on a finished export exits 0 without requests, for one workspace and for a file."""
     keys = environment(sandbox, **keys_in({"a": sandbox}))
-    assert (await ran(sandbox, *command, env=keys))[0] == 0
+    assert (await run_command(sandbox, *command, env=keys))[0] == 0
     sandbox.requests.clear()
-    code, _, err = await ran(sandbox, *command, "--resume", env=keys)
+    code, _, err = await run_command(sandbox, *command, "--resume", env=keys)
     assert (code, sandbox.requests) == (0, [])
     assert err.endswith("ndjson is finished, nothing to do; --overwrite replaces it\n")
 
 
-async def test_a_partial_file_is_not_finished(sandbox: Sandbox, command: tuple[str, ...]) -> None:
-    """`--resume` on a file that lacks segments says so, exit 3, with one workspace and with many."""
+async def test_resume_of_a_partial_file(sandbox: Sandbox, command: tuple[str, ...]) -> None:
+    """`--resume` on a partial file exits 3 with the list of failures, for one workspace and for a file."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
     keys = environment(sandbox, **keys_in({"a": sandbox}))
-    assert (await ran(sandbox, *command, "--allow-partial", env=keys))[0] == 3
-    code, _, err = await ran(sandbox, *command, "--resume", "--quiet", env=keys)
+    assert (await run_command(sandbox, *command, "--allow-partial", env=keys))[0] == 3
+    code, _, err = await run_command(sandbox, *command, "--resume", "--quiet", env=keys)
     assert (code, "1 segment" in err, ".ndjson.failures.ndjson" in err) == (3, True, True)
 
 
 async def test_the_command_with_an_old_journal(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """Refused in the words of the command, without the advice to resume; --resume-within allows it."""
+    """The command refuses an old journal with advice that names options; --resume-within accepts it."""
     done = await interrupt(sandbox, client, target)
     age(target, hours=13)
     command = ("export", "--output", str(target), "--resume")
-    code, _, err = await ran(sandbox, *command)
+    code, _, err = await run_command(sandbox, *command)
     assert (code, sandbox.requests) == (1, [])
     assert err == (
         f"braze-segments: cannot resume from {target}.journal: it was interrupted for 13 hours, and its "
         "details are old; --resume-within (12 hours) can be longer, --overwrite starts afresh\n"
     )
-    code, _, err = await ran(sandbox, *command, "--resume-within", "soon")
+    code, _, err = await run_command(sandbox, *command, "--resume-within", "soon")
     assert (code, "--resume-within must be a number of seconds, or " in err) == (2, True)
-    code, _, err = await ran(sandbox, *command, "--resume-within", "1d")
+    code, _, err = await run_command(sandbox, *command, "--resume-within", "1d")
     assert (code, f"; {len(done)} resumed" in err) == (0, True)
 
 
 async def test_the_nightly_command(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """`--resume --overwrite` after a partial night: every row is of tonight."""
+    """`--resume --overwrite` with an old journal fetches every segment again."""
     await interrupt(sandbox, client, target)
     age(target, hours=24)
     rename(sandbox)
-    code, _, err = await ran(sandbox, "export", "--output", str(target), "--resume", "--overwrite")
+    code, _, err = await run_command(sandbox, "export", "--output", str(target), "--resume", "--overwrite")
     assert (code, "resumed" in err) == (0, False)
     assert names(target) == {"Edited meanwhile"}
 
@@ -349,7 +349,7 @@ async def test_the_nightly_command(sandbox: Sandbox, client: BrazeSegments, targ
 async def test_many_workspaces(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Night after night: an old journal is refused with `resume`, and discarded with `overwrite` as well."""
+    """Workspaces refuse an old journal with `resume`, and discard it with `resume` and `overwrite`."""
     monkeypatch.setenv(variable("a"), sandbox.api_key)
     file, output = write_file(tmp_path / "workspaces.toml", {"a": sandbox}), tmp_path / "to"
     output.mkdir()
@@ -357,7 +357,7 @@ async def test_many_workspaces(
     sandbox.inject(Answer(status=401), endpoint="details", ordinals=20)
     (result,) = await export(read_workspaces(file, output=output, options=FAST))
     assert result.outcome == "failed"
-    assert journaled(result.path)
+    assert journaled_ids(result.path)
     age(result.path, hours=13)
     resuming = evolve(FAST, resume=True)
     (result,) = await export(read_workspaces(file, output=output, options=resuming))
@@ -369,7 +369,7 @@ async def test_many_workspaces(
 
 @pytest.mark.parametrize(("value", "seconds"), [('"30m"', 1_800), ("60", 60), ("1.5", 1.5), (None, 7_200)])
 def test_the_file_of_the_workspaces(tmp_path: Path, value: str | None, seconds: float) -> None:
-    """Each may have a limit of its own, which wins over that of the options."""
+    """`resume_within` of a workspace in the file overrides that of the options."""
     path = tmp_path / "workspaces.toml"
     eu = table(name="eu", instance="EU-01", api_key_env="A")
     path.write_text(eu if value is None else f"{eu}resume_within = {value}\n")
@@ -380,7 +380,7 @@ def test_the_file_of_the_workspaces(tmp_path: Path, value: str | None, seconds: 
 
 @pytest.mark.parametrize("value", ['"0a348fd7-bfc5-4712-87ce-8c44d15e9b21"', "0", "true", "[]"])
 def test_a_wrong_limit_in_the_file(tmp_path: Path, value: str) -> None:
-    """It is refused by its place, and not shown."""
+    """A wrong `resume_within` in the file is refused with its place, and is not in the error."""
     path = tmp_path / "workspaces.toml"
     path.write_text(table(name="eu", instance="EU-01", api_key_env="A") + f"resume_within = {value}\n")
     with pytest.raises(ConfigError, match="workspace 1: resume_within must be") as caught:
@@ -390,7 +390,7 @@ def test_a_wrong_limit_in_the_file(tmp_path: Path, value: str) -> None:
 
 @pytest.mark.parametrize(("within", "resumed"), [({}, False), ({"resume_within": 86_400}, True)])
 async def test_fastapi(sandbox: Sandbox, tmp_path: Path, within: dict[str, float], *, resumed: bool) -> None:
-    """An export that was cancelled long ago is resumed afresh, unless the order allows more."""
+    """An old cancelled export starts afresh on resume, unless its `resume_within` is longer."""
     brake = Brake(sandbox, after=10)
     async with serving(sandbox, tmp_path) as api:
         export = (await api.post("/exports", json=within)).json()
@@ -403,16 +403,16 @@ async def test_fastapi(sandbox: Sandbox, tmp_path: Path, within: dict[str, float
     assert (last["state"], last["resumed"] > 0) == ("done", resumed)
 
 
-# --- whatever is raised reaches the caller ----------------------------------------------------------
+# --- every exception reaches the caller -------------------------------------------------------------
 
 
 class Termination(BaseException):
-    """No `Exception`, and none of those that asyncio knows, as in Prefect and Dagster."""
+    """An error that is neither an `Exception` nor known to asyncio, as in Prefect and Dagster."""
 
 
 @pytest.mark.parametrize("call", range(1, 7))
 async def test_raised_by_on_progress(client: BrazeSegments, target: Path, call: int) -> None:
-    """At any of its calls, in the task of the walk or in the export's own: it reaches the caller."""
+    """An error of any call of `on_progress` reaches the caller, from the task of the listing as well."""
     calls = 0
 
     def hook(_: ExportProgress) -> None:
@@ -432,7 +432,7 @@ async def test_raised_by_on_progress(client: BrazeSegments, target: Path, call: 
 
 
 async def test_raised_by_on_retry(sandbox: Sandbox, target: Path) -> None:
-    """In a worker: the export is no success, and resume fetches what is missing."""
+    """An error of `on_retry` in a worker ends the export, which can be resumed."""
 
     def hook(_: object) -> None:
         raise Termination
@@ -450,7 +450,7 @@ async def test_raised_by_on_retry(sandbox: Sandbox, target: Path) -> None:
 async def test_a_stream_that_ends_early(
     client: BrazeSegments, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever loses a segment on its way, the count of the list is compared: `ExportError`, and no file."""
+    """An export with fewer segments than the list raises `ExportError` and writes no file."""
     missing = ListingTracker.pending_segments
 
     async def lossy(self: ListingTracker) -> AsyncIterator[Any]:
@@ -464,14 +464,14 @@ async def test_a_stream_that_ends_early(
     with pytest.raises(ExportError, match="ended early: 29 of at least 30 segments"):
         await export_segments(client, target)
     assert not target.exists()
-    assert len(journaled(target)) == SEGMENTS - 1
+    assert len(journaled_ids(target)) == SEGMENTS - 1
 
 
 @pytest.mark.parametrize("hook", ["on_progress", "on_result"])
-async def test_raised_among_many_workspaces(
+async def test_raised_by_a_callback_for_workspaces(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
 ) -> None:
-    """It ends all of them, and the caller gets it as it is."""
+    """An error of a callback stops the exports of all workspaces, and reaches the caller unchanged."""
     monkeypatch.setenv(variable("a"), sandbox.api_key)
     file = write_file(tmp_path / "workspaces.toml", {"a": sandbox})
 
@@ -489,7 +489,7 @@ async def test_raised_among_many_workspaces(
 async def test_raised_on_a_cluster(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """In a worker or here: the caller gets it, and no result that looks like a success."""
+    """An error in a dask worker or in a callback reaches the caller, and gives no successful result."""
     monkeypatch.setenv(variable("a"), sandbox.api_key)
     file = write_file(tmp_path / "workspaces.toml", {"a": sandbox})
 

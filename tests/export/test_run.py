@@ -1,6 +1,6 @@
-"""An export is complete or says what is missing: archived segments, failures, cancellation, sizes."""
+"""Exports are complete or report missing segments: archived segments, failures, cancellation, sizes."""
 
-# ruff: noqa: ASYNC240 - small files, and nobody is kept waiting
+# ruff: noqa: ASYNC240 - small files, which do not block for long
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_helpers import until
-from export_helpers import asked, beside, content, journaled, names_in
+from export_helpers import content, journaled_ids, names_in, requested_ids, sibling
 
 from braze_segments_async import (
     AuthenticationError,
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where the file goes; nothing else is in its directory."""
+    """The path of the exported file, in an empty directory."""
     return tmp_path / "segments.ndjson"
 
 
 def ids_in(target: Path) -> list[str]:
-    """The segments of an NDJSON file."""
+    """Return the ids of the segments in an NDJSON file."""
     return [json.loads(line)["id"] for line in target.read_bytes().splitlines()]
 
 
-async def test_every_segment_and_nothing_else(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """The file holds what details gives for each segment of the list; only the file is left."""
+async def test_a_complete_export(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """The file has the details of every segment of the list, and no other file is left."""
     result = await export_segments(client, target)
     assert sorted(ids_in(target)) == sorted(sandbox.segment_ids)
     lines = target.read_bytes().splitlines(keepends=True)
@@ -61,7 +61,7 @@ async def test_every_segment_and_nothing_else(sandbox: Sandbox, client: BrazeSeg
 
 
 async def test_an_empty_workspace(tmp_path: Path) -> None:
-    """It is exported as what it is."""
+    """An empty workspace is exported as a file without rows, in every format."""
     async with Sandbox(0) as sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
         for suffix, size in ((".ndjson", 0), (".csv", 145), (".parquet", None), (".sqlite", None)):
             target = tmp_path / f"a{suffix}"
@@ -69,8 +69,8 @@ async def test_an_empty_workspace(tmp_path: Path) -> None:
             assert size in {None, len(content(target))}
 
 
-async def test_safe_by_default(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """A row that an archiving hides from a plain walk is in the file, and counted."""
+async def test_consistency_is_safe_by_default(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A segment that a page shift hides from a simple listing is exported, and counted as recovered."""
     ids = sandbox.segment_ids
 
     def archive(_: LoggedRequest) -> None:
@@ -85,38 +85,38 @@ async def test_safe_by_default(sandbox: Sandbox, client: BrazeSegments, target: 
 async def test_archived_between_list_and_details(
     sandbox: Sandbox, client: BrazeSegments, target: Path
 ) -> None:
-    """Counted, no error: the list is asked again. One that is still listed is a failure as ever."""
-    gone, refused = sandbox.segment_ids[7], sandbox.segment_ids[9]
+    """A segment archived before its details is counted, not failed; one that is still listed fails."""
+    archived, refused = sandbox.segment_ids[7], sandbox.segment_ids[9]
 
     def archive(_: LoggedRequest) -> Answer:
-        sandbox.archive(gone)
+        sandbox.archive(archived)
         return Answer(status=400)
 
-    sandbox.inject(archive, endpoint="details", segment_id=gone)
+    sandbox.inject(archive, endpoint="details", segment_id=archived)
     result = await export_segments(client, target)
     assert (result.rows, result.archived, result.failures) == (249, 1, ())
     assert sandbox.count("list") == 2 * 5
-    assert gone not in ids_in(target)
+    assert archived not in ids_in(target)
 
     sandbox.inject(Answer(status=404), endpoint="details", segment_id=refused)
     with pytest.raises(IncompleteExportError, match="1 of 249 segments"):
         await export_segments(client, target, overwrite=True)
 
 
-async def test_archived_before_the_resumption(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """A segment in the journal that is not listed any more is left out and counted."""
+async def test_archived_before_resume(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A segment in the journal that is no longer listed is omitted and counted."""
     sandbox.inject(Answer(status=401), endpoint="details", ordinals=100)
     with pytest.raises(Exception, match="401"):
         await export_segments(client, target)
-    sandbox.archive(gone := journaled(target)[3])
+    sandbox.archive(archived := journaled_ids(target)[3])
     result = await export_segments(client, target, resume=True)
     assert (result.rows, result.archived) == (249, 1)
     assert sorted(ids_in(target)) == sorted(sandbox.segment_ids)
-    assert gone not in ids_in(target)
+    assert archived not in ids_in(target)
 
 
-async def test_failures_keep_the_file_away(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """What is missing is in the error, which pickles; resume asks for that alone."""
+async def test_failures_prevent_the_file(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """The error has the failed segments and can be pickled; `resume` fetches only these segments."""
     bad = sorted(sandbox.segment_ids[3:5])
     for segment_id in bad:
         sandbox.inject(Answer(status=422), segment_id=segment_id, times=1)
@@ -125,23 +125,23 @@ async def test_failures_keep_the_file_away(sandbox: Sandbox, client: BrazeSegmen
     ) as caught:
         await export_segments(client, target)
     assert isinstance(caught.value, ExportError)
-    result = pickle.loads(pickle.dumps(caught.value)).result  # noqa: S301 - our own
+    result = pickle.loads(pickle.dumps(caught.value)).result  # noqa: S301 - pickled here
     assert result.rows == 248
     assert sorted(failure.segment_id for failure in result.failures) == bad
     assert names_in(target) == {f"{target.name}.journal"}
     sandbox.requests.clear()
     assert (await export_segments(client, target, resume=True)).rows == 250
-    assert asked(sandbox) == bad
+    assert requested_ids(sandbox) == bad
 
 
-async def test_partial(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """The file is written with what is missing beside it; a complete one removes that again."""
+async def test_allow_partial(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A partial file has a list of failures beside it, which the next complete export removes."""
     bad = sandbox.segment_ids[3]
     sandbox.inject(Answer(status=422), segment_id=bad, times=1)
     result = await export_segments(client, target, allow_partial=True)
     assert result.rows == len(ids_in(target)) == 249
     assert [failure.segment_id for failure in result.failures] == [bad]
-    missing = beside(target, ".failures.ndjson")
+    missing = sibling(target, ".failures.ndjson")
     assert names_in(target) == {target.name, missing.name}
     (failure,) = map(json.loads, missing.read_bytes().splitlines())
     assert failure == {
@@ -154,8 +154,8 @@ async def test_partial(sandbox: Sandbox, client: BrazeSegments, target: Path) ->
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
-async def test_what_ends_every_request_ends_the_export(sandbox: Sandbox, target: Path, status: int) -> None:
-    """As the error it is, also if a partial file would do; the journal stays."""
+async def test_errors_of_every_request_stop_the_export(sandbox: Sandbox, target: Path, status: int) -> None:
+    """A 401, 403 or 429 stops the export, even with `allow_partial`, and the journal is kept."""
     sandbox.inject(Answer(status=status), endpoint="details", ordinals=range(60, 999))
     policy = RetryPolicy(backoff=0.0, max_rate_limit_wait=0.1)
     async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, retry=policy) as client:
@@ -163,13 +163,13 @@ async def test_what_ends_every_request_ends_the_export(sandbox: Sandbox, target:
             await export_segments(client, target, allow_partial=True)
     assert (type(caught.value) is RateLimitedError) == (status == 429)
     assert names_in(target) == {f"{target.name}.journal"}
-    assert 40 < len(journaled(target)) < 60
+    assert 40 < len(journaled_ids(target)) < 60
 
 
-async def test_a_walk_that_fails_ends_the_export(
+async def test_a_listing_that_fails_stops_the_export(
     sandbox: Sandbox, client: BrazeSegments, target: Path
 ) -> None:
-    """Without the whole list there is no whole export, whatever may be missing."""
+    """A listing that fails stops the export, even with `allow_partial`."""
     sandbox.inject(Answer(body={"message": "success", "segments": None}), page=2)
     with pytest.raises(Exception, match=r"\$\.segments|expected a list"):
         await export_segments(client, target, allow_partial=True)
@@ -182,30 +182,30 @@ async def test_a_walk_that_fails_ends_the_export(
 
 @pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite"])
 async def test_cancelled_at_any_moment(client: BrazeSegments, tmp_path: Path, suffix: str) -> None:
-    """The file is not there or whole, what was done is kept, and nothing runs on; then resume finishes it."""
+    """After a cancellation the file is absent or complete, the journal is kept, and `resume` finishes."""
     await export_segments(client, whole := tmp_path / f"whole{suffix}")
     target = tmp_path / "cancelled" / f"segments{suffix}"
     target.parent.mkdir()
     for done in (0, 1, 30, 249, 250):
         task = asyncio.create_task(export_segments(client, target, resume=True))
-        while len(journaled(target)) < done and not target.exists():  # noqa: ASYNC110 - a file, no event
+        while len(journaled_ids(target)) < done and not target.exists():  # noqa: ASYNC110 - a file, no event
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert len(journaled(target)) >= done or target.exists()
+        assert len(journaled_ids(target)) >= done or target.exists()
         assert names_in(target) <= {target.name, f"{target.name}.journal"}
         assert not target.exists() or content(target) == content(whole)
-    if beside(target, ".journal").exists():
+    if sibling(target, ".journal").exists():
         await export_segments(client, target, resume=True)
     assert content(target) == content(whole)
 
 
-async def test_the_client_closed_meanwhile(sandbox: Sandbox, target: Path) -> None:
-    """As an error that says so; the journal stays."""
+async def test_the_client_is_closed_during_the_export(sandbox: Sandbox, target: Path) -> None:
+    """An export whose client is closed raises `ClosedError`, and keeps its journal."""
     async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
         task = asyncio.create_task(export_segments(client, target))
-        while len(journaled(target)) < 20:  # noqa: ASYNC110 - a file, no event
+        while len(journaled_ids(target)) < 20:  # noqa: ASYNC110 - a file, no event
             await asyncio.sleep(0)
     with pytest.raises(ClosedError):
         await task
@@ -213,7 +213,7 @@ async def test_the_client_closed_meanwhile(sandbox: Sandbox, target: Path) -> No
 
 
 async def test_sizes(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
-    """Each segment comes with its history, asked for within the same bound, and all end on the same day."""
+    """Sizes are exported for each segment up to the same day, within the limit of concurrent requests."""
     target = tmp_path / "a.db"
     await export_segments(client, target, sizes=150, concurrency=4)
     assert sandbox.count("data_series") == 2 * 250
@@ -226,12 +226,12 @@ async def test_sizes(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) ->
 
 
 async def test_sizes_are_journaled(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """A resumed export asks for neither details nor sizes twice, and for sizes up to the same moment."""
+    """A resumed export fetches neither details nor sizes twice, and sizes up to the same time."""
     sandbox.inject(Answer(status=401), endpoint="data_series", ordinals=100)
     with pytest.raises(Exception, match="401"):
         await export_segments(client, target, sizes=7)
-    done = len(journaled(target))
-    await asyncio.sleep(0.05)  # what was cancelled on its way has arrived by then
+    done = len(journaled_ids(target))
+    await asyncio.sleep(0.05)  # cancelled requests in flight arrive in this time
     sandbox.requests.clear()
     await export_segments(client, target, sizes=7, resume=True)
     assert sandbox.count("details") == sandbox.count("data_series") == 250 - done
@@ -240,10 +240,8 @@ async def test_sizes_are_journaled(sandbox: Sandbox, client: BrazeSegments, targ
     assert len(days) == 1
 
 
-async def test_sizes_of_segments_that_are_not_tracked(
-    sandbox: Sandbox, client: BrazeSegments, target: Path
-) -> None:
-    """Braze may refuse them: then they have no history. Of one that is tracked, it is a failure."""
+async def test_sizes_of_untracked_segments(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
+    """A 400 for the sizes of an untracked segment gives no sizes; for a tracked segment it is a failure."""
     untracked = [
         segment_id
         for segment_id in sandbox.segment_ids
@@ -261,11 +259,11 @@ async def test_sizes_of_segments_that_are_not_tracked(
 
 
 async def test_progress(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
-    """Often enough to be looked at, seldom enough to cost nothing; the last one is the result."""
+    """`on_progress` is called at most ten times a second, never goes back, and ends with the result."""
     sandbox.inject(Answer(status=401), endpoint="details", ordinals=100)
     with pytest.raises(Exception, match="401"):
         await export_segments(client, target)
-    done = len(journaled(target))
+    done = len(journaled_ids(target))
     seen: list[ExportProgress] = []
     result = await export_segments(client, target, resume=True, on_progress=seen.append)
     assert 2 <= len(seen) <= 3 + 10 * result.elapsed
@@ -277,8 +275,8 @@ async def test_progress(sandbox: Sandbox, client: BrazeSegments, target: Path) -
 
 
 @pytest.mark.parametrize("consistency", ["fast", "safe"])
-async def test_hundreds_at_once_need_pages_ahead(sandbox: Sandbox, target: Path, consistency: str) -> None:
-    """With more in flight than one page holds, the walk does not wait for one page to ask for the next."""
+async def test_high_concurrency_prefetches_pages(sandbox: Sandbox, target: Path, consistency: str) -> None:
+    """If `concurrency` exceeds the size of a page, a page is requested before the previous one arrives."""
     sandbox.inject(Answer(delay=30.0), page=1)
     client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
     async with client:
@@ -291,11 +289,11 @@ async def test_hundreds_at_once_need_pages_ahead(sandbox: Sandbox, target: Path,
             await exporting
 
 
-async def test_what_the_callback_raises_is_the_callers(client: BrazeSegments, target: Path) -> None:
-    """It comes out as it is, and the journal stays."""
+async def test_an_error_of_a_callback(client: BrazeSegments, target: Path) -> None:
+    """An error of a callback reaches the caller unchanged, and the journal is kept."""
 
     def complain(progress: ExportProgress) -> None:
-        if progress.done:  # on a busy machine it is called before anything is
+        if progress.done:  # on a busy machine it may be called before the first row
             raise OSError("mine")
 
     with pytest.raises(OSError, match=r"^mine$"):
@@ -316,7 +314,7 @@ async def test_what_the_callback_raises_is_the_callers(client: BrazeSegments, ta
 async def test_wrong_options(
     sandbox: Sandbox, client: BrazeSegments, target: Path, options: dict[str, Any], says: str
 ) -> None:
-    """Refused before anything is sent or made."""
+    """Wrong options are refused before any request, and create no file."""
     with pytest.raises(ConfigError, match=says):
         await export_segments(client, target, **options)
     assert not sandbox.requests
@@ -326,7 +324,7 @@ async def test_wrong_options(
 async def test_a_row_nested_too_deeply_is_a_failure(
     client: BrazeSegments, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of that segment alone."""
+    """A segment whose details are nested too deeply fails alone."""
 
     def refuse(details: Any, *, sizes: Any) -> bytes:
         if details.name.endswith("7"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from export_helpers import FORMATS, asked, content, journaled, names_in
+from export_helpers import FORMATS, content, journaled_ids, names_in, requested_ids
 from fastapi import FastAPI
 from fastapi_helpers import Brake, events, serving
 
@@ -104,7 +104,7 @@ async def test_cancelled_and_resumed(
     assert (cancelled["state"], cancelled["cancelled_by"]) == ("cancelled", "request")
     assert (await api.delete(f"/exports/{started['id']}")).json() == cancelled
     target = tmp_path / "exports" / f"{started['id']}.csv"
-    ready = journaled(target)
+    ready = journaled_ids(target)
     assert 0 < len(ready) <= 50
     brake.let_go()
     sandbox.requests.clear()
@@ -116,7 +116,7 @@ async def test_cancelled_and_resumed(
     assert (resumed.status_code, resumed.json()["id"]) == (202, started["id"])
     last = await _end(api, started)
     assert (last["state"], last["resumed"], last["cancelled_by"]) == ("done", len(ready), None)
-    assert asked(sandbox) == sorted(set(sandbox.segment_ids) - set(ready))
+    assert requested_ids(sandbox) == sorted(set(sandbox.segment_ids) - set(ready))
     await export_segments(client, whole := tmp_path / "whole.csv", csv_safe=True)
     assert content(target) == content(whole)
     assert (await api.post("/exports", json={"format": "csv", "resume": True})).json()["id"] != started["id"]

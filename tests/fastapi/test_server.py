@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from export_helpers import asked, journaled
+from export_helpers import journaled_ids, requested_ids
 from fastapi_helpers import Brake, Server, events, until
 
 from braze_segments_async.export import export_segments
@@ -73,13 +73,13 @@ async def test_sigterm_then_kill_9_and_each_time_resumed(
     assert [record.state for record in records.all()] == ["interrupted"]
 
     brake.let_go()
-    ready = journaled(tmp_path / "exports" / f"{export['id']}.ndjson")
+    ready = journaled_ids(tmp_path / "exports" / f"{export['id']}.ndjson")
     sandbox.requests.clear()
     async with Server(sandbox, tmp_path) as server:
         await until(lambda: records.all()[0].state == "done")
         file = await server.client.get(f"/exports/{export['id']}/file")
     assert len(ready) > 20
-    assert asked(sandbox) == sorted(set(sandbox.segment_ids) - set(ready))
+    assert requested_ids(sandbox) == sorted(set(sandbox.segment_ids) - set(ready))
     await export_segments(client, undisturbed := tmp_path / "undisturbed.ndjson")
     assert file.content == undisturbed.read_bytes()
 

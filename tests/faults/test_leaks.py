@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from cli_helpers import inside, ran
+from cli_helpers import inside, run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_server import RawServer, answer, changed
@@ -336,7 +336,7 @@ async def test_a_blank_id_for_the_command() -> None:
             ("sizes", sandbox.segment_ids[0], " "),
             ("users", " ", "--fields", "email"),
         )
-        for code, out, err in await asyncio.gather(*(ran(sandbox, *command) for command in commands)):
+        for code, out, err in await asyncio.gather(*(run_command(sandbox, *command) for command in commands)):
             assert (code, out, err.partition(".")[0]) == (2, "", "braze-segments: segment_id is empty")
         assert not sandbox.requests
 

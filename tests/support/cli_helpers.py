@@ -1,4 +1,4 @@
-"""The real command in a process of its own, against a sandbox in this one."""
+"""Run the command in a subprocess against a sandbox in this process."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ KEY = "a-key-that-nobody-may-see"
 
 
 def environment(sandbox: Sandbox | None = None, **more: str) -> dict[str, str]:
-    """The variables of this process, with the sandbox for a Braze."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("BRAZE_")}
-    ours |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    """Return the environment of a command that uses the sandbox in place of Braze."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("BRAZE_")}
+    variables |= {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     if sandbox is not None:
-        ours |= {"BRAZE_API_KEY": sandbox.api_key, "BRAZE_BASE_URL": sandbox.base_url}
-    return ours | more
+        variables |= {"BRAZE_API_KEY": sandbox.api_key, "BRAZE_BASE_URL": sandbox.base_url}
+    return variables | more
 
 
-async def started(sandbox: Sandbox, *arguments: str, **options: Any) -> Process:
-    """Start the command."""
+async def start_command(sandbox: Sandbox, *arguments: str, **options: Any) -> Process:
+    """Start the command and return its process."""
     options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": environment(sandbox), **options}
     return await asyncio.create_subprocess_exec(*COMMAND, *arguments, **options)
 
 
-async def ran(sandbox: Sandbox, *arguments: str, **options: Any) -> tuple[int | None, str, str]:
-    """Run the command: exit code, output, errors; the key is in neither."""
-    process = await started(sandbox, *arguments, **options)
+async def run_command(sandbox: Sandbox, *arguments: str, **options: Any) -> tuple[int | None, str, str]:
+    """Run the command; return exit code, output and error output, neither of which may contain the key."""
+    process = await start_command(sandbox, *arguments, **options)
     out, err = await process.communicate()
     assert KEY.encode() not in (out or b"") + (err or b"")
     return process.returncode, (out or b"").decode(), (err or b"").decode()
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    while not condition():  # noqa: ASYNC110 - the sandbox announces nothing
+    """Check a condition repeatedly until it holds."""
+    while not condition():  # noqa: ASYNC110 - the sandbox has no event to wait for
         await asyncio.sleep(0.01)
 
 
 def inside(folder: Path) -> list[Path]:
-    """What is in a folder."""
+    """Return the paths of the files in a folder."""
     return list(folder.iterdir())

@@ -1,4 +1,4 @@
-"""Exports in child processes, and the files beside a target, for the tests of exports."""
+"""Helpers of the tests of exports: exports in child processes, and the files beside a target."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Exporter:
         pid: int = (await self._answer())["pid"]
         return pid
 
-    async def ended(self) -> tuple[int, str]:
+    async def wait(self) -> tuple[int, str]:
         """Return the exit code, negative for a signal, and the error of the export."""
         answer, error = await self._answer(), ""
         if "error" in answer:
@@ -69,29 +69,29 @@ async def exporting() -> AsyncIterator[Exporter]:
         await process.wait()
 
 
-def journaled(target: Path) -> list[str]:
+def journaled_ids(target: Path) -> list[str]:
     """Return the ids of the complete rows in the journal."""
-    journal = beside(target, ".journal")
+    journal = sibling(target, ".journal")
     if not journal.exists():
         return []
     lines = journal.read_bytes().split(b"\n")[1:-1]
     return [json.loads(line)["id"] for line in lines]
 
 
-def beside(target: Path, suffix: str) -> Path:
+def sibling(target: Path, suffix: str) -> Path:
     """Return the path of a file beside the target."""
     return target.with_name(target.name + suffix)
 
 
 def content(target: Path) -> Any:
-    """Return the content that equal exports share: the bytes, or the rows of a database."""
+    """Return what is the same for equal exports: the bytes of a file, or the rows of a database."""
     if target.suffix != ".sqlite":
         return target.read_bytes()
     with closing(sqlite3.connect(target)) as database:
         return list(database.iterdump())
 
 
-def asked(sandbox: Sandbox) -> list[str]:
+def requested_ids(sandbox: Sandbox) -> list[str]:
     """Return the sorted ids of the segments whose details were requested."""
     return sorted(
         request.query["segment_id"] for request in sandbox.requests if request.endpoint == "details"

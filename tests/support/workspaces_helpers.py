@@ -1,4 +1,4 @@
-"""What the tests of many workspaces share: sandboxes as workspaces, and the file that names them."""
+"""Helpers of the tests of workspaces: sandboxes as workspaces, and the file that configures them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def table(**values: str) -> str:
-    """A workspace as the file has it."""
+    """Return the TOML table of a workspace."""
     return "[[workspace]]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items())
 
 
 def write_file(path: Path, sandboxes: Mapping[str, Sandbox]) -> Path:
-    """Name sandboxes as workspaces, their keys in variables of the environment."""
+    """Write a file that configures sandboxes as workspaces, with their keys in environment variables."""
     path.write_text(
         "".join(
             table(name=name, base_url=sandbox.base_url, api_key_env=variable(name))
@@ -28,10 +28,10 @@ def write_file(path: Path, sandboxes: Mapping[str, Sandbox]) -> Path:
 
 
 def keys_in(sandboxes: Mapping[str, Sandbox]) -> dict[str, str]:
-    """The variables with the keys."""
+    """Return the environment variables that contain the keys."""
     return {variable(name): sandbox.api_key for name, sandbox in sandboxes.items()}
 
 
 def variable(name: str) -> str:
-    """Where the key of a workspace is."""
+    """Return the name of the environment variable with the key of a workspace."""
     return f"KEY_OF_{name.upper()}"

@@ -19,7 +19,7 @@ from struct import pack, pack_into, unpack_from
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from cli_helpers import inside, started, until
+from cli_helpers import inside, start_command, until
 from fault_client import client_of
 from key_leaks import exception_chain
 from raw_server import RawServer
@@ -385,7 +385,7 @@ async def test_the_command_can_be_stopped(
     async with Sandbox(1) as sandbox:
         sandbox.inject(Answer(body=blank), endpoint="file")
         target = tmp_path / "a.ndjson"
-        process = await started(
+        process = await start_command(
             sandbox, "users", sandbox.segment_ids[0], "--fields", "email", "-o", str(target)
         )
         await until(lambda: inside(tmp_path))  # it writes, so it has the file

@@ -1,4 +1,4 @@
-"""Many workspaces on dask: in this process, and on workers in processes of their own, one of them killed."""
+"""Workspaces exported on dask: in this process, and on workers in subprocesses, one of which is killed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from unittest.mock import Mock
 
 import pytest
 from attrs import evolve, frozen
-from cli_helpers import ROOT, environment, ran, until
+from cli_helpers import ROOT, environment, run_command, until
 from distributed import KilledWorker
-from export_helpers import asked, beside, journaled
+from export_helpers import journaled_ids, requested_ids, sibling
 from workspaces_helpers import variable, write_file
 
 from braze_segments_async import BrazeSegments, ConfigError, ExportError, RetryPolicy
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 KEYS = {name: f"secret-of-{name}" for name in "abc"}
 CONCURRENCY = 8
 OPTIONS = ExportOptions(concurrency=CONCURRENCY, retry=RetryPolicy(backoff=0.0))
-# A dead worker's lock is free after this long, and not after half a minute.
+# The lock of a killed worker expires after this time instead of half a minute.
 LEASE = {"LEASE_TIMEOUT": "1500ms", "LEASE_VALIDATION_INTERVAL": "100ms"}
 
 
 @frozen
 class Cluster:
-    """Where the scheduler is, and the pids."""
+    """The address of a scheduler, and the pids of its processes."""
 
     address: str
     scheduler: int
@@ -51,10 +51,10 @@ class Cluster:
 
 @contextmanager
 def cluster(workers: int) -> Generator[Cluster]:
-    """Separate processes, whose environment has the keys; that of this process has none."""
+    """Start a cluster in subprocesses whose environment has the keys, unlike that of this process."""
     variables = {f"DASK_DISTRIBUTED__SCHEDULER__LOCKS__{name}": value for name, value in LEASE.items()}
     keys = {variable(name): key for name, key in KEYS.items()}
-    with subprocess.Popen(  # noqa: S603 - our own
+    with subprocess.Popen(  # noqa: S603 - this interpreter
         [sys.executable, str(Path(__file__).parents[1] / "support" / "dask_process.py"), str(workers)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -68,14 +68,14 @@ def cluster(workers: int) -> Generator[Cluster]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Cluster]:
-    """Four workers; one of the tests kills one of them."""
+    """A cluster with four workers, one of which is killed by a test."""
     with cluster(4) as found:
         yield found
 
 
 @pytest.fixture
 async def sandboxes() -> AsyncIterator[dict[str, Sandbox]]:
-    """Three workspaces of 150 segments, which take their time."""
+    """Three workspaces with 150 segments each, and slow responses."""
     async with AsyncExitStack() as stack:
         yield {
             name: await stack.enter_async_context(Sandbox(150, seed=seed, api_key=key, latency=0.02))
@@ -85,81 +85,81 @@ async def sandboxes() -> AsyncIterator[dict[str, Sandbox]]:
 
 @pytest.fixture
 def configs(sandboxes: dict[str, Sandbox], tmp_path: Path) -> tuple[WorkspaceConfig, ...]:
-    """As their file names them."""
+    """The workspaces as read from their file."""
     (tmp_path / "exports").mkdir()
     file = write_file(tmp_path / "workspaces.toml", sandboxes)
     return read_workspaces(file, output=tmp_path / "exports", options=OPTIONS)
 
 
 def lock_of(config: WorkspaceConfig) -> Path:
-    """The file with the pid of the process that exports."""
-    return beside(config.path, ".lock")
+    """Return the lock file, which contains the pid of the process that exports."""
+    return sibling(config.path, ".lock")
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a thread of a process still does anything; what was killed goes on for a moment."""
+    """Return whether a thread of a process still runs, as it may for a moment after a kill."""
     with suppress(FileNotFoundError, ProcessLookupError):
         states = [
             stat.read_text().rpartition(")")[2].split()[0]
             for stat in Path("/proc").glob(f"{pid}/task/*/stat")
         ]
         return any(state not in "ZX" for state in states)
-    return is_alive(pid)  # one was gone before it was read
+    return is_alive(pid)  # a thread ended before its state was read
 
 
-async def undisturbed(sandbox: Sandbox, path: Path) -> bytes:
-    """What one export alone writes."""
+async def export_alone(sandbox: Sandbox, path: Path) -> bytes:
+    """Return the bytes that a single export of a workspace writes."""
     async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
         return (await export_segments(client, path, format="ndjson")).path.read_bytes()
 
 
-async def test_a_worker_killed_in_mid_export(
+async def test_a_worker_is_killed_during_an_export(
     shared: Cluster, sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...], tmp_path: Path
 ) -> None:
-    """Everything arrives, and nothing twice: another worker asks for what was in flight, and what is left."""
-    dead: list[int] = []
-    kept: list[str] = []
-    # What came last may not be in the journal yet when the next request goes out.
+    """Another worker resumes the export, and requests again only the segments that were in flight."""
+    killed: list[int] = []
+    in_journal: list[str] = []
+    # The last response may not be in the journal yet when the next request is sent.
     in_flight = CONCURRENCY + 1
 
     def kill(request: LoggedRequest) -> None:
         if request.ordinal == 70:
-            dead.append(int(lock_of(configs[1]).read_text()))
-            os.kill(dead[0], signal.SIGKILL)
-            while is_alive(dead[0]):
+            killed.append(int(lock_of(configs[1]).read_text()))
+            os.kill(killed[0], signal.SIGKILL)
+            while is_alive(killed[0]):
                 pass
-            kept.extend(journaled(configs[1].path))
+            in_journal.extend(journaled_ids(configs[1].path))
 
     sandboxes["b"].inject(kill, endpoint="details")
-    told: list[WorkspaceResult] = []
-    results = await export_on_cluster(configs, address=shared.address, on_result=told.append)
-    assert dead[0] in shared.workers
+    reported: list[WorkspaceResult] = []
+    results = await export_on_cluster(configs, address=shared.address, on_result=reported.append)
+    assert killed[0] in shared.workers
     assert [(r.name, r.outcome, r.rows, r.resumed) for r in results] == [
         ("a", "done", 150, 0),
-        ("b", "done", 150, len(kept)),
+        ("b", "done", 150, len(in_journal)),
         ("c", "done", 150, 0),
     ]
-    assert {result.name for result in told} == {"a", "b", "c"}
-    assert 70 - in_flight <= len(kept) < 70
+    assert {result.name for result in reported} == {"a", "b", "c"}
+    assert 70 - in_flight <= len(in_journal) < 70
     for name in "abc":
-        times = Counter(asked(sandboxes[name]))
+        times = Counter(requested_ids(sandboxes[name]))
         assert set(times) == set(sandboxes[name].segment_ids)
         twice = {segment_id for segment_id, number in times.items() if number > 1}
         assert len(twice) <= (in_flight if name == "b" else 0)
-        assert not twice & set(kept)
+        assert not twice & set(in_journal)
         assert max(times.values()) <= 2
     files = [result.path.read_bytes() for result in results]
-    assert files == await asyncio.gather(*(undisturbed(sandboxes[name], tmp_path / name) for name in "abc"))
+    assert files == await asyncio.gather(*(export_alone(sandboxes[name], tmp_path / name) for name in "abc"))
     assert {path.name for path in configs[0].path.parent.iterdir()} == {"a.ndjson", "b.ndjson", "c.ndjson"}
-    # No key was here, and none came here.
+    # This process never has a key.
     assert not {variable(name) for name in KEYS} & set(os.environ)
     assert "secret" not in str(pickle.dumps((configs, results)))
 
 
-async def test_nobody_wants_it_any_more(
+async def test_the_caller_is_cancelled(
     shared: Cluster, sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...]
 ) -> None:
-    """A caller that is cancelled ends its exports on the workers, and their journals are kept."""
+    """Cancelling the caller stops its exports on the workers, and keeps their journals."""
     for sandbox in sandboxes.values():
         sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(40, 40 + CONCURRENCY))
     exporting = asyncio.create_task(export_on_cluster(configs, address=shared.address))
@@ -170,7 +170,7 @@ async def test_nobody_wants_it_any_more(
     await until(lambda: not any(lock_of(config).exists() for config in configs))
     file, output = configs[0].path.parents[1] / "workspaces.toml", configs[0].path.parent
     where = ("--workspaces", str(file), "--output", str(output), "--dask", shared.address)
-    code, out, err = await ran(sandboxes["a"], "export", *where, env=environment())
+    code, out, err = await run_command(sandboxes["a"], "export", *where, env=environment())
     assert (code, [json.loads(line)["outcome"] for line in out.splitlines()]) == (1, ["failed"] * 3)
     assert err.count("--resume continues it, --overwrite starts afresh") == 3
     resuming = [evolve(config, options=evolve(OPTIONS, resume=True)) for config in configs]
@@ -183,7 +183,7 @@ async def test_nobody_wants_it_any_more(
 async def test_one_worker_at_a_time(
     shared: Cluster, sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...]
 ) -> None:
-    """A second run of a workspace waits for the first, though it writes another file."""
+    """A second export of a workspace waits for the first, even if it writes another file."""
     other = evolve(configs[0], path=configs[0].path.with_name("other.ndjson"))
     results = await asyncio.gather(
         *(export_on_cluster([config], address=shared.address) for config in (configs[0], other))
@@ -194,10 +194,10 @@ async def test_one_worker_at_a_time(
     assert set(first) == set(sandboxes["a"].segment_ids)
 
 
-async def test_the_scheduler_killed(
+async def test_the_scheduler_is_killed(
     sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...]
 ) -> None:
-    """That is told of each workspace, and what was done is kept."""
+    """If the scheduler dies, every workspace fails with an error that says so, and keeps its journal."""
     sandboxes["a"].inject(Answer(delay=30), endpoint="details", ordinals=range(40, 60))
     with cluster(1) as found:
         exporting = asyncio.create_task(export_on_cluster(configs[:1], address=found.address))
@@ -206,34 +206,34 @@ async def test_the_scheduler_killed(
         (result,) = await exporting
     assert (result.outcome, type(result.error)) == ("failed", ExportError)
     assert "the dask scheduler has stopped" in str(result.error)
-    assert journaled(configs[0].path)
+    assert journaled_ids(configs[0].path)
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keys are in this process."""
+def keys_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the keys into the environment of this process."""
     for name, key in KEYS.items():
         monkeypatch.setenv(variable(name), key)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("keys_in_this_process")
 async def test_in_this_process(
     sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...], tmp_path: Path
 ) -> None:
-    """Without an address, with the same results: all at the same time, one that fails fails alone."""
+    """Without an address, workspaces are exported concurrently in this process; failures are separate."""
     os.environ[variable("b")] = "wrong"
     a, b, c = await export_on_cluster(configs)
     assert [result.outcome for result in (a, b, c)] == ["done", "failed", "done"]
     assert "401 after 1 attempt" in str(b.error)
-    assert a.path.read_bytes() == await undisturbed(sandboxes["a"], tmp_path / "alone")
+    assert a.path.read_bytes() == await export_alone(sandboxes["a"], tmp_path / "alone")
     assert abs(sandboxes["a"].requests[0].at - sandboxes["c"].requests[0].at) < a.elapsed
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("keys_in_this_process")
 async def test_overwrite_starts_afresh(
     sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...]
 ) -> None:
-    """Where a journal of an earlier run is, too: none of it is used."""
+    """`overwrite` ignores the journal of an earlier run."""
     a = sandboxes["a"]
     a.inject(Answer(400), endpoint="details", segment_id=a.segment_ids[0], times=1)
     (first,) = await export_on_cluster(configs[:1])
@@ -243,11 +243,11 @@ async def test_overwrite_starts_afresh(
     assert (second.outcome, second.rows, second.resumed) == ("done", 150, 0)
 
 
-@pytest.mark.usefixtures("here")
-async def test_a_worker_that_died_with_its_work_done(
+@pytest.mark.usefixtures("keys_in_this_process")
+async def test_a_worker_died_after_the_export(
     sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...]
 ) -> None:
-    """The same run of it, begun again as dask does then: the file is there, so nothing is asked twice."""
+    """If dask repeats a task whose worker died after the export, the export is skipped without requests."""
     async with on_dask._connected(None, 1) as client:
         for expected in ("done", "skipped"):
             result = await client.submit(on_dask._export, configs[0], "one run", pure=False)
@@ -256,23 +256,23 @@ async def test_a_worker_that_died_with_its_work_done(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (KilledWorker("a", Mock(), 3), "4 workers died while they exported it; resume=True"),
         (CancelledError(), "the dask scheduler has stopped, or has dropped the export; resume=True"),
         (ModuleNotFoundError("No module named 'braze_segments_async'"), "the same version of this package"),
     ],
 )
-def test_what_a_cluster_may_raise(error: Exception, told: str) -> None:
-    """It becomes an error of ours, which says what to do."""
-    assert told in str(on_dask._to_export_error(error))
+def test_errors_of_dask(error: Exception, message: str) -> None:
+    """Errors of dask become an `ExportError` that says what to do."""
+    assert message in str(on_dask._to_export_error(error))
 
 
-@pytest.mark.usefixtures("here")
-async def test_the_same_key_twice(
+@pytest.mark.usefixtures("keys_in_this_process")
+async def test_two_workspaces_with_one_key_are_refused(
     sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...]
 ) -> None:
-    """It is refused where the caller can see it, before there is a cluster."""
+    """Two workspaces with one key are refused before a cluster is started."""
     os.environ[variable("b")] = os.environ[variable("a")]
     with pytest.raises(ConfigError, match="a and b have the same API key"):
         await export_on_cluster(configs)
@@ -280,21 +280,21 @@ async def test_the_same_key_twice(
 
 
 @pytest.mark.parametrize(
-    ("address", "kind", "told"),
+    ("address", "kind", "message"),
     [
         ("127.0.0.1", ConfigError, "missing port number"),
         ("tcp://127.0.0.1:9", ExportError, "cannot reach a dask scheduler at tcp://127.0.0.1:9: "),
         ("", ExportError, "no answer"),
     ],
 )
-async def test_no_scheduler_there(
+async def test_no_scheduler_at_the_address(
     configs: tuple[WorkspaceConfig, ...],
     address: str,
     kind: type[Exception],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No port, nobody there, or somebody else: told in time, with the address."""
+    """A missing port, a closed port and a server that is no scheduler raise an error in time."""
     monkeypatch.setattr(on_dask, "_CONNECT", 0.3)
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -303,14 +303,14 @@ async def test_no_scheduler_there(
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(kind, match=told):
+        with pytest.raises(kind, match=message):
             await export_on_cluster(configs, address=address or f"127.0.0.1:{port}")
 
 
 async def test_without_the_extra(
     configs: tuple[WorkspaceConfig, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said what to install."""
+    """Without dask, the error says what to install."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r'pip install "braze-segments-async\[dask\]"'):
         await export_on_cluster(configs)

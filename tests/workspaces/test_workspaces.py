@@ -1,4 +1,4 @@
-"""Many workspaces: what their file may say, and what happens when they are exported at the same time."""
+"""Workspaces: the file that configures them, and their export at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 from cli_helpers import ROOT, until
-from export_helpers import asked, beside, journaled, names_in
+from export_helpers import journaled_ids, names_in, requested_ids, sibling
 from hypothesis import example, given
 from hypothesis import strategies as st
 from workspaces_helpers import keys_in, table, variable, write_file
@@ -44,7 +44,7 @@ from braze_segments_async.workspaces import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PASTED = "0a348fd7-bfc5-4712-87ce-8c44d15e9b21"  # as Braze's keys look
+PASTED = "0a348fd7-bfc5-4712-87ce-8c44d15e9b21"  # has the form of a key of Braze
 EU = {"name": "eu", "instance": "EU-01", "api_key_env": "KEY_OF_EU"}
 FAST = ExportOptions(retry=RetryPolicy(backoff=0.0))
 INCOMPLETE = ExportResult(
@@ -56,14 +56,14 @@ INCOMPLETE = ExportResult(
 
 
 def read(folder: Path, text: str | bytes, **options: Any) -> tuple[WorkspaceConfig, ...]:
-    """Read a file of that text."""
+    """Write a file with the text, and return the workspaces read from it."""
     path = folder / "workspaces.toml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return read_workspaces(path, output=folder / "exports", **options)
 
 
-def test_a_workspace_is_what_its_table_says(tmp_path: Path) -> None:
-    """An instance by its name or an endpoint by its url; a key in a variable or in a file."""
+def test_a_table_configures_a_workspace(tmp_path: Path) -> None:
+    """A table names an instance or a URL, and an environment variable or a file with the key."""
     options = ExportOptions(format="csv", csv_safe=True)
     text = table(**EU) + table(name="Test_2", base_url="127.0.0.1/", api_key_file="keys/test")
     eu, other = read(tmp_path, text, options=options)
@@ -82,16 +82,14 @@ def test_a_workspace_is_what_its_table_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("written", ["EU-01", "eu-01", "eu_01", "EU_01"])
-def test_an_instance_is_written_as_one_likes(tmp_path: Path, written: str) -> None:
-    """As Braze writes it, as the command does, or as Python does."""
+def test_spellings_of_an_instance(tmp_path: Path, written: str) -> None:
+    """The name of an instance may be written as Braze, the command, or Python writes it."""
     (config,) = read(tmp_path, table(**{**EU, "instance": written}))
     assert config.base_url == Instance.EU_01
 
 
-def test_paths_do_not_depend_on_where_the_reader_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker has a working directory of its own, so nothing is left relative to the reader's."""
+def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All paths are absolute, because a worker has another working directory than the caller."""
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "w.toml").write_text(
         table(name="eu", instance="eu-01", api_key_file="eu.key"), encoding="utf-8-sig"
@@ -102,8 +100,8 @@ def test_paths_do_not_depend_on_where_the_reader_stands(
     assert config.api_key_file == tmp_path / "conf" / "eu.key"
 
 
-def test_the_file_on_the_page(tmp_path: Path) -> None:
-    """The example of docs/workspaces.md is read as the page says."""
+def test_the_example_of_the_docs(tmp_path: Path) -> None:
+    """The example of docs/workspaces.md has the meaning that the page describes."""
     page = (ROOT / "docs" / "workspaces.md").read_text()
     configs = read(tmp_path, page.split("```toml\n", 1)[1].split("```", 1)[0])
     assert [(config.name, config.base_url) for config in configs] == [
@@ -149,29 +147,29 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("text", "told"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_told_by_its_place(tmp_path: Path, text: str | bytes, told: str) -> None:
-    """The file and the workspace are named; what could be a key is in no message and no traceback."""
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
+def test_errors_name_their_place_and_no_key(tmp_path: Path, text: str | bytes, message: str) -> None:
+    """The error names the file and the workspace; neither it nor its traceback contains a possible key."""
     with pytest.raises(ConfigError, match=r"workspaces\.toml") as caught:
         read(tmp_path, text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
-    ours = [str(frame.locals) for frame in frames if "braze_segments_async" in frame.filename]
-    assert ours
-    for shown in (str(caught.value), repr(caught.value.__context__), *ours):
+    package_locals = [str(frame.locals) for frame in frames if "braze_segments_async" in frame.filename]
+    assert package_locals
+    for shown in (str(caught.value), repr(caught.value.__context__), *package_locals):
         assert PASTED not in shown
         assert PASTED.replace("-", "") not in shown
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """It is named."""
+def test_a_missing_file(tmp_path: Path) -> None:
+    """The error names the missing file."""
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
         read_workspaces(tmp_path / "none.toml", output=tmp_path)
 
 
 @given(text=st.text() | st.binary() | st.text(alphabet='[]workspace="\n.na#{}'))
-def test_any_text_is_read_or_refused(text: str | bytes) -> None:
-    """Whatever stands in the file: workspaces, or a `ConfigError`."""
+def test_any_other_text_is_refused(text: str | bytes) -> None:
+    """Any file without workspaces raises `ConfigError`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "w.toml")
         path.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
@@ -189,8 +187,8 @@ def test_any_text_is_read_or_refused(text: str | bytes) -> None:
 @example("eu.ndjson")
 @example("a" * 101)
 @example("naïve")
-def test_a_name_is_a_plain_file_name_or_refused(name: str) -> None:
-    """Nothing that leaves the directory, hides, is another's by suffix, an option, or a control character."""
+def test_a_name_is_a_plain_file_name(name: str) -> None:
+    """Only plain file names are accepted: no paths, dots, options or control characters."""
     folder = Path("/exports")
     try:
         WorkspaceConfig(name=name, base_url=Instance.US_01, path=folder / f"{name}.csv", api_key_env="A")
@@ -205,7 +203,7 @@ def test_a_name_is_a_plain_file_name_or_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"format": "xml"}, "format must be"),
         ({"consistency": "lax"}, "consistency must be"),
@@ -215,17 +213,17 @@ def test_a_name_is_a_plain_file_name_or_refused(name: str) -> None:
         ({"retry": 3}, "retry must be"),
     ],
 )
-def test_wrong_options(options: dict[str, Any], told: str) -> None:
-    """They are refused when they are made, not once for each workspace."""
-    with pytest.raises(ConfigError, match=told):
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
+    """Wrong options are refused when `ExportOptions` is created."""
+    with pytest.raises(ConfigError, match=message):
         ExportOptions(**options)
 
 
 # --- the export -------------------------------------------------------------------------------------
 
 
-class Several:
-    """Sandboxes as workspaces: what they are configured as, and where their files go."""
+class Configuration:
+    """The configuration of sandboxes as workspaces, and the directory of their files."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.output = folder / "exports"
@@ -234,21 +232,21 @@ class Several:
         self._monkeypatch = monkeypatch
 
     def configs(self, options: ExportOptions = FAST, **sandboxes: Sandbox) -> tuple[WorkspaceConfig, ...]:
-        """As the file would name them; their keys are in the environment."""
+        """Return the configuration of sandboxes, and put their keys into the environment."""
         for name, key in keys_in(sandboxes).items():
             self._monkeypatch.setenv(name, key)
         return read_workspaces(write_file(self._file, sandboxes), output=self.output, options=options)
 
 
 @pytest.fixture
-def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Several:
-    """Workspaces of a test."""
-    return Several(tmp_path, monkeypatch)
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configuration:
+    """The configuration of the sandboxes of a test."""
+    return Configuration(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-async def three() -> AsyncIterator[tuple[Sandbox, ...]]:
-    """Three workspaces, each with a key of its own."""
+async def sandboxes() -> AsyncIterator[tuple[Sandbox, ...]]:
+    """Three workspaces with different keys."""
     async with AsyncExitStack() as stack:
         yield tuple(
             [
@@ -258,93 +256,112 @@ async def three() -> AsyncIterator[tuple[Sandbox, ...]]:
         )
 
 
-async def test_every_workspace_gets_its_own_file(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """Each asked with its own key; each file is what one export alone would have written."""
-    a, b, c = three
-    results = await export_workspaces(several.configs(a=a, b=b, c=c))
+async def test_every_workspace_gets_its_own_file(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
+) -> None:
+    """Each workspace is requested with its own key; each file equals that of a single export."""
+    a, b, c = sandboxes
+    results = await export_workspaces(configuration.configs(a=a, b=b, c=c))
     assert [(r.name, r.outcome, r.rows, r.error) for r in results] == [
         ("a", "done", 30, None),
         ("b", "done", 120, None),
         ("c", "done", 7, None),
     ]
-    for sandbox, result in zip(three, results, strict=True):
+    for sandbox, result in zip(sandboxes, results, strict=True):
         async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
-            await export_segments(client, alone := several.output / "alone.ndjson", overwrite=True)
+            await export_segments(client, alone := configuration.output / "alone.ndjson", overwrite=True)
         assert result.path.read_bytes() == alone.read_bytes()
         assert {request.key for request in sandbox.requests} == {sandbox.api_key}
 
 
-async def test_all_at_the_same_time(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """None waits for another: none would get an answer before all have been asked."""
-    for sandbox in three:
-        sandbox.inject(lambda _: None if all(each.requests for each in three) else Answer(503))
+async def test_workspaces_are_exported_concurrently(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
+) -> None:
+    """Workspaces are exported concurrently: no sandbox responds before all have received a request."""
+    for sandbox in sandboxes:
+        sandbox.inject(lambda _: None if all(each.requests for each in sandboxes) else Answer(503))
     patient = evolve(FAST, retry=RetryPolicy(backoff=0.05, attempts=10))
-    results = await export_workspaces(several.configs(patient, a=three[0], b=three[1], c=three[2]))
+    results = await export_workspaces(
+        configuration.configs(patient, a=sandboxes[0], b=sandboxes[1], c=sandboxes[2])
+    )
     assert [result.outcome for result in results] == ["done"] * 3
 
 
-async def test_one_that_fails_fails_alone(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """A wrong key, a file that is there, segments that cannot be had: each is told in its own result."""
+async def test_failures_do_not_affect_other_workspaces(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
+) -> None:
+    """A wrong key, an existing file and a failed segment affect only the results of their workspaces."""
     async with Sandbox(5, api_key="right") as locked:
-        configs = several.configs(a=three[0], locked=locked, b=three[1], c=three[2])
+        configs = configuration.configs(a=sandboxes[0], locked=locked, b=sandboxes[1], c=sandboxes[2])
         os.environ[variable("locked")] = "wrong"
-        (several.output / "a.ndjson").write_text("of yesterday")
-        bad = three[1].segment_ids[3]
-        three[1].inject(Answer(400), endpoint="details", segment_id=bad)
-        told: list[WorkspaceResult] = []
-        a, locked_out, b, c = results = await export_workspaces(configs, on_result=told.append)
+        (configuration.output / "a.ndjson").write_text("of yesterday")
+        bad = sandboxes[1].segment_ids[3]
+        sandboxes[1].inject(Answer(400), endpoint="details", segment_id=bad)
+        reported: list[WorkspaceResult] = []
+        a, locked_out, b, c = results = await export_workspaces(configs, on_result=reported.append)
     assert [result.outcome for result in results] == ["failed", "failed", "partial", "done"]
     assert isinstance(a.error, ConfigError)
     assert "exists" in str(a.error)
-    assert three[0].requests == []
+    assert sandboxes[0].requests == []
     assert isinstance(locked_out.error, AuthenticationError)
     assert isinstance(b.error, IncompleteExportError)
     assert (b.rows, b.failures) == (119, 1)
-    assert sorted(told, key=lambda r: r.name) == sorted(results, key=lambda r: r.name)
-    assert {path.name for path in several.output.iterdir()} == {"a.ndjson", "b.ndjson.journal", "c.ndjson"}
-    assert (several.output / "a.ndjson").read_text() == "of yesterday"
+    assert sorted(reported, key=lambda r: r.name) == sorted(results, key=lambda r: r.name)
+    assert {path.name for path in configuration.output.iterdir()} == {
+        "a.ndjson",
+        "b.ndjson.journal",
+        "c.ndjson",
+    }
+    assert (configuration.output / "a.ndjson").read_text() == "of yesterday"
     assert "wrong" not in repr(results) + str(pickle.dumps(results))
     assert c.elapsed > 0
 
 
-async def test_each_waits_for_its_own_rate_limit(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """A 429 of one workspace stops no other."""
+async def test_each_waits_for_its_own_rate_limit(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
+) -> None:
+    """A 429 of one workspace does not pause the others."""
     limited = Answer(429, headers={"X-RateLimit-Retry-After": "1"})
-    three[0].inject(limited, endpoint="list", ordinals=1)
-    told: list[str] = []
+    sandboxes[0].inject(limited, endpoint="list", ordinals=1)
+    reported: list[str] = []
     results = await export_workspaces(
-        several.configs(a=three[0], b=three[1], c=three[2]), on_result=lambda result: told.append(result.name)
+        configuration.configs(a=sandboxes[0], b=sandboxes[1], c=sandboxes[2]),
+        on_result=lambda result: reported.append(result.name),
     )
     assert {result.outcome for result in results} == {"done"}
-    assert told[-1] == "a"
+    assert reported[-1] == "a"
     assert results[0].elapsed >= 1.0
 
 
-async def test_a_wait_that_is_too_long(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """It is told as such, and what had come is kept."""
+async def test_a_rate_limit_that_lasts_too_long(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
+) -> None:
+    """A rate limit that lasts too long has its own outcome, and the journal is kept."""
     limited = Answer(429, headers={"X-RateLimit-Retry-After": "600"})
-    three[1].inject(limited, endpoint="details", ordinals=40)
-    (result,) = await export_workspaces(several.configs(b=three[1]))
+    sandboxes[1].inject(limited, endpoint="details", ordinals=40)
+    (result,) = await export_workspaces(configuration.configs(b=sandboxes[1]))
     assert result.outcome == "rate-limited"
     assert isinstance(result.error, RateLimitedError)
-    assert journaled(result.path)
+    assert journaled_ids(result.path)
 
 
-async def test_the_same_key_twice(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """Whichever variables it is in: it would spend one allowance twice. Nothing is sent; no key is shown."""
-    configs = several.configs(a=three[0], b=three[1])
-    os.environ[variable("b")] = three[0].api_key
+async def test_two_workspaces_with_one_key_are_refused(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
+) -> None:
+    """Two workspaces with one key share a rate limit, so they are refused before any request."""
+    configs = configuration.configs(a=sandboxes[0], b=sandboxes[1])
+    os.environ[variable("b")] = sandboxes[0].api_key
     with pytest.raises(ConfigError, match="a and b have the same API key") as caught:
         await export_workspaces(configs)
-    assert three[0].requests == three[1].requests == []
+    assert sandboxes[0].requests == sandboxes[1].requests == []
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    ours = shown.split("await export_workspaces(configs)", 1)[1]
-    assert three[0].api_key not in ours
+    inner_frames = shown.split("await export_workspaces(configs)", 1)[1]
+    assert sandboxes[0].api_key not in inner_frames
 
 
 @pytest.mark.parametrize("change", [{"name": "a"}, {"path": Path("a")}])
-async def test_the_same_name_or_file_twice(change: dict[str, Any]) -> None:
-    """Configured by hand, too."""
+async def test_two_workspaces_with_one_name_or_file_are_refused(change: dict[str, Any]) -> None:
+    """Two workspaces with the same name or file are refused, also if configured in Python."""
     one = WorkspaceConfig(name="a", base_url=Instance.US_01, path=Path("a"), api_key_env="A")
     two = evolve(evolve(one, name="b", path=Path("b"), api_key_env="B"), **change)
     with pytest.raises(ConfigError, match="have the same"):
@@ -352,9 +369,11 @@ async def test_the_same_name_or_file_twice(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("there", ["", "\n"])
-async def test_no_key(several: Several, three: tuple[Sandbox, ...], tmp_path: Path, there: str) -> None:
-    """A variable that is not set, or a file without a key, is the failure of that workspace."""
-    (a, b) = several.configs(a=three[0], b=three[1])
+async def test_no_key(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...], tmp_path: Path, there: str
+) -> None:
+    """An unset variable or an empty key file fails only its workspace."""
+    (a, b) = configuration.configs(a=sandboxes[0], b=sandboxes[1])
     os.environ[variable("a")] = ""
     (empty := tmp_path / "empty").write_text(there)
     c = WorkspaceConfig(name="c", base_url=b.base_url, path=tmp_path / "c.csv", api_key_file=empty)
@@ -364,34 +383,34 @@ async def test_no_key(several: Several, three: tuple[Sandbox, ...], tmp_path: Pa
     assert str(results[2].error) == f"{empty} is empty: put the API key into it"
 
 
-async def test_a_key_that_can_be_read_once(three: tuple[Sandbox, ...], tmp_path: Path) -> None:
-    """As from a password manager, through a pipe."""
+async def test_a_key_in_a_pipe(sandboxes: tuple[Sandbox, ...], tmp_path: Path) -> None:
+    """A key file may be a pipe, as of a password manager, which can be read only once."""
     os.mkfifo(pipe := tmp_path / "key")
     config = WorkspaceConfig(
         name="a",
-        base_url=three[0].base_url,
+        base_url=sandboxes[0].base_url,
         path=tmp_path / "a.ndjson",
         api_key_file=pipe,
     )
-    threading.Thread(target=pipe.write_text, args=(f"{three[0].api_key}\n",), daemon=True).start()
+    threading.Thread(target=pipe.write_text, args=(f"{sandboxes[0].api_key}\n",), daemon=True).start()
     (result,) = await export_workspaces([config])
     assert result.outcome == "done"
 
 
-async def test_resume_goes_on_where_there_is_something_to_do(
-    several: Several, three: tuple[Sandbox, ...]
+async def test_resume_exports_only_unfinished_workspaces(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
 ) -> None:
-    """Finished files are left alone, what was interrupted goes on, what never began begins."""
-    a, b, c = three
+    """`resume` skips finished exports, resumes interrupted ones, and starts the others."""
+    a, b, c = sandboxes
     b.inject(Answer(400), endpoint="details", segment_id=b.segment_ids[0], times=1)
-    first = await export_workspaces(several.configs(a=a, b=b))
+    first = await export_workspaces(configuration.configs(a=a, b=b))
     assert [result.outcome for result in first] == ["done", "partial"]
-    whole, done = first[0].path.read_bytes(), journaled(first[1].path)
-    again = await export_workspaces(several.configs(b=b))
+    whole, done = first[0].path.read_bytes(), journaled_ids(first[1].path)
+    again = await export_workspaces(configuration.configs(b=b))
     assert "resume=True continues it" in str(again[0].error)
-    for sandbox in three:
+    for sandbox in sandboxes:
         sandbox.requests.clear()
-    results = await export_workspaces(several.configs(evolve(FAST, resume=True), a=a, b=b, c=c))
+    results = await export_workspaces(configuration.configs(evolve(FAST, resume=True), a=a, b=b, c=c))
     assert [(result.outcome, result.resumed) for result in results] == [
         ("skipped", 0),
         ("done", 119),
@@ -399,102 +418,110 @@ async def test_resume_goes_on_where_there_is_something_to_do(
     ]
     assert results[0].path.read_bytes() == whole
     assert a.requests == []
-    assert asked(b) == sorted(set(b.segment_ids) - set(done))
+    assert requested_ids(b) == sorted(set(b.segment_ids) - set(done))
 
 
-async def test_overwrite_replaces_finished_files(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """With resume, too: a nightly run goes on if it was interrupted, and else starts anew."""
-    (first,) = await export_workspaces(several.configs(a=three[0]))
-    renamed = three[0].segment_ids[0]
-    three[0].rename(renamed, "Another")
+async def test_overwrite_replaces_finished_files(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...]
+) -> None:
+    """`overwrite` replaces a finished file, also together with `resume`, as in a nightly run."""
+    (first,) = await export_workspaces(configuration.configs(a=sandboxes[0]))
+    renamed = sandboxes[0].segment_ids[0]
+    sandboxes[0].rename(renamed, "Another")
     options = evolve(FAST, resume=True, overwrite=True)
-    (result,) = await export_workspaces(several.configs(options, a=three[0]))
+    (result,) = await export_workspaces(configuration.configs(options, a=sandboxes[0]))
     rows = {row["id"]: row["name"] for row in map(json.loads, first.path.read_text().splitlines())}
     assert (result.outcome, rows[renamed]) == ("done", "Another")
 
 
-async def test_partial_files(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """With `allow_partial` the file is there, what it lacks beside it, and no error."""
-    three[0].inject(Answer(400), endpoint="details", segment_id=three[0].segment_ids[0])
-    (result,) = await export_workspaces(several.configs(evolve(FAST, allow_partial=True), a=three[0]))
+async def test_partial_files(configuration: Configuration, sandboxes: tuple[Sandbox, ...]) -> None:
+    """`allow_partial` writes the file without an error, and the failed segments beside it."""
+    sandboxes[0].inject(Answer(400), endpoint="details", segment_id=sandboxes[0].segment_ids[0])
+    (result,) = await export_workspaces(
+        configuration.configs(evolve(FAST, allow_partial=True), a=sandboxes[0])
+    )
     assert (result.outcome, result.error, result.rows, result.failures) == ("partial", None, 29, 1)
     assert names_in(result.path) == {"a.ndjson", "a.ndjson.failures.ndjson"}
 
 
-async def test_progress(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """It is told with the workspace and its client, from the opening to the end."""
-    told: dict[str, list[ExportProgress]] = {"a": [], "b": []}
+async def test_progress(configuration: Configuration, sandboxes: tuple[Sandbox, ...]) -> None:
+    """`on_progress` gets the workspace, its client and the progress, from 0 to all segments."""
+    reported: dict[str, list[ExportProgress]] = {"a": [], "b": []}
 
-    def hear(config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
+    def note(config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
         assert client.base_url == config.base_url
         assert client.stats.paused_until is None
-        told[config.name].append(progress)
+        reported[config.name].append(progress)
 
-    await export_workspaces(several.configs(a=three[0], b=three[1]), on_progress=hear)
-    for each, size in zip(told.values(), (30, 120), strict=True):
+    await export_workspaces(configuration.configs(a=sandboxes[0], b=sandboxes[1]), on_progress=note)
+    for each, size in zip(reported.values(), (30, 120), strict=True):
         assert (each[0].listed, each[0].done, each[-1].done, each[-1].total) == (0, 0, size, size)
 
 
 @pytest.mark.parametrize("where", ["progress", "result"])
-async def test_an_error_of_the_callers_own(several: Several, three: tuple[Sandbox, ...], where: str) -> None:
-    """It ends all of them, and comes out as it is; what had been exported is kept."""
+async def test_an_error_of_a_callback(
+    configuration: Configuration, sandboxes: tuple[Sandbox, ...], where: str
+) -> None:
+    """An error of a callback stops all exports, reaches the caller unchanged, and releases the locks."""
 
     def fail(*of: Any) -> None:
         if where == "result" or of[2].done:
             raise LookupError
 
-    three[1].inject(Answer(delay=30), endpoint="details", ordinals=50)
+    sandboxes[1].inject(Answer(delay=30), endpoint="details", ordinals=50)
     with pytest.raises(LookupError):
-        await export_workspaces(several.configs(a=three[0], b=three[1]), **{f"on_{where}": fail})
-    assert not beside(several.output / "b.ndjson", ".lock").exists()
+        await export_workspaces(
+            configuration.configs(a=sandboxes[0], b=sandboxes[1]), **{f"on_{where}": fail}
+        )
+    assert not sibling(configuration.output / "b.ndjson", ".lock").exists()
 
 
-async def test_cancelled(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """All end at once, and keep their journals."""
-    for sandbox in three[:2]:
+async def test_cancelled(configuration: Configuration, sandboxes: tuple[Sandbox, ...]) -> None:
+    """Cancellation stops all exports, and keeps their journals."""
+    for sandbox in sandboxes[:2]:
         sandbox.inject(Answer(delay=30), endpoint="details", ordinals=range(6, 200))
-    configs = several.configs(a=three[0], b=three[1])
+    configs = configuration.configs(a=sandboxes[0], b=sandboxes[1])
     exporting = asyncio.create_task(export_workspaces(configs))
-    await until(lambda: all(len(journaled(config.path)) == 5 for config in configs))
+    await until(lambda: all(len(journaled_ids(config.path)) == 5 for config in configs))
     exporting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await exporting
-    assert {path.suffix for path in several.output.iterdir()} == {".journal"}
+    assert {path.suffix for path in configuration.output.iterdir()} == {".journal"}
 
 
-async def test_one_alone(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """`export_workspace` is the export of one: what goes wrong is in its result, too."""
-    (config,) = several.configs(a=three[0])
+async def test_export_workspace(configuration: Configuration, sandboxes: tuple[Sandbox, ...]) -> None:
+    """`export_workspace` exports one workspace, and reports errors in its result."""
+    (config,) = configuration.configs(a=sandboxes[0])
     assert (await export_workspace(config)).outcome == "done"
     assert (await export_workspace(config)).outcome == "failed"
 
 
-async def test_what_cannot_be_looked_at(several: Several, three: tuple[Sandbox, ...]) -> None:
-    """A directory that is not there is told in the result."""
-    (config,) = several.configs(a=three[0])
-    config = evolve(config, path=several.output / "none" / "a.ndjson")
+async def test_a_missing_directory(configuration: Configuration, sandboxes: tuple[Sandbox, ...]) -> None:
+    """A missing directory is reported in the result, before any request."""
+    (config,) = configuration.configs(a=sandboxes[0])
+    config = evolve(config, path=configuration.output / "none" / "a.ndjson")
     result = await export_workspace(config)
     assert "No such file or directory" in str(result.error)
-    assert three[0].requests == []
+    assert sandboxes[0].requests == []
 
 
 # --- the values -------------------------------------------------------------------------------------
 
 
-def test_no_key_in_what_stands_for_a_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configured and pickled, it says where the key is; who unpickles it reads it in his own place."""
+def test_a_pickled_configuration_contains_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickled configuration contains no key; the process that unpickles it reads the key."""
     config = WorkspaceConfig(name="eu", base_url=Instance.EU_01, path=Path("eu"), api_key_env="KEY_OF_EU")
     monkeypatch.setenv("KEY_OF_EU", PASTED)
     assert config.read_key() == PASTED
     sent = pickle.dumps(config)
     assert PASTED not in repr(config) + str(sent) + repr(config.read_key())
-    assert pickle.loads(sent) == config  # noqa: S301 - our own
+    assert pickle.loads(sent) == config  # noqa: S301 - pickled here
     monkeypatch.setenv("KEY_OF_EU", "another")
     assert pickle.loads(sent).read_key() == "another"  # noqa: S301
 
 
-def test_a_key_for_the_name_of_a_variable() -> None:
-    """By hand, too: it is refused, and not shown."""
+def test_a_key_as_the_name_of_a_variable() -> None:
+    """A key in place of the name of a variable is refused, also in Python, and is in no message."""
     with pytest.raises(ConfigError) as caught:
         WorkspaceConfig(name="eu", base_url=Instance.EU_01, path=Path("eu"), api_key_env=PASTED)
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack[1:]
@@ -516,7 +543,7 @@ def test_a_key_for_the_name_of_a_variable() -> None:
     ],
 )
 def test_outcomes(of: dict[str, Any], outcome: str) -> None:
-    """One word for each way to end, and it survives the way to another process."""
+    """A result has one outcome, which is the same after pickling."""
     result = WorkspaceResult(name="eu", path=Path("eu"), **of)
     assert result.outcome == outcome
     assert pickle.loads(pickle.dumps(result)).outcome == outcome  # noqa: S301

@@ -120,7 +120,7 @@ class UsersJob:
 
     Attributes:
         export: The export, once Braze has started it.
-        running: Whether Braze prepares the file: "goes on", "may go on", or empty.
+        running: Whether Braze prepares the file: "continues", "may continue", or empty.
         ready: Whether the file is ready.
         count: Users that were downloaded.
         cancel: The command that cancels the export.
@@ -148,14 +148,14 @@ class UsersJob:
 
     async def start(self, client: BrazeSegments, fields: tuple[str, ...]) -> UsersExport:
         """Start the export."""
-        self.running = "may go on"
+        self.running = "may continue"
         try:
             self.export = await client.export_users(self._segment_id, fields=fields)
         except BaseException as error:
             if self.pause is not None or not _may_have_arrived(error):
                 self.running = ""
             raise
-        self.running = "goes on"
+        self.running = "continues"
         return self.export
 
     async def wait(self, export: UsersExport, seconds: float | None) -> None:
