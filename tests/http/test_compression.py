@@ -31,12 +31,17 @@ def test_another_encoding_is_refused(encoding: str) -> None:
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("size", [0, 5, len(PACKED) // 2, len(PACKED) - 1])
+@pytest.mark.parametrize("size", [1, 5, len(PACKED) // 2, len(PACKED) - 1])
 def test_an_incomplete_body_is_a_transport_error(size: int) -> None:
     """A gzip body without its end is a retryable error, even if all its data can be decompressed."""
     with pytest.raises(TransportError, match="the compressed body is incomplete") as caught:
         inflate(bytearray(PACKED[:size]), "gzip", len(BODY))
     assert caught.value.retryable
+
+
+def test_an_empty_body() -> None:
+    """A response without a body can name an encoding, too, such as a 204."""
+    assert inflate(bytearray(), "gzip", 10) == b""
 
 
 @pytest.mark.parametrize("body", [BODY, PACKED[:-8] + bytes(8)], ids=["not gzip", "wrong checksum"])
