@@ -396,7 +396,7 @@ async def test_fastapi(sandbox: Sandbox, tmp_path: Path, within: dict[str, float
         export = (await api.post("/exports", json=within)).json()
         await brake.reached.wait()
         await api.delete(f"/exports/{export['id']}")
-        brake.let_go()
+        brake.release()
         age(tmp_path / f"{export['id']}.ndjson", hours=13)
         await api.post("/exports", json={"resume": True})
         *_, last = events((await api.get(f"/exports/{export['id']}/events")).text)
