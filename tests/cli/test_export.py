@@ -255,10 +255,10 @@ async def test_sandbox_serves_until_ctrl_c() -> None:
         *COMMAND, "sandbox", "--port", "0", "--segments", "3", stdout=PIPE, stderr=PIPE, env=environment()
     )
     assert process.stdout is not None
-    said = ""
-    while "BRAZE_API_KEY=" not in said:
-        said += (await process.stdout.readline()).decode()
-    exports = dict(line[7:].split("=", 1) for line in said.splitlines() if line.startswith("export "))
+    output = ""
+    while "BRAZE_API_KEY=" not in output:
+        output += (await process.stdout.readline()).decode()
+    exports = dict(line[7:].split("=", 1) for line in output.splitlines() if line.startswith("export "))
     async with BrazeSegments(exports["BRAZE_API_KEY"], base_url=exports["BRAZE_BASE_URL"]) as segments:
         assert len([details async for details in segments.all_details()]) == 3
     process.send_signal(signal.SIGINT)

@@ -157,7 +157,7 @@ async def test_in_a_terminal(never_ready: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("--fields", ""), "fields must be one or more names, each of them text and not empty"),
         (("--fields", "email,,phone"), "fields must be one or more names, each of them text and not empty"),
@@ -185,7 +185,10 @@ async def test_in_a_terminal(never_ready: Sandbox, tmp_path: Path) -> None:
     ids=str,
 )
 def test_wrong_use(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
 ) -> None:
     """Wrong options exit 2 with a reason, before any request."""
     monkeypatch.setenv("BRAZE_API_KEY", KEY)
@@ -193,7 +196,7 @@ def test_wrong_use(
     assert _code("users", ID, *arguments) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert says in " ".join(err.split())
+    assert message in " ".join(err.split())
 
 
 def test_no_key(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ in_docs = pytest.mark.skipif("SITE" not in os.environ, reason="run by make docs"
         if any(b.language == "python" for b in blocks(page))
     ],
 )
-async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_python_blocks(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every Python block of a page runs and prints the output that the page shows."""
     monkeypatch.chdir(tmp_path)
     size = 30 if page == "README.md" else 250  # the README fetches a year of sizes of every segment
@@ -119,14 +119,14 @@ async def test_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 @in_docs
-async def test_console(tmp_path: Path) -> None:
+async def test_console_blocks(tmp_path: Path) -> None:
     """The commands of docs/quickstart.md print the output that the page shows."""
     await assert_console("docs/quickstart.md", tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_data(page: str) -> None:
-    """Blocks marked as JSON or TOML can be parsed."""
+def test_json_and_toml_blocks(page: str) -> None:
+    """Every block marked as JSON or TOML can be parsed."""
     for block in blocks(page):
         if block.language == "json":
             for line in block.text.splitlines():
@@ -135,7 +135,7 @@ def test_data(page: str) -> None:
             assert tomllib.loads(block.text)
 
 
-def test_reference() -> None:
+def test_the_reference_lists_the_public_names() -> None:
     """The reference lists exactly the public names."""
     modules = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
     public = {
@@ -158,7 +158,7 @@ async def _run(example: str, names: dict[str, Any]) -> dict[str, Any]:
     """Run code with `await` and `async with` at its top level, and return its variables."""
     body = textwrap.indent(example, "    ")
     scope = dict(names)
-    exec(f"async def example():\n{body}\n    return locals()", scope)  # noqa: S102 - our own README
+    exec(f"async def example():\n{body}\n    return locals()", scope)  # noqa: S102 - code of the README
     result: dict[str, Any] = await scope["example"]()
     return result
 
@@ -184,7 +184,7 @@ def _without_comments(code: str) -> list[str]:
     return [line.partition("  #")[0].rstrip() for line in code.splitlines()]
 
 
-def test_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fastapi_example(monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's service returns 202, and its cache has all segments after the background task."""
     from fastapi.testclient import TestClient  # noqa: PLC0415 - slow to import
 
@@ -278,7 +278,7 @@ def test_links(page: str) -> None:
 
 
 @in_docs
-def test_site() -> None:
+def test_the_built_site() -> None:
     """The built site loads nothing from other hosts and has no broken links."""
     assert not problems(ROOT / os.environ["SITE"])
 

@@ -53,14 +53,14 @@ def test_the_lowest_versions_are_installed() -> None:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """Yield a sandbox with one full page and part of a second one."""
+    """A sandbox with one full page and part of a second one."""
     async with Sandbox(SEGMENTS) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def api(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """Yield a client for an app that exports to the directory `exports`."""
+    """A client of an app that exports to the directory `exports`."""
     async with serving(sandbox, tmp_path / "exports") as api:
         yield api
 
@@ -78,7 +78,7 @@ def _names(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite"])
 async def test_an_export(sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
-    """Every segment is in the file, in each format, after two responses that had to be retried."""
+    """Every segment is exported in each format, although two requests are retried."""
     sandbox.inject(Answer(status=503), endpoint="details", times=2)
     retry = RetryPolicy(backoff=0.0)
     async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, retry=retry) as client:

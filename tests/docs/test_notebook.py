@@ -15,7 +15,7 @@ import pytest
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 
-async def test_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_cells_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The cells run without a key in a running event loop, and the file contains no output."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
@@ -32,7 +32,7 @@ async def test_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 @pytest.mark.skipif("RECIPES" not in os.environ, reason="a kernel is slow to start: run by make recipes")
 @pytest.mark.filterwarnings("default")  # from Jupyter
-def test_in_jupyter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_in_jupyter(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Jupyter kernel runs the notebook."""
     nbclient, nbformat = importlib.import_module("nbclient"), importlib.import_module("nbformat")
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)

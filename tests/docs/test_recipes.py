@@ -1,4 +1,4 @@
-"""Test the cron script and the examples that need extra packages. `make recipes` runs this module."""
+"""Run the cron script and the examples that need extra packages; run by `make recipes`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif("RECIPES" not in os.environ, reason="run by make
 EXAMPLES = ROOT / "examples"
 KEY_FILE = "api-key"
 
-# Runs a script that may connect to this machine only. An exception could be swallowed by a telemetry thread.
-ALONE = """
+# Runs a script that may connect only to this machine. It exits, as a thread could suppress an exception.
+LOCAL_ONLY = """
 import os, runpy, sys
 
 def watch(event, arguments):
@@ -41,7 +41,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
-async def _ran(sandbox: Sandbox | None, *command: str | Path, **variables: str) -> tuple[int, str, str]:
+async def _run(sandbox: Sandbox | None, *command: str | Path, **variables: str) -> tuple[int, str, str]:
     """Run a command; return its exit code, output and error output."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=-1, stderr=-1, env=environment(sandbox, **variables)
@@ -51,20 +51,20 @@ async def _ran(sandbox: Sandbox | None, *command: str | Path, **variables: str) 
     return process.returncode, out.decode(), err.decode()
 
 
-async def _example(
+async def _run_example(
     name: str, home: Path, sandbox: Sandbox | None = None, **more: str
 ) -> tuple[int, str, str]:
     """Run an example with its own home directory and without network access."""
     variables = {"HOME": str(home), "TMPDIR": str(home), "DLT_DATA_DIR": str(home / "dlt"), **more}
-    return await _ran(sandbox, sys.executable, "-W", "error", "-c", ALONE, EXAMPLES / name, **variables)
+    return await _run(sandbox, sys.executable, "-W", "error", "-c", LOCAL_ONLY, EXAMPLES / name, **variables)
 
 
 # cron
 
 
 @pytest.fixture
-def night(tmp_path: Path, sandbox: Sandbox) -> Path:
-    """Return a home directory with a key file and a `bin` folder with the command."""
+def night_home(tmp_path: Path, sandbox: Sandbox) -> Path:
+    """A home directory with a key file and a `bin` folder with the command."""
     key = tmp_path / KEY_FILE
     key.write_text(f"{sandbox.api_key}\n")
     key.chmod(0o600)
@@ -75,40 +75,40 @@ def night(tmp_path: Path, sandbox: Sandbox) -> Path:
     return tmp_path
 
 
-async def _nightly(night: Path, sandbox: Sandbox) -> tuple[int, str, str]:
-    return await _ran(
+async def _nightly(night_home: Path, sandbox: Sandbox) -> tuple[int, str, str]:
+    return await _run(
         None,
         EXAMPLES / "export_nightly.sh",
-        night / "segments.ndjson",
-        PATH=f"{night / 'bin'}:{os.environ['PATH']}",
+        night_home / "segments.ndjson",
+        PATH=f"{night_home / 'bin'}:{os.environ['PATH']}",
         BRAZE_BASE_URL=sandbox.base_url,
-        BRAZE_KEY_FILE=str(night / KEY_FILE),
+        BRAZE_KEY_FILE=str(night_home / KEY_FILE),
         PAUSE="0",
     )
 
 
-async def test_night_after_night(night: Path, sandbox: Sandbox) -> None:
+async def test_each_night_replaces_the_file(night_home: Path, sandbox: Sandbox) -> None:
     """The script prints nothing on success and replaces the file of the previous night."""
-    assert await _nightly(night, sandbox) == (0, "", "")
+    assert await _nightly(night_home, sandbox) == (0, "", "")
     sandbox.rename(sandbox.segment_ids[0], "Of tonight")
-    assert await _nightly(night, sandbox) == (0, "", "")
-    assert "Of tonight" in (night / "segments.ndjson").read_text()
+    assert await _nightly(night_home, sandbox) == (0, "", "")
+    assert "Of tonight" in (night_home / "segments.ndjson").read_text()
     assert sandbox.count("details") == 2 * 250
 
 
-async def test_next_attempt_resumes(night: Path, sandbox: Sandbox) -> None:
+async def test_next_attempt_resumes(night_home: Path, sandbox: Sandbox) -> None:
     """A retry fetches only the failed segment, and prints nothing."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=2)
-    assert await _nightly(night, sandbox) == (0, "", "")
+    assert await _nightly(night_home, sandbox) == (0, "", "")
     assert sandbox.count("details") == 250 + 2
 
 
-async def test_next_night_starts_afresh(night: Path, sandbox: Sandbox) -> None:
+async def test_next_night_starts_afresh(night_home: Path, sandbox: Sandbox) -> None:
     """A failed night keeps the file and prints one report; the next night fetches everything again."""
-    file = night / "segments.ndjson"
+    file = night_home / "segments.ndjson"
     file.write_text("of last night")
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=3)
-    code, out, err = await _nightly(night, sandbox)
+    code, out, err = await _nightly(night_home, sandbox)
     assert (code, out) == (3, "")
     assert "failed with exit code 3, attempt 3 of 3" in err
     assert f"segment_id={sandbox.segment_ids[7]}): 422" in err
@@ -116,33 +116,35 @@ async def test_next_night_starts_afresh(night: Path, sandbox: Sandbox) -> None:
     assert file.read_text() == "of last night"
     before = sandbox.count("details")
     yesterday = time.time() - 86_400
-    os.utime(night / "segments.ndjson.journal", (yesterday, yesterday))
-    assert await _nightly(night, sandbox) == (0, "", "")
+    os.utime(night_home / "segments.ndjson.journal", (yesterday, yesterday))
+    assert await _nightly(night_home, sandbox) == (0, "", "")
     assert sandbox.count("details") == before + 250
 
 
-async def test_permanent_errors_are_not_retried(night: Path, sandbox: Sandbox) -> None:
+async def test_permanent_errors_are_not_retried(night_home: Path, sandbox: Sandbox) -> None:
     """A missing key, or a key file that others can read, stops the script before any request."""
-    (night / KEY_FILE).chmod(0o640)
-    code, _, err = await _nightly(night, sandbox)
-    assert (code, err) == (2, f"others can read the API key: chmod 600 {night / KEY_FILE}\n")
-    (night / KEY_FILE).unlink()
-    code, _, err = await _nightly(night, sandbox)
+    (night_home / KEY_FILE).chmod(0o640)
+    code, _, err = await _nightly(night_home, sandbox)
+    assert (code, err) == (2, f"others can read the API key: chmod 600 {night_home / KEY_FILE}\n")
+    (night_home / KEY_FILE).unlink()
+    code, _, err = await _nightly(night_home, sandbox)
     assert code == 2
     assert "attempt 1 of 3" in err
     assert "api-key: No such file" in err
     assert not sandbox.requests
 
 
-async def test_an_interrupted_export_is_not_retried(night: Path, sandbox: Sandbox) -> None:
-    """SIGTERM, as during a shutdown, ends the script."""
+async def test_an_interrupted_export_is_not_retried(night_home: Path, sandbox: Sandbox) -> None:
+    """An export ended by SIGTERM, as during a shutdown, is not retried."""
     sandbox.inject(Answer(delay=30.0), endpoint="details", segment_id=sandbox.segment_ids[249])
-    command = night / "bin" / "braze-segments"
+    command = night_home / "bin" / "braze-segments"
     # Only the command gets the signal; the script must handle its exit code.
-    command.write_text(f'#!/bin/sh\n"{COMMAND[0]}" -m {COMMAND[2]} "$@" & echo $! >"{night}/pid"; wait $!\n')
-    task = asyncio.create_task(_nightly(night, sandbox))
+    command.write_text(
+        f'#!/bin/sh\n"{COMMAND[0]}" -m {COMMAND[2]} "$@" & echo $! >"{night_home}/pid"; wait $!\n'
+    )
+    task = asyncio.create_task(_nightly(night_home, sandbox))
     await until(lambda: sandbox.count("details") == 250)
-    os.kill(int((night / "pid").read_text()), 15)
+    os.kill(int((night_home / "pid").read_text()), 15)
     code, _, err = await task
     assert code == 143
     assert "attempt 1 of 3" in err
@@ -163,19 +165,19 @@ def test_airflow(tmp_path: Path) -> None:
 async def test_dagster_without_a_key(tmp_path: Path) -> None:
     """The example runs without a key, writes the file, and prints the metadata."""
     file = str(tmp_path / "segments.parquet")
-    code, out, err = await _example("dagster_asset.py", tmp_path, SEGMENTS_FILE=file)
+    code, out, err = await _run_example("dagster_asset.py", tmp_path, SEGMENTS_FILE=file)
     assert code == 0, err
     assert out.startswith(f"250 segments, {{'file': {file!r}, ")
     assert "segments.parquet" in {path.name for path in inside(tmp_path)}
 
 
 async def test_dagster_retry_resumes(tmp_path: Path, sandbox: Sandbox) -> None:
-    """A failed segment fails the attempt; the retry fetches only that segment."""
+    """A failed segment fails the attempt of the asset; the retry fetches only that segment."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=1)
     folder = tmp_path / "of the asset"
     folder.mkdir()
     file = str(folder / "segments.parquet")
-    code, out, err = await _example(
+    code, out, err = await _run_example(
         "dagster_asset.py", tmp_path, sandbox, SEGMENTS_FILE=file, RETRY_DELAY="0"
     )
     assert code == 0, err
@@ -188,7 +190,7 @@ async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> Non
     """No file is written and nothing is materialised if a segment is missing."""
     sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
     file = tmp_path / "segments.parquet"
-    code, out, err = await _example(
+    code, out, err = await _run_example(
         "dagster_asset.py", tmp_path, sandbox, SEGMENTS_FILE=str(file), RETRY_DELAY="0"
     )
     assert (code, out) == (1, "")
@@ -201,7 +203,7 @@ async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> Non
 
 async def test_dlt_without_a_key(tmp_path: Path) -> None:
     """The example runs without a key and prints the history of the renamed segment."""
-    code, out, err = await _example("dlt_pipeline.py", tmp_path)
+    code, out, err = await _run_example("dlt_pipeline.py", tmp_path)
     assert code == 0, err
     first, second, old, new = out.splitlines()
     assert first == "250 segments, 0 earlier versions"
@@ -221,7 +223,7 @@ async def test_dlt_history(tmp_path: Path, sandbox: Sandbox) -> None:
 
     async def loaded() -> tuple[int, int, int]:
         """Return the exit code, the number of current versions, and of earlier versions."""
-        code, _, err = await _example("dlt_pipeline.py", tmp_path, sandbox, HISTORY=history)
+        code, _, err = await _run_example("dlt_pipeline.py", tmp_path, sandbox, HISTORY=history)
         assert code == 0 or "422 after 1 attempt" in err
         return code, *_versions(history)
 

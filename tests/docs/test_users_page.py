@@ -27,8 +27,8 @@ COMMAND_LINE_PAGE = (ROOT / "docs" / "cli.md").read_text()
 ID = Sandbox(1).segment_ids[0]
 
 
-async def test_one_at_a_time() -> None:
-    """The example for a running export cancels it and starts a new one."""
+async def test_the_example_for_a_running_export() -> None:
+    """The page's example cancels a running export and starts a new one."""
     example = next(
         found for found in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "except" in found
     )
@@ -43,13 +43,15 @@ async def test_one_at_a_time() -> None:
             "segments": client,
             "ExportRunningError": ExportRunningError,
         }
-        exec(f"async def example():\n{body}\n    return export", scope)  # noqa: S102 - our own page
+        exec(f"async def example():\n{body}\n    return export", scope)  # noqa: S102 - code of the page
         export = await scope["example"]()
         assert export.object_prefix != first.object_prefix
         assert [request.status for request in sandbox.requests] == [201, 429, 200, 201]
 
 
-def test_commands(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_output_of_the_commands(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The commands print the output that the page shows."""
     monkeypatch.chdir(tmp_path)
     shown = re.search(r"```console\n\$ (.*?)\n(.*?)\n\$ (.*?) \| head -n 1\n(.*?)\n```", PAGE, re.DOTALL)
@@ -66,7 +68,7 @@ def test_commands(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     assert out.splitlines()[0] == shown[4]
 
 
-def test_numbers() -> None:
+def test_the_numbers_are_those_of_the_code() -> None:
     """The numbers of the page are those of the code."""
     assert (users._URL_LIFETIME, users._FIRST_POLL, users._MAX_POLL, users._RANGE_SIZE) == (
         4 * 3_600,
@@ -78,7 +80,7 @@ def test_numbers() -> None:
         assert words in " ".join(PAGE.split())
 
 
-def test_fields() -> None:
+def test_the_fields_are_those_of_braze() -> None:
     """The page lists the fields that the sandbox knows, which are those of Braze's documentation."""
     listed = set(re.findall(r"`(\w+)`", PAGE.partition("fields are Braze's:")[2].partition("Other names")[0]))
     known: set[str] = set()
@@ -88,7 +90,7 @@ def test_fields() -> None:
 
 
 @pytest.mark.parametrize("command", ["users", "cancel"])
-def test_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_are_those_of_the_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The options in docs/cli.md are those of the help."""
     with pytest.raises(SystemExit):
         app([command, "--help"])

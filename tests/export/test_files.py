@@ -43,12 +43,17 @@ async def interrupt(sandbox: Sandbox, client: BrazeSegments, target: Path, **opt
 
 
 async def assert_refused(
-    sandbox: Sandbox, client: BrazeSegments, target: Path, error: type[Exception], says: str, **options: Any
+    sandbox: Sandbox,
+    client: BrazeSegments,
+    target: Path,
+    error: type[Exception],
+    message: str,
+    **options: Any,
 ) -> None:
     """Check that an export raises before any request, and changes no file."""
     before = {path: path.read_bytes() for path in target.parent.iterdir() if path.is_file()}
     sandbox.requests.clear()
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         await export_segments(client, target, **{"format": "ndjson", **options})
     assert not sandbox.requests
     assert before == {path: path.read_bytes() for path in target.parent.iterdir() if path.is_file()}
@@ -222,14 +227,14 @@ async def test_a_foreign_journal_is_refused(
     await interrupt(sandbox, client, target)
     journal = sibling(target, ".journal")
     header, rows = journal.read_bytes().split(b"\n", 1)
-    made, says = _foreign(header + b"\n", rows)[which]
+    made, message = _foreign(header + b"\n", rows)[which]
     journal.write_bytes(made)
-    await assert_refused(sandbox, client, target, ExportError, f"cannot resume .*{says}", resume=True)
+    await assert_refused(sandbox, client, target, ExportError, f"cannot resume .*{message}", resume=True)
     assert (await export_segments(client, target, overwrite=True)).rows == 250
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"format": "csv"}, "format was ndjson, is now csv. Resume with the options of that export"),
         ({"format": "csv", "csv_safe": True}, "format was .*; csv_safe was False, is now True"),
@@ -237,11 +242,11 @@ async def test_a_foreign_journal_is_refused(
     ],
 )
 async def test_resume_with_other_options_is_refused(
-    sandbox: Sandbox, client: BrazeSegments, target: Path, options: dict[str, Any], says: str
+    sandbox: Sandbox, client: BrazeSegments, target: Path, options: dict[str, Any], message: str
 ) -> None:
     """Options that affect the file cannot change on resume; the error names those that differ."""
     await interrupt(sandbox, client, target)
-    await assert_refused(sandbox, client, target, ExportError, says, resume=True, **options)
+    await assert_refused(sandbox, client, target, ExportError, message, resume=True, **options)
 
 
 async def test_resume_with_options_that_do_not_affect_the_file(

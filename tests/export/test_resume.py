@@ -152,10 +152,10 @@ async def test_an_old_journal_is_refused(
     """`resume` alone refuses an old journal with its age and advice, sends no request, and keeps it."""
     done = await interrupt(sandbox, client, target)
     clock.move(hours=26)
-    says = (
+    message = (
         r"was interrupted for 26 hours, .*; resume_within \(12 hours\) can be longer, overwrite=True starts"
     )
-    with pytest.raises(ResumeError, match=says):
+    with pytest.raises(ResumeError, match=message):
         await export_segments(client, target, resume=True)
     assert (sandbox.requests, journaled_ids(target)) == ([], done)
     result = await export_segments(client, target, resume=True, resume_within=30 * HOUR)
@@ -396,7 +396,7 @@ async def test_fastapi(sandbox: Sandbox, tmp_path: Path, within: dict[str, float
         export = (await api.post("/exports", json=within)).json()
         await brake.reached.wait()
         await api.delete(f"/exports/{export['id']}")
-        brake.let_go()
+        brake.release()
         age(tmp_path / f"{export['id']}.ndjson", hours=13)
         await api.post("/exports", json={"resume": True})
         *_, last = events((await api.get(f"/exports/{export['id']}/events")).text)

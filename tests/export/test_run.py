@@ -302,7 +302,7 @@ async def test_an_error_of_a_callback(client: BrazeSegments, target: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"format": "xlsx"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite"'),
         ({"consistency": "best"}, 'consistency must be "fast" or "safe" or "strict"'),
@@ -312,10 +312,10 @@ async def test_an_error_of_a_callback(client: BrazeSegments, target: Path) -> No
     ],
 )
 async def test_wrong_options(
-    sandbox: Sandbox, client: BrazeSegments, target: Path, options: dict[str, Any], says: str
+    sandbox: Sandbox, client: BrazeSegments, target: Path, options: dict[str, Any], message: str
 ) -> None:
     """Wrong options are refused before any request, and create no file."""
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         await export_segments(client, target, **options)
     assert not sandbox.requests
     assert not names_in(target)

@@ -1,4 +1,4 @@
-"""Exports of a FastAPI app: started, followed, fetched, cancelled, resumed, from any worker."""
+"""Exports of a FastAPI app: start, follow, download, cancel and resume them from any worker."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def _end(api: httpx2.AsyncClient, export: dict[str, Any]) -> dict[str, Any
 
 @pytest.mark.parametrize("kind", FORMATS)
 async def test_an_export(api: httpx2.AsyncClient, client: BrazeSegments, tmp_path: Path, kind: str) -> None:
-    """An export has the bytes that `export_segments` writes."""
+    """A downloaded export has the bytes that `export_segments` writes."""
     started = await api.post("/exports", json={"format": kind})
     assert started.status_code == 202
     assert (await api.get(f"{started.headers['location']}/file")).status_code == 409
@@ -70,12 +70,12 @@ async def test_an_export(api: httpx2.AsyncClient, client: BrazeSegments, tmp_pat
     assert content(fetched) == content(expected)
 
 
-async def test_one_runs_at_a_time(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
+async def test_one_export_runs_at_a_time(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
     """A second request returns the running export, or 409 if it has other options."""
     Brake(sandbox, after=10)
     started = await api.post("/exports")
-    for said in ({}, {"format": "ndjson"}, {"resume": True}):
-        again = await api.post("/exports", json=said)
+    for same in ({}, {"format": "ndjson"}, {"resume": True}):
+        again = await api.post("/exports", json=same)
         assert (again.status_code, again.json()["id"]) == (200, started.json()["id"])
         assert again.headers["location"] == started.headers["location"]
     for body in ({"format": "csv"}, {"sizes": 7}):
@@ -87,8 +87,8 @@ async def test_one_runs_at_a_time(api: httpx2.AsyncClient, sandbox: Sandbox) -> 
 @pytest.mark.parametrize(
     "body", [{"format": "xml"}, {"sizes": 0}, {"sizes": 1_001}, {"csv_safe": True}, {"path": "/etc/passwd"}]
 )
-async def test_wrong_orders(api: httpx2.AsyncClient, sandbox: Sandbox, body: dict[str, Any]) -> None:
-    """Wrong options start nothing, and send no request to Braze."""
+async def test_wrong_options(api: httpx2.AsyncClient, sandbox: Sandbox, body: dict[str, Any]) -> None:
+    """Wrong options get 422, start no export, and send no request to Braze."""
     assert (await api.post("/exports", json=body)).status_code == 422
     assert (await api.get("/exports")).json() == sandbox.requests == []
 
@@ -96,7 +96,7 @@ async def test_wrong_orders(api: httpx2.AsyncClient, sandbox: Sandbox, body: dic
 async def test_cancelled_and_resumed(
     api: httpx2.AsyncClient, sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
 ) -> None:
-    """The same export resumes from its journal, and fetches only the missing segments."""
+    """A cancelled export resumes from its journal, and fetches only the missing segments."""
     brake = Brake(sandbox, after=50)
     started = (await api.post("/exports", json={"format": "csv", "csv_safe": True})).json()
     await brake.reached.wait()
@@ -106,7 +106,7 @@ async def test_cancelled_and_resumed(
     target = tmp_path / "exports" / f"{started['id']}.csv"
     ready = journaled_ids(target)
     assert 0 < len(ready) <= 50
-    brake.let_go()
+    brake.release()
     sandbox.requests.clear()
     other = (await api.post("/exports", json={"format": "ndjson", "resume": True})).json()
     assert other["id"] != started["id"]
@@ -123,7 +123,7 @@ async def test_cancelled_and_resumed(
 
 
 async def test_failed_and_resumed(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """The state has the library's error, and its advice works."""
+    """The state of a failed export has the library's error, and the advice in it works."""
     sandbox.inject(Answer(status=422), segment_id=sandbox.segment_ids[0])
     started = (await api.post("/exports")).json()
     last = await _end(api, started)
@@ -137,16 +137,16 @@ async def test_failed_and_resumed(api: httpx2.AsyncClient, sandbox: Sandbox) -> 
     assert len((await api.get(f"/exports/{started['id']}/file")).text.splitlines()) == 119
 
 
-async def test_the_key_is_refused(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """The error of the export names the status, and not the key."""
+async def test_a_rejected_key(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
+    """The error of an export with a rejected key names the status and does not contain the key."""
     sandbox.inject(Answer(status=401))
     last = await api.get(f"/exports/{(await _end(api, (await api.post('/exports')).json()))['id']}")
     assert "401" in last.json()["error"]
     assert sandbox.api_key not in last.text
 
 
-async def test_any_worker_answers(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Of two apps with one directory, each shows and cancels the export of the other."""
+async def test_any_worker_shows_and_cancels_an_export(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Two apps with one directory show and cancel each other's exports."""
     brake = Brake(sandbox, after=50)
     async with serving(sandbox, tmp_path) as one, serving(sandbox, tmp_path) as two:
         started = (await one.post("/exports")).json()
@@ -160,7 +160,7 @@ async def test_any_worker_answers(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["shutdown", "crash", "request"])
-async def test_the_next_start_goes_on_if_told_to(sandbox: Sandbox, tmp_path: Path, end: str) -> None:
+async def test_the_next_start_resumes_if_configured(sandbox: Sandbox, tmp_path: Path, end: str) -> None:
     """Only an export that a shutdown or a crash ended is resumed, not a cancelled one."""
     brake = Brake(sandbox, after=50)
     async with serving(sandbox, tmp_path) as api:
@@ -173,7 +173,7 @@ async def test_the_next_start_goes_on_if_told_to(sandbox: Sandbox, tmp_path: Pat
         assert running is not None
     if end == "crash":
         records.update(running)
-    brake.let_go()
+    brake.release()
     expected = {"shutdown": "cancelled", "crash": "interrupted", "request": "cancelled"}[end]
     async with serving(sandbox, tmp_path, resume=False) as api:
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == expected
@@ -184,7 +184,7 @@ async def test_the_next_start_goes_on_if_told_to(sandbox: Sandbox, tmp_path: Pat
         )
 
 
-async def test_old_ones_make_room(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_old_exports_are_removed(sandbox: Sandbox, tmp_path: Path) -> None:
     """A new export removes the oldest ones beyond `keep` with their files, and no other files."""
     (tmp_path / "mine.json").write_text("{}")
     ids = []
@@ -203,7 +203,7 @@ async def test_old_ones_make_room(sandbox: Sandbox, tmp_path: Path) -> None:
 async def test_a_directory_that_cannot_be_written_to(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is reported when the app starts, or by the next request."""
+    """A directory that cannot be written to is reported when the app starts, or by the next request."""
     monkeypatch.setattr(jobs, "_LOCK_TIMEOUT", 0.0)
     (file := tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write"):
@@ -211,11 +211,11 @@ async def test_a_directory_that_cannot_be_written_to(
             pass
     async with serving(sandbox, tmp_path / "exports") as api:
         (tmp_path / "exports").rmdir()
-        reply = await api.post("/exports")
-        assert (reply.status_code, "cannot write" in reply.json()["detail"]) == (500, True)
+        response = await api.post("/exports")
+        assert (response.status_code, "cannot write" in response.json()["detail"]) == (500, True)
 
 
-async def test_a_mistake_of_ours(
+async def test_an_unexpected_error(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An unexpected error ends the export; its state names the type, and the log has the traceback."""
@@ -229,7 +229,7 @@ async def test_a_mistake_of_ours(
     assert caplog.records[0].exc_info
 
 
-async def test_a_reader_that_goes_away(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_reader_that_disconnects(sandbox: Sandbox, tmp_path: Path) -> None:
     """A reader that disconnects does not end the export."""
     app, read = FastAPI(), asyncio.Event()
     Brake(sandbox, after=10)
@@ -248,7 +248,7 @@ async def test_a_reader_that_goes_away(sandbox: Sandbox, tmp_path: Path) -> None
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "running"
 
 
-async def test_a_reader_that_does_not_read(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_reader_that_stops_reading(sandbox: Sandbox, tmp_path: Path) -> None:
     """A reader that stops reading delays neither the export nor the end of the server."""
     app, stuck, never = FastAPI(), asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Exports of a FastAPI app: the last good file is kept, odd files do no harm, and no job is lost."""
+"""Exports of a FastAPI app: the last good file is kept, damaged files are reported, and every job ends."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_killed_exports_do_not_accumulate(sandbox: Sandbox, tmp_path: Path
         assert states == ["done", "interrupted", "interrupted", "running"]
 
 
-async def test_the_last_file_stays_until_the_next_one_is_finished(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_the_last_file_is_kept_until_the_next_export_is_done(sandbox: Sandbox, tmp_path: Path) -> None:
     """With keep=1, the file stays while the next export runs, and after that export was cancelled."""
     async with serving(sandbox, tmp_path, keep=1) as api:
         first = await _export(api, tmp_path)
@@ -99,7 +99,7 @@ async def test_the_last_file_stays_until_the_next_one_is_finished(sandbox: Sandb
         await api.delete(f"/exports/{running['id']}")
         await _unlocked(tmp_path)
         assert (await api.get(f"/exports/{first['id']}/file")).status_code == 200
-        brake.let_go()
+        brake.release()
         second = await _export(api, tmp_path)
         assert [export["id"] for export in (await api.get("/exports")).json()] == [
             second["id"],
@@ -121,7 +121,7 @@ async def test_partial_files_never_remove_the_last_complete_one(sandbox: Sandbox
 async def test_an_old_export_that_cannot_be_removed(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, and new exports work; a link among its files is removed, not followed."""
+    """An old export that cannot be removed is logged, and new exports work; no link is followed."""
     (outside := tmp_path / "outside").mkdir()
     (outside / "mine").write_text("")
     async with serving(sandbox, exports := tmp_path / "exports", keep=1) as api:
@@ -145,7 +145,7 @@ async def test_an_old_export_that_cannot_be_removed(
 _ID = "5b8b2a4e-0f5f-4f0e-8f5a-1f2f3f4f5f6f"
 _RECORD: dict[str, Any] = {"id": _ID, "order": {}, "created_at": "2026-11-24T00:00:00Z", "state": "done"}
 
-# The id and the record of rows that other programs have written, or other versions of this one.
+# Rows written by other programs or other versions of the package, as id and record.
 _ODD_ROWS: dict[str, tuple[object, object]] = {
     "empty": (_ID, ""),
     "cut": (_ID, json.dumps(_RECORD)[:-9]),
@@ -170,7 +170,7 @@ def _plant_row(directory: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", _ODD_ROWS)
-async def test_an_odd_row_does_no_harm(
+async def test_a_damaged_row_is_skipped(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     """The row is skipped and logged once; other exports are started, listed and fetched."""
@@ -189,20 +189,20 @@ async def test_an_odd_row_does_no_harm(
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (export_id, _) in _ODD_ROWS.items() if export_id == _ID])
-async def test_a_damaged_record_is_called_damaged(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+async def test_a_damaged_record_is_reported(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
     """The response names the damage, and no path of the server."""
     _plant_row(tmp_path, kind)
     async with serving(sandbox, tmp_path) as api:
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/file"), ("GET", "/events")):
-            reply = await api.request(method, f"/exports/{_ID}{path}")
-            assert (reply.status_code, "is damaged" in reply.json()["detail"]) == (500, True)
-            assert str(tmp_path) not in reply.text
+            response = await api.request(method, f"/exports/{_ID}{path}")
+            assert (response.status_code, "is damaged" in response.json()["detail"]) == (500, True)
+            assert str(tmp_path) not in response.text
         assert (await api.get(f"/exports/{UUID(int=1)}")).status_code == 404
 
 
 def _large(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(2**30)  # a hole, which takes no space
+        file.truncate(2**30)  # a sparse file, which takes no disk space
 
 
 def _foreign(path: Path) -> None:
@@ -222,7 +222,7 @@ def _linked(path: Path) -> None:
     path.symlink_to(path.parent.with_name("outside.db"))
 
 
-# What is made in place of the database, or beside it.
+# Files in place of the database or beside it, with the function that creates each.
 _ODD_FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "text": ("exports.db", lambda path: path.write_text("hello, " * 1_000)),
     "cut": ("exports.db", _cut),
@@ -241,7 +241,7 @@ _ODD_FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
 async def test_an_odd_database_is_reported_and_not_touched(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """The app starts; responses name the file without its path; exports work once it is moved away."""
+    """An odd database is reported without its path and not changed; exports work once it is moved away."""
     name, make = _ODD_FILES[kind]
     (directory := tmp_path / "exports").mkdir()
     make(path := directory / name)
@@ -249,9 +249,9 @@ async def test_an_odd_database_is_reported_and_not_touched(
     before = outside.read_bytes() if outside.exists() else None
     async with serving(sandbox, directory, resume=True) as api:
         for method, route in (("POST", ""), ("GET", ""), ("GET", f"/{_ID}"), ("DELETE", f"/{_ID}")):
-            reply = await api.request(method, f"/exports{route}")
-            assert (reply.status_code, "exports.db" in reply.json()["detail"]) == (500, True)
-            assert tmp_path.name not in reply.text
+            response = await api.request(method, f"/exports{route}")
+            assert (response.status_code, "exports.db" in response.json()["detail"]) == (500, True)
+            assert tmp_path.name not in response.text
         (logged,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
         assert str(directory / "exports.db") in logged
         assert (await api.get("/segments")).status_code == 200
@@ -273,12 +273,12 @@ async def test_a_database_with_changed_bytes(sandbox: Sandbox, tmp_path: Path) -
                 changed[chance.randrange(len(changed))] = chance.randrange(256)
             (tmp_path / "exports.db").write_bytes(changed)
             for path in ("", f"/{export['id']}", f"/{export['id']}/file"):
-                reply = await api.get(f"/exports{path}")
-                assert reply.status_code in {200, 404, 409} or "exports.db" in reply.json()["detail"]
+                response = await api.get(f"/exports{path}")
+                assert response.status_code in {200, 404, 409} or "exports.db" in response.json()["detail"]
 
 
 async def test_a_locked_database(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Responses say what to do; the running export continues, and can be cancelled later."""
+    """Responses say that the database is locked; the running export continues, and can be cancelled later."""
     brake = Brake(sandbox, after=2)
     async with serving(sandbox, tmp_path) as api:
         export = (await api.post("/exports")).json()
@@ -286,23 +286,23 @@ async def test_a_locked_database(sandbox: Sandbox, tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "exports.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             for method, path in (("GET", ""), ("POST", ""), ("DELETE", f"/{export['id']}")):
-                reply = await api.request(method, f"/exports{path}")
-                assert (reply.status_code, "has locked it" in reply.json()["detail"]) == (500, True)
+                response = await api.request(method, f"/exports{path}")
+                assert (response.status_code, "has locked it" in response.json()["detail"]) == (500, True)
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "running"
         assert (await api.delete(f"/exports/{export['id']}")).json()["state"] == "cancelled"
 
 
 async def test_a_full_disk(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The response says so, and nothing is started; with space, exports work again."""
+    """On a full disk the response says so and no export starts; with space, exports work again."""
     async with serving(sandbox, tmp_path) as api:
         done = await _export(api, tmp_path)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # bytes of one file: enough for the lock
         try:
-            reply = await api.post("/exports")
+            response = await api.post("/exports")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert (reply.status_code, "the disk is full" in reply.json()["detail"]) == (500, True)
+        assert (response.status_code, "the disk is full" in response.json()["detail"]) == (500, True)
         assert (await api.get("/exports")).json() == [done]
         assert (await _export(api, tmp_path))["state"] == "done"
 
@@ -331,7 +331,7 @@ def test_workers_share_the_database(tmp_path: Path) -> None:
 
 
 async def test_only_the_owner_can_read_the_database(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Its permissions do not depend on the umask of the server."""
+    """Only the owner can read the database, whatever the umask of the server."""
     before = os.umask(0)
     try:
         async with serving(sandbox, tmp_path) as api:
@@ -348,14 +348,14 @@ async def test_a_link_is_not_served_as_the_file(sandbox: Sandbox, tmp_path: Path
         export = await _export(api, exports)
         (file := exports / f"{export['id']}.ndjson").unlink()
         file.symlink_to(secret)
-        reply = await api.get(f"/exports/{export['id']}/file")
-        assert (reply.status_code, "secret" in reply.text) == (409, False)
+        response = await api.get(f"/exports/{export['id']}/file")
+        assert (response.status_code, "secret" in response.text) == (409, False)
 
 
-# --- no path in an answer -----------------------------------------------------------------------------
+# --- no path in a response ----------------------------------------------------------------------------
 
 
-async def test_no_answer_names_a_path(
+async def test_no_response_contains_a_path(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Messages of the file system are logged; the response refers to the log."""
@@ -365,22 +365,22 @@ async def test_no_answer_names_a_path(
             patched.setattr(ExportStore, "path", lambda *_: tmp_path / "no such directory" / "x.ndjson")
             failed = await _export(api, exports)
         file = await api.get(f"/exports/{failed['id']}/file")
-        for said in (failed["error"], file.json()["detail"]):
-            assert "its log says why" in said
+        for message in (failed["error"], file.json()["detail"]):
+            assert "its log says why" in message
         assert str(tmp_path / "no such directory") in caplog.text
         for path in exports.iterdir():
             path.unlink()
         exports.rmdir()
         caplog.clear()
-        reply = await api.post("/exports")
-        assert (reply.status_code, "its log says why" in reply.json()["detail"]) == (500, True)
+        response = await api.post("/exports")
+        assert (response.status_code, "its log says why" in response.json()["detail"]) == (500, True)
         assert str(exports) in caplog.text
-        for text in (failed["error"], file.text, reply.text):
+        for text in (failed["error"], file.text, response.text):
             assert str(tmp_path) not in text
             assert tmp_path.name not in text
 
 
-def test_routes_of_the_app_name_no_path_either() -> None:
+def test_braze_errors_contains_no_path() -> None:
     """`braze_errors` sends no path of an export."""
     assert "/srv" not in http_error(ExportError("cannot write /srv/x.csv: No space left on device")).detail
 
@@ -392,7 +392,7 @@ def test_routes_of_the_app_name_no_path_either() -> None:
 async def test_any_exception_ends_a_job(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    """The export failed, or was interrupted by a cancellation without a request. It is never done."""
+    """Any exception makes the export failed, or interrupted if it is a cancellation, and never done."""
 
     async def broken(*args: Any, **options: Any) -> None:
         await export_segments(*args, **options)
@@ -412,7 +412,7 @@ async def test_any_exception_ends_a_job(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_process_ends_a_job(
+def test_errors_that_end_the_process_end_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """An error that ends the event loop is saved as a failure of the export."""
@@ -437,7 +437,7 @@ def test_what_ends_the_process_ends_a_job(
 
 
 @pytest.mark.parametrize("error", [Terminated, ValueError, asyncio.CancelledError])
-async def test_a_job_that_is_not_followed_any_more_is_ended(
+async def test_an_error_while_saving_the_state_ends_a_job(
     sandbox: Sandbox,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -464,12 +464,12 @@ async def test_a_job_that_is_not_followed_any_more_is_ended(
         last = (await api.get(f"/exports/{export['id']}")).json()
         assert last["state"] == "interrupted"
         assert "its state cannot be saved" in caplog.text
-        brake.let_go()
+        brake.release()
         resumed = await _export(api, tmp_path, resume=True)
         assert (resumed["id"], resumed["state"]) == (export["id"], "done")
 
 
-async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_task_cancelled_before_its_first_step(sandbox: Sandbox, tmp_path: Path) -> None:
     """An export whose task is cancelled before its first step is interrupted."""
     Brake(sandbox, after=2)
     async with serving(sandbox, tmp_path) as api:
@@ -482,19 +482,19 @@ async def test_a_cancelled_task_is_not_a_running_export(sandbox: Sandbox, tmp_pa
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "interrupted"
 
 
-async def test_a_job_that_does_not_end_is_not_running_for_ever(
+async def test_a_job_that_ignores_cancellation(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If cancellation does not end a task, the server stops in time, and the export is interrupted."""
     started, never = asyncio.Event(), asyncio.Event()
 
-    async def deaf(*_: object, **__: object) -> None:
+    async def ignore_cancellation(*_: object, **__: object) -> None:
         started.set()
         with suppress(asyncio.CancelledError):
             await never.wait()
         await never.wait()
 
-    monkeypatch.setattr(jobs, "export_segments", deaf)
+    monkeypatch.setattr(jobs, "export_segments", ignore_cancellation)
     monkeypatch.setattr(jobs, "_CANCEL_TIMEOUT", 0.05)
     async with serving(sandbox, tmp_path) as api:
         await api.post("/exports")

@@ -86,8 +86,8 @@ async def test_the_dependencies_guard_every_route(sandbox: Sandbox, tmp_path: Pa
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://app") as client,
     ):
         for path, method in ROUTES:
-            reply = await client.request(method, path.format(segment_id="x", export_id=NO_EXPORT))
-            assert (reply.status_code, reply.json()) == (401, {"detail": "who are you?"})
+            response = await client.request(method, path.format(segment_id="x", export_id=NO_EXPORT))
+            assert (response.status_code, response.json()) == (401, {"detail": "who are you?"})
     assert not sandbox.requests
 
 
@@ -108,20 +108,20 @@ async def test_openapi(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("name", ["Segment", "SegmentDetails", "SizePoint"])
-def test_the_models_are_those_of_the_library(name: str) -> None:
-    """The models of the page have the fields that the routes send."""
+def test_the_models_have_the_fields_of_the_library(name: str) -> None:
+    """The models of the API have the fields of the library's models, in the same order."""
     fields = [field.name for field in attrs.fields(getattr(braze_segments_async, name))]
     assert list(getattr(schemas, name).model_fields) == fields
 
 
 async def test_pages(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
-    """All pages have all segments, with one request for each page."""
+    """The pages together have all segments, with one request to Braze for each page."""
     found: list[dict[str, Any]] = []
     page: int | None = 0
     while page is not None:
-        reply = await api.get("/segments", params={"page": page})
-        found += schemas.SegmentPage.model_validate(reply.json()).model_dump()["segments"]
-        page = reply.json()["next_page"]
+        response = await api.get("/segments", params={"page": page})
+        found += schemas.SegmentPage.model_validate(response.json()).model_dump()["segments"]
+        page = response.json()["next_page"]
     assert [segment["id"] for segment in found] == sandbox.segment_ids
     assert sandbox.count("list") == len(sandbox.requests) == 4
     newest = (await api.get("/segments", params={"sort_direction": "desc"})).json()["segments"][0]
@@ -132,20 +132,20 @@ async def test_a_page_with_a_segment_twice_is_not_the_end(api: httpx2.AsyncClien
     """A page with 99 segments after deduplication has a next page."""
     rows = [sandbox.segment(segment_id) for segment_id in sandbox.segment_ids[:99]]
     sandbox.inject(Answer(body={"message": "success", "segments": [*rows, rows[0]]}), page=0)
-    reply = (await api.get("/segments")).json()
-    assert (len(reply["segments"]), reply["next_page"]) == (99, 1)
+    response = (await api.get("/segments")).json()
+    assert (len(response["segments"]), response["next_page"]) == (99, 1)
 
 
 async def test_details(api: httpx2.AsyncClient, client: BrazeSegments, sandbox: Sandbox) -> None:
-    """The response equals a line of an NDJSON export."""
+    """The details of a segment equal its line in an NDJSON export."""
     segment_id = sandbox.segment_ids[7]
-    reply = await api.get(f"/segments/{segment_id}")
-    schemas.SegmentDetails.model_validate(reply.json())
-    assert reply.headers["content-type"] == "application/json"
-    assert reply.content == to_json_line(await client.details(segment_id))
+    response = await api.get(f"/segments/{segment_id}")
+    schemas.SegmentDetails.model_validate(response.json())
+    assert response.headers["content-type"] == "application/json"
+    assert response.content == to_json_line(await client.details(segment_id))
 
 
-async def test_half_a_character(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
+async def test_a_lone_surrogate(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
     """A name with a lone surrogate is sent as an escape."""
     row = rb'{"message": "success", "segments": [{"id": "x", "name": "half \ud83d"}]}'
     sandbox.inject(Answer(body=row), endpoint="list")
@@ -155,11 +155,11 @@ async def test_half_a_character(api: httpx2.AsyncClient, sandbox: Sandbox) -> No
 
 
 async def test_sizes(api: httpx2.AsyncClient, client: BrazeSegments, sandbox: Sandbox) -> None:
-    """The response has one size for each day, the oldest first."""
+    """Sizes have one value for each day, the oldest first."""
     segment_id = sandbox.segment_ids[7]
-    reply = await api.get(f"/segments/{segment_id}/sizes", params={"days": 120})
+    response = await api.get(f"/segments/{segment_id}/sizes", params={"days": 120})
     expected = await client.data_series(segment_id, length=120)
-    assert reply.json() == [{"time": str(point.time), "size": point.size} for point in expected]
+    assert response.json() == [{"time": str(point.time), "size": point.size} for point in expected]
 
 
 @pytest.mark.parametrize(
@@ -178,13 +178,13 @@ async def test_sizes(api: httpx2.AsyncClient, client: BrazeSegments, sandbox: Sa
         (f"/exports/{NO_EXPORT}/events", 404),
     ],
 )
-async def test_wrong_questions(api: httpx2.AsyncClient, path: str, status: int) -> None:
-    """Wrong arguments and unknown ids have statuses of their own."""
+async def test_wrong_requests(api: httpx2.AsyncClient, path: str, status: int) -> None:
+    """Wrong arguments get 422, and unknown ids get 404."""
     assert (await api.get(path)).status_code == status
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "says"),
+    ("answer", "status", "message"),
     [
         (Answer(status=401), 502, "401 after 1 attempt"),
         (Answer(status=403), 502, "the API key needs the permission segments.details"),
@@ -198,27 +198,25 @@ async def test_wrong_questions(api: httpx2.AsyncClient, path: str, status: int) 
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else "",
 )
-async def test_statuses(
-    api: httpx2.AsyncClient, sandbox: Sandbox, answer: Answer, status: int, says: str
+async def test_statuses_of_responses(
+    api: httpx2.AsyncClient, sandbox: Sandbox, answer: Answer, status: int, message: str
 ) -> None:
-    """Errors of Braze have a status above 500, and the library's text without the key."""
+    """Errors of Braze become 502 or 503 with the library's message, which does not contain the key."""
     sandbox.inject(answer, endpoint="details")
-    reply = await api.get(f"/segments/{sandbox.segment_ids[0]}")
-    assert reply.status_code == status
-    assert says in reply.json()["detail"]
-    assert sandbox.api_key not in reply.text
-    assert 1_790 <= int(reply.headers["Retry-After"]) <= 1_800 if status == 503 else True
+    response = await api.get(f"/segments/{sandbox.segment_ids[0]}")
+    assert response.status_code == status
+    assert message in response.json()["detail"]
+    assert sandbox.api_key not in response.text
+    assert 1_790 <= int(response.headers["Retry-After"]) <= 1_800 if status == 503 else True
 
 
-async def test_a_request_is_not_kept_waiting_for_the_rate_limit(
-    api: httpx2.AsyncClient, sandbox: Sandbox
-) -> None:
+async def test_requests_during_a_pause_get_503(api: httpx2.AsyncClient, sandbox: Sandbox) -> None:
     """Requests during a pause get 503 with `Retry-After`, and are not sent to Braze."""
     sandbox.inject(Answer(status=429, headers={"Retry-After": "60"}), times=1)
     for path in ("/segments", "/segments/x", "/segments/x/sizes"):
-        reply = await api.get(path)
-        assert reply.status_code == 503
-        assert 50 < int(reply.headers["Retry-After"]) <= 70
+        response = await api.get(path)
+        assert response.status_code == 503
+        assert 50 < int(response.headers["Retry-After"]) <= 70
     assert len(sandbox.requests) == 1
 
 
@@ -234,26 +232,26 @@ async def test_a_request_is_not_kept_waiting_for_the_rate_limit(
     ],
 )
 def test_statuses_of_errors(error: BrazeError, status: int) -> None:
-    """Errors without a response of Braze have a status, too."""
+    """Each error of the library becomes a status of the API."""
     assert http_error(error).status_code == status
 
 
-async def test_no_client() -> None:
-    """An app without the lifespan, or without a directory for exports, says what is missing."""
+async def test_missing_configuration() -> None:
+    """Without the lifespan or a directory for exports, responses say what is missing."""
     app = FastAPI()
     app.include_router(segments_router(allow_unauthenticated=True))
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://app") as api:
         for path in ("/segments", "/exports"):
-            reply = await api.get(path)
-            assert (reply.status_code, "braze_lifespan" in reply.json()["detail"]) == (503, True)
+            response = await api.get(path)
+            assert (response.status_code, "braze_lifespan" in response.json()["detail"]) == (503, True)
     async with Sandbox(0) as sandbox, serving(sandbox) as api:
-        reply = await api.post("/exports")
-        assert (reply.status_code, "exports=" in reply.json()["detail"]) == (501, True)
+        response = await api.post("/exports")
+        assert (response.status_code, "exports=" in response.json()["detail"]) == (501, True)
 
 
 def test_wrong_lifespans() -> None:
-    """A client in place of a function is refused, and so is keep=0."""
+    """`braze_lifespan` refuses a client in place of a function, and keep=0."""
     client = BrazeSegments("key", base_url="http://localhost")
     with pytest.raises(ConfigError, match="without brackets"):
         braze_lifespan(client)  # type: ignore[arg-type]
@@ -261,7 +259,7 @@ def test_wrong_lifespans() -> None:
         braze_lifespan(keep=0)
 
 
-async def test_an_app_starts_again_in_another_loop(in_env: Sandbox) -> None:
+async def test_an_app_can_start_in_several_loops(in_env: Sandbox) -> None:
     """Each start creates a client, so one app can run in several event loops."""
     app = FastAPI(lifespan=braze_lifespan())
     app.include_router(segments_router(allow_unauthenticated=True))
@@ -289,8 +287,8 @@ async def test_two_workspaces_are_two_mounted_apps() -> None:
             assert len((await api.get(f"/{size}/braze/segments")).json()["segments"]) == size
 
 
-async def test_override(client: BrazeSegments) -> None:
-    """A test can replace the client, without the lifespan."""
+async def test_override_of_the_client(client: BrazeSegments) -> None:
+    """`dependency_overrides` replaces the client, without the lifespan."""
     app = FastAPI()
     app.include_router(segments_router(allow_unauthenticated=True))
     app.dependency_overrides[get_segments] = lambda: client
@@ -305,15 +303,15 @@ async def test_override(client: BrazeSegments) -> None:
 
 
 def test_the_docs_show_the_example() -> None:
-    """The page shows the example without its docstring."""
+    """docs/fastapi.md contains the example without its docstring."""
     code = EXAMPLE.read_text(encoding="utf-8").split('"""\n\n', 1)[1]
     page = (EXAMPLE.parents[1] / "docs" / "fastapi.md").read_text(encoding="utf-8")
     assert f"```python\n# {EXAMPLE.name}\n{code}```\n" in page
 
 
 async def test_without_the_extra() -> None:
-    """The import error says what to install."""
+    """Without FastAPI, the import error says what to install."""
     code = "import sys; sys.modules['fastapi'] = None; import braze_segments_async.fastapi"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=-1)
-    _, said = await process.communicate()
-    assert said.decode().splitlines()[-1].endswith('pip install "braze-segments-async[fastapi]"')
+    _, err = await process.communicate()
+    assert err.decode().splitlines()[-1].endswith('pip install "braze-segments-async[fastapi]"')

@@ -1,4 +1,4 @@
-"""The example, served by uvicorn: real processes, real HTTP, real signals."""
+"""The example app served by uvicorn, with real processes, connections and signals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def _followed_until_sigterm(
     server: Server, export: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], float]:
-    """Return the events of a reader, and the seconds the server takes to end meanwhile."""
+    """Send SIGTERM while a reader follows an export; return its events and the seconds until the end."""
     async with server.client.stream("GET", f"/exports/{export['id']}/events") as stream:
         lines = aiter(stream.aiter_lines())
         first = await anext(lines)
@@ -42,23 +42,25 @@ async def _followed_until_sigterm(
         return events("\n".join([first, *[line async for line in lines]])), await stopping
 
 
-async def test_sigterm_then_kill_9_and_each_time_resumed(
+async def test_the_next_start_resumes_after_sigterm_and_sigkill(
     sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
 ) -> None:
-    """Neither an export nor a reader of its events delays the end; the next start resumes the export."""
+    """A running export does not delay the end of the server; each next start resumes it."""
     records = ExportStore(tmp_path / "exports")
-    for _ in range(3):  # a machine that is busy with other work may need another one
+    for _ in range(3):  # a busy machine may need another attempt
         brake = Brake(sandbox, after=20)
         async with Server(sandbox, tmp_path) as server:
-            export = (await server.client.post("/exports")).json()  # or the one that goes on by itself
+            export = (
+                await server.client.post("/exports")
+            ).json()  # or the export that was resumed at the start
             await brake.reached.wait()
-            told, seconds = await _followed_until_sigterm(server, export)
+            seen, seconds = await _followed_until_sigterm(server, export)
         assert (
-            [told[0]["state"], told[-1]["state"]]
+            [seen[0]["state"], seen[-1]["state"]]
             == ["running", records.all()[0].state]
             == ["running", "cancelled"]
         )
-        assert told[-1]["cancelled_by"] == "shutdown"
+        assert seen[-1]["cancelled_by"] == "shutdown"
         assert "Application shutdown complete" in server.log
         assert not {"Traceback", sandbox.api_key} & set(server.log.split())
         if seconds < _IN_TIME:
@@ -72,7 +74,7 @@ async def test_sigterm_then_kill_9_and_each_time_resumed(
         await server.kill()
     assert [record.state for record in records.all()] == ["interrupted"]
 
-    brake.let_go()
+    brake.release()
     ready = journaled_ids(tmp_path / "exports" / f"{export['id']}.ndjson")
     sandbox.requests.clear()
     async with Server(sandbox, tmp_path) as server:
@@ -80,8 +82,8 @@ async def test_sigterm_then_kill_9_and_each_time_resumed(
         file = await server.client.get(f"/exports/{export['id']}/file")
     assert len(ready) > 20
     assert requested_ids(sandbox) == sorted(set(sandbox.segment_ids) - set(ready))
-    await export_segments(client, undisturbed := tmp_path / "undisturbed.ndjson")
-    assert file.content == undisturbed.read_bytes()
+    await export_segments(client, expected := tmp_path / "undisturbed.ndjson")
+    assert file.content == expected.read_bytes()
 
 
 async def test_two_workers(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -91,8 +93,8 @@ async def test_two_workers(sandbox: Sandbox, tmp_path: Path) -> None:
         export = (await server.client.post("/exports")).json()
         await brake.reached.wait()
         again = await asyncio.gather(*[server.client.post("/exports") for _ in range(20)])
-        assert {(reply.status_code, reply.json()["id"]) for reply in again} == {(200, export["id"])}
-        brake.let_go()
+        assert {(response.status_code, response.json()["id"]) for response in again} == {(200, export["id"])}
+        brake.release()
         os.kill(int((tmp_path / "exports" / "exports.lock").read_text()), signal.SIGKILL)
         await until(lambda: records.all()[0].state == "done")
         assert (records.all()[0].resumed > 0, len(server.pids)) == (True, 3)
@@ -104,12 +106,12 @@ async def test_two_workers(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_sigterm_while_a_route_waits_for_the_rate_limit(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A route of the app is answered with 503, and does not delay the end."""
+    """A route that waits for the rate limit responds with 503 on SIGTERM, and does not delay the end."""
     sandbox.inject(Answer(status=429, headers={"Retry-After": "60"}), endpoint="list", times=1)
     async with Server(sandbox, tmp_path) as server:
         waiting = asyncio.create_task(server.client.get(server.url("/tags")))
         await until(lambda: sandbox.count("list", 429))
         while (await server.client.get("/segments")).status_code == 200:
-            pass  # the 429 is on its way
+            pass  # until the client has received the 429
         await server.stop()
         assert (await waiting).status_code == 503

@@ -35,7 +35,7 @@ async def _worker(address: str) -> None:
         await worker.finished()
 
 
-def _forked(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
+def _fork(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
     pid = os.fork()
     if not pid:
         asyncio.run(work())
@@ -46,10 +46,10 @@ def _forked(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
 def main(workers: int) -> None:
     """Start the cluster, and wait until standard input ends."""
     reading, writing = os.pipe()
-    pids = [_forked(lambda: _scheduler(writing))]
+    pids = [_fork(lambda: _scheduler(writing))]
     with os.fdopen(reading) as answers:
         address = answers.readline().strip()
-    pids += [_forked(lambda: _worker(address)) for _ in range(workers)]
+    pids += [_fork(lambda: _worker(address)) for _ in range(workers)]
     print(json.dumps({"address": address, "scheduler": pids[0], "workers": pids[1:]}), flush=True)  # noqa: T201
     sys.stdin.read()
     for pid in reversed(pids):

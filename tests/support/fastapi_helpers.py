@@ -48,7 +48,7 @@ async def serving(
 
 
 class Brake:
-    """Delays all details of a sandbox after the first ones, so that an export does not end."""
+    """A delay of all details of a sandbox after the first ones, so that an export does not end."""
 
     def __init__(self, sandbox: Sandbox, after: int) -> None:
         self._left = after
@@ -62,7 +62,7 @@ class Brake:
         self.reached.set()
         return Answer(delay=60.0)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Stop delaying new responses; those that are delayed already never arrive."""
         self._left = 1_000_000
 
@@ -73,7 +73,7 @@ def events(stream: str) -> list[dict[str, Any]]:
 
 
 class Server:
-    """The example, run by uvicorn, and a client that opens a connection for each request."""
+    """The example app run by uvicorn, and a client that opens a connection for each request."""
 
     def __init__(self, sandbox: Sandbox, folder: Path, *, workers: int = 1) -> None:
         self._workers = workers
@@ -150,5 +150,5 @@ class Server:
 async def until(condition: Callable[[], object]) -> None:
     """Check a condition repeatedly until it holds; fail after a deadline."""
     async with asyncio.timeout(_DEADLINE):
-        while not condition():  # noqa: ASYNC110 - of another process, or of a task without an event
+        while not condition():  # noqa: ASYNC110 - the condition depends on another process, or on a task without an event
             await asyncio.sleep(0.01)
