@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clients.aiohttp_loops import list_by_hand, new_client
+from clients.aiohttp_loops import list_by_hand
+from clients.package import new_client
 from measure import peak
 from report import Row, Section
 from servers.process import server
