@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["save_chart"]
 
 _CHART = Path(__file__).parents[1] / "docs" / "_static" / "benchmark.svg"
-_WIDTH, _LEFT, _BAR, _LINE = 720, 230, 330, 26  # pixels
+_WIDTH, _LEFT, _BAR, _LINE = 800, 230, 330, 26  # pixels
 _STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #1b1f24 }
 .title { font-weight: 600 }
@@ -61,7 +61,7 @@ def _bars(panel: Sequence[Row], top: int) -> Iterator[str]:
         y = top + _LINE * number
         width = max(1.0, _BAR * row.first / largest)
         decimals = 1 if row.unit and row.first < 100 else 0
-        ratio = f"{median(row.ratios):.2f} of the loop"
+        ratio = f"{median(row.ratios):.2f} times the loop"
         value = f"{row.note}{row.first:,.{decimals}f} {row.unit}".rstrip() + f", {ratio}"
         ours = "" if row.reference else ' class="package"'
         name = escape(row.label.partition(": ")[0])

@@ -40,12 +40,13 @@ _TARGET = 5  # the column
 _REGRESSION = 1.1  # report a ratio that is more than 10 % above the baseline
 _HEAD = """# Results
 
-`make bench` measures in about three minutes, `make bench-full` in about forty minutes with three
+`make bench` measures in three to four minutes, `make bench-full` in about forty minutes with three
 repetitions. Both replace the sections that they run. Compare ratios, not times: each ratio comes from runs
 side by side, and the times are those of one machine on one day. "Spread" is the range of the middle half of
 the rounds, or, with three repetitions, the range of their medians. "Target" is the largest ratio that the
-design allows. "Baseline" is the ratio in [baseline.json](baseline.json), followed by the difference. See
-also [README.md](README.md).
+design allows. "Baseline" is the ratio in [baseline.json](baseline.json), followed by the difference.
+"Load before" is the load average before the section: above 1, other processes ran at the same time. See also
+[README.md](README.md).
 """
 LEADING = "This package compared with other clients"  # the section at the top, one line per client
 _GOALS = "Goals"
@@ -121,9 +122,10 @@ def render(section: Section, scale: Scale, repetitions: int) -> str:
     how = f"{scale}, {repetitions} repetitions" if repetitions > 1 else scale
     where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
     saved = _baseline().get(section.title, {})
-    table = [_TABLE, *[_line(row, saved.get(row.label), repetitions) for row in section.rows]]
     if section.title == LEADING:
         table = _crosstab(section.rows, repetitions)
+    else:
+        table = [_TABLE, *[_line(row, saved.get(row.label), repetitions) for row in section.rows]]
     made = (
         f"{datetime.now(UTC):%Y-%m-%d}, {how}; braze-segments-async {__version__}, "
         f"Python {platform.python_version()}, {packages}; {where}; load before: {section.load:.1f}."

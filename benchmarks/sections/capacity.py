@@ -36,7 +36,7 @@ class _Size(NamedTuple):
 
 _SIZES = {
     "smoke": _Size(3, 90, 1, 0.2),
-    "quick": _Size(20, 2_000, 5, 3.0),
+    "quick": _Size(20, 2_000, 4, 3.0),
     "full": _Size(20, 10_000, 9, 20.0),
 }
 

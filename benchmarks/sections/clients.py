@@ -43,7 +43,7 @@ class _Size(NamedTuple):
 
 _SIZES = {
     "smoke": _Size(50, 2, 100, 100, 20),
-    "quick": _Size(250, 5, 10_000, 1_000, 600),
+    "quick": _Size(200, 5, 10_000, 500, 600),
     "full": _Size(1_000, 5, 10_000, 10_000, 2_000),
 }
 _WALL_ROUNDS = 2

@@ -24,7 +24,7 @@ TITLE = "Memory"
 _BENCHMARKS = Path(__file__).parents[1]
 _FEW = 1_000
 
-_SIZES = {"smoke": 2_000, "quick": 20_000, "full": 100_000}
+_SIZES = {"smoke": 2_000, "quick": 10_000, "full": 100_000}
 
 
 def run(scale: Scale) -> Section:

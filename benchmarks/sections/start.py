@@ -58,7 +58,7 @@ _COMMANDS = {
     _EXPORT: ("sh", "-c", '"$@" export --sandbox | head -1', "sh", *_COMMAND),
 }
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-_ROUNDS = {"smoke": 1, "quick": 7, "full": 25}
+_ROUNDS = {"smoke": 1, "quick": 6, "full": 25}
 
 
 def run(scale: Scale) -> Section:

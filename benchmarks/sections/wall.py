@@ -33,7 +33,7 @@ class _Size(NamedTuple):
 
 _SIZES = {  # by concurrency
     "smoke": {64: _Size(150, 1)},
-    "quick": {16: _Size(3_000, 1), 64: _Size(10_000, 1), 128: _Size(10_000, 2), 256: _Size(10_000, 2)},
+    "quick": {16: _Size(2_000, 1), 64: _Size(10_000, 1), 128: _Size(10_000, 2), 256: _Size(10_000, 2)},
     "full": dict.fromkeys(_ALLOWED, _Size(10_000, 2)),
 }
 _FIRST_ROUNDS = {"smoke": 1, "quick": 9, "full": 15}

@@ -34,8 +34,9 @@ def test_a_section_prints_its_table(section: str, row: str) -> None:
 def test_rows_with_a_target_are_listed_as_goals() -> None:
     """The table of goals repeats the rows that have a target, and says whether each is met."""
     goals, cpu = _run("run.py", "--smoke", "--only", "cpu").split("## One request")
-    assert "| asyncio, 16 at a time, aiohttp's default session: CPU |" in goals
-    assert goals.count(" met |") + goals.count(" **missed** |") == cpu.count("| 0.90") + cpu.count("| 0.85")
+    with_target = "aiohttp's default session: CPU |"
+    assert f"| asyncio, 16 at a time, {with_target}" in goals
+    assert goals.count(" met |") + goals.count(" **missed** |") == cpu.count(with_target)
 
 
 def test_the_scaling_simulation_prints_all_strategies() -> None:
