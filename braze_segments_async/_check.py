@@ -56,7 +56,7 @@ class CheckReport:
 
     @property
     def ready(self) -> bool:
-        """Whether segments and their details can be exported (`segments.list` and `segments.details`)."""
+        """True if the key can export segments with details (`segments.list` and `segments.details`)."""
         return all(self.permissions[endpoint.permission] for endpoint in (LIST, DETAILS))
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["export_on_cluster"]
 
 _CONNECT = 10.0  # seconds
-_LOOK_EVERY = 0.5
+_CANCEL_POLL_INTERVAL = 0.5
 _RESUME = {"resume=True": "continues from there"}
 
 
@@ -103,9 +103,8 @@ async def _connected(address: str | None, size: int) -> AsyncGenerator[Any, None
 
 async def _connect(client: Any, address: str) -> None:
     try:
-        async with asyncio.timeout(
-            _CONNECT
-        ):  # another kind of server may accept the connection, and never answer
+        # Another kind of server can accept the connection and never respond.
+        async with asyncio.timeout(_CONNECT):
             await client
     except Exception as error:  # noqa: BLE001 - each kind of address has errors of its own
         kind = ConfigError if isinstance(error, ValueError) else ExportError
@@ -145,7 +144,9 @@ def _to_export_error(error: Exception) -> ExportError:
     if isinstance(error, CancelledError):
         return ExportError("the dask scheduler has stopped, or has dropped the export", remedy=_RESUME)
     problem = escape_control(f"{type(error).__name__}: {error}")
-    return ExportError(f"no worker could run it, does each have the same version of this package? {problem}")
+    return ExportError(
+        f"no worker could run it; check that all have the same version of this package: {problem}"
+    )
 
 
 async def run_on_worker(config: WorkspaceConfig, key: str) -> WorkspaceResult:
@@ -159,7 +160,7 @@ async def run_on_worker(config: WorkspaceConfig, key: str) -> WorkspaceResult:
     export = create_task(_export(config, key))
     try:
         while key in tasks and tasks[key].state != "cancelled":
-            if (await asyncio.wait([export], timeout=_LOOK_EVERY))[0]:
+            if (await asyncio.wait([export], timeout=_CANCEL_POLL_INTERVAL))[0]:
                 return export.result()
         raise asyncio.CancelledError
     finally:

@@ -70,7 +70,7 @@ class DirectGet:
     def create(cls, session: aiohttp.ClientSession, base_url: URL) -> Self | None:
         """Return a sender for an open session of this package; `None` if the session must be used itself.
 
-        That is the case where somebody watches or replaces its requests (traces, aioresponses, patches by
+        That is the case where other code traces or replaces its requests (traces, aioresponses, patches by
         monitoring agents), and with a version of aiohttp in which something is missing.
         """
         try:
@@ -89,7 +89,7 @@ class DirectGet:
 
     @property
     def usable(self) -> bool:
-        """Whether nobody has replaced the method that sends requests, as aioresponses does."""
+        """False while a library such as aioresponses replaces the method that sends requests."""
         return aiohttp.ClientSession._request is self._send_request  # noqa: SLF001
 
     async def get(self, path: str, params: Mapping[str, str]) -> DirectResponse:

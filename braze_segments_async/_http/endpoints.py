@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
 __all__ = [
+    "CANCEL",
+    "DATA_SERIES",
+    "DETAILS",
+    "LIST",
     "PAGE_SIZE",
+    "USERS",
     "Endpoint",
     "Request",
     "cancel_exports",

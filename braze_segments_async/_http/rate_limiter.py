@@ -31,7 +31,7 @@ __all__ = ["RateLimiter", "too_long"]
 
 
 class RateLimiter:
-    """A gate for all requests of a client, which pauses them after a 429, and to avoid one.
+    """Delays the requests of a client after a 429, and to avoid one.
 
     It pauses requests when the remaining requests, minus those in flight, are down to the reserve, until the
     window resets.
@@ -147,7 +147,7 @@ class RateLimiter:
 
     @property
     def paused(self) -> bool:
-        """Whether requests wait for the end of a pause."""
+        """True during a pause."""
         return monotonic() < self._paused_until_monotonic
 
     @property

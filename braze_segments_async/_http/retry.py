@@ -16,7 +16,7 @@ from braze_segments_async.errors import (
 if TYPE_CHECKING:
     from braze_segments_async._settings import RetryPolicy
 
-__all__ = ["RetryBudget", "reason_to_stop", "wait_before_retry"]
+__all__ = ["RetryBudget", "named_wait", "reason_to_stop", "wait_before_retry"]
 
 _MAX_DECODE_ATTEMPTS = 2
 
@@ -27,7 +27,7 @@ def reason_to_stop(
     """Return why a failed request is not sent again; `None` to send it again.
 
     Args:
-        policy: The caller's bounds.
+        policy: The retry policy.
         error: Failure of the latest attempt.
         attempts: Number of attempts so far.
         repeatable: Whether the endpoint allows to repeat a request that may have arrived.
@@ -60,7 +60,7 @@ def wait_before_retry(policy: RetryPolicy, error: BrazeError, attempts: int) -> 
     """Return the seconds to wait before a failed request is sent again: the named wait, or backoff.
 
     Args:
-        policy: The caller's bounds.
+        policy: The retry policy.
         error: Failure of the latest attempt.
         attempts: Number of attempts so far, at least 1.
     """

@@ -13,7 +13,7 @@ from braze_segments_async._text import escape_control
 from braze_segments_async.errors import BrazeError, ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["atomic_write", "check_regular", "create_private", "file_errors", "open_regular", "sibling"]
@@ -111,7 +111,12 @@ def create_private(path: Path, mode: int = 0o600, *, buffering: int = -1) -> IO[
 
 
 def atomic_write(
-    path: Path, fill: Callable[[Path], None], *, replace: bool, part: Path | None = None
+    path: Path,
+    fill: Callable[[Path], None],
+    *,
+    replace: bool,
+    remedy: Mapping[str, str] | None = None,
+    part: Path | None = None,
 ) -> None:
     """Write a file under a temporary name, flush it to disk, and rename it.
 
@@ -119,6 +124,7 @@ def atomic_write(
         path: The destination.
         fill: Writes the file at the path it is given. If it raises, the destination is unchanged.
         replace: Whether to replace an existing file.
+        remedy: Remedy in the error for a file that was created during the write; see `BrazeError`.
         part: Temporary path, if two processes may write to the same destination; by default `path` + ".part".
 
     Raises:
@@ -136,7 +142,7 @@ def atomic_write(
         if not replace and os.path.lexists(path):
             raise ExportError(
                 f"{escape_control(str(path))} was created by another program during the export",
-                remedy={"resume=True": "replaces it"},
+                remedy=remedy,
             )
         part.replace(path)
     finally:

@@ -55,8 +55,8 @@ class FileDownloader:
         """Send nothing yet.
 
         Args:
-            manager: Of the client.
-            url: Presigned URL of the file; whoever knows it can read the users.
+            manager: The session manager of the client.
+            url: Presigned URL of the file, which gives access to the users.
             segment_id: The segment, for messages.
         """
         self._manager = manager
@@ -83,8 +83,8 @@ class FileDownloader:
             retried: Whether a failed attempt is repeated.
 
         Raises:
-            PermissionDeniedError: The host says so while there is no file, or no file any more.
-            NotFoundError: As above.
+            PermissionDeniedError: The file does not exist yet, or has been deleted.
+            NotFoundError: The same, from other hosts.
             BrazeError: Any other failure.
         """
 

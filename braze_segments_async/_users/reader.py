@@ -188,12 +188,8 @@ def write_users(file: IO[bytes], target: Path, max_line: int, stop: CancelToken,
                 file.seek(0)
                 for chunk in stop.iter_until_cancelled(iter(lambda: file.read(_BATCH_SIZE), b"")):
                     out.write(chunk)
-        if not replace and os.path.lexists(target):
-            raise ExportError(
-                f"{escape_control(str(target))} was created by another program during the export",
-                remedy={"overwrite=True": "replaces it"},
-            )
 
     # A random temporary name: another process can save to the same path at the same time.
-    atomic_write(target, fill, replace=replace, part=sibling(target, f".{token_hex(4)}.part"))
+    part = sibling(target, f".{token_hex(4)}.part")
+    atomic_write(target, fill, replace=replace, remedy={"overwrite=True": "replaces it"}, part=part)
     return count

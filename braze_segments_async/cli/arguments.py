@@ -154,7 +154,8 @@ class WorkspacesArguments:
     Attributes:
         workspaces: A file in TOML that names them, and says where their keys are. --output is the directory
             that each gets a file in.
-        dask: The dask scheduler whose workers do it, such as tcp://scheduler:8786, or local for one in here.
+        dask: Address of the dask scheduler whose workers run the exports, such as tcp://scheduler:8786, or
+            local to run them in this process.
     """
 
     workspaces: Path | None = None
@@ -172,12 +173,12 @@ class ExportArguments:
         format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.
-        resume_within: How old an interrupted export may be, such as 90s, 30m, 12h or 1d; 12h unless given. An
-            older one is refused, or discarded with --overwrite.
+        resume_within: Maximum age of an interrupted export to resume, such as 90s, 30m, 12h (default) or 1d.
+            An older one is refused, or discarded with --overwrite.
         overwrite: Replace an existing file, in one step when the export is complete.
         allow_partial: Write although some segments could not be fetched; a file beside it lists them.
-        consistency: How to handle edits while the list is read. safe, unless given, reads each page twice;
-            strict reads the list in both directions until both agree; fast reads it once.
+        consistency: Protection against edits while the list is read: safe (default) reads each page twice,
+            strict reads the list in both directions until both agree, fast reads it once.
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
         quiet: Print no progress and no summary, only errors.
@@ -234,7 +235,7 @@ class ExportArguments:
         """Refuse options that need a file.
 
         Raises:
-            ConfigError: Standard output cannot be written so.
+            ConfigError: An option needs a file.
         """
         if self.format in {"parquet", "sqlite"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from braze_segments_async._settings import PauseEvent, RetryPolicy
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["client_with_pause_notices"]
 
-_LONGER = timedelta(seconds=1)  # a pause that ends later by less is not printed again
-
 
 def client_with_pause_notices(
     connection: Connection, max_wait: float
@@ -30,14 +27,10 @@ def client_with_pause_notices(
         connection: The workspace.
         max_wait: Seconds to wait for the rate limit, at most.
     """
-    printed = datetime.min.replace(tzinfo=UTC)
 
     def print_pause(event: PauseEvent) -> None:
-        nonlocal printed
         # The client does not wait for longer than its maximum: it raises an error, which says as much.
-        # A burst of 429s makes a pause longer by milliseconds, several times: print it once.
-        if event.seconds <= max_wait and event.until - printed >= _LONGER:
-            printed = event.until
+        if event.seconds <= max_wait:
             print_err(f"waiting until {local_time(event.until)}: {event.reason}; Ctrl-C ends it")
 
     return connection.client(retry=RetryPolicy(max_rate_limit_wait=max_wait), on_pause=print_pause)

@@ -21,7 +21,7 @@ from braze_segments_async.errors import (
 )
 
 from .progress import print_err
-from .runner import OPTIONS, run, usage_error
+from .runner import OPTIONS, PARTIAL, run, usage_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -59,7 +59,6 @@ async def fetch_each(
     Returns:
         The exit code.
     """
-    from .commands.export import PARTIAL  # noqa: PLC0415 - --help does without the export
 
     async def attempt(segment_id: str) -> tuple[str, T | BrazeError]:
         try:

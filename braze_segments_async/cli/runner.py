@@ -14,8 +14,9 @@ from .progress import print_err
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-__all__ = ["OPTIONS", "RATE_LIMITED", "run", "usage_error"]
+__all__ = ["OPTIONS", "PARTIAL", "RATE_LIMITED", "run", "usage_error"]
 
+PARTIAL = 3  # exit code: some segments could not be fetched
 RATE_LIMITED = 4  # exit code: the wait for the rate limit is longer than --max-wait
 # The options of the command, by the arguments of the library; see `BrazeError.message`.
 OPTIONS = {

@@ -1,10 +1,10 @@
-"""Segments into files: whole or absent, resumable, the same bytes for the same data.
+"""Export segments to files: atomic, resumable, and with the same rows for the same data.
 
     from braze_segments_async.export import export_segments
 
     result = await export_segments(client, "segments.parquet")
 
-Nothing in here knows the network: `export_segments` takes an open client.
+All requests are sent through the open client that `export_segments` gets.
 """
 
 from braze_segments_async._arguments import FORMATS, Format

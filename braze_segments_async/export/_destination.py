@@ -71,7 +71,8 @@ class Target:
         with file_errors(self.path):
             earlier_file, earlier_list = _inode(self.path), _inode(missing)
             try:
-                atomic_write(self.path, fill_with_list, replace=self.replace)
+                remedy = {"resume=True": "replaces it"}
+                atomic_write(self.path, fill_with_list, replace=self.replace, remedy=remedy)
             except BaseException:
                 if earlier_list is None and _inode(self.path) == earlier_file:
                     missing.unlink(missing_ok=True)  # the list of a file that did not appear

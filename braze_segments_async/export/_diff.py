@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
-from braze_segments_async._support import sibling
 from braze_segments_async._text import escape_control
 from braze_segments_async.errors import ConfigError
+
+from ._destination import failures_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -100,7 +101,7 @@ def failed_segments(path: Path) -> set[str]:
         ConfigError: The file cannot be read, or is not a list of failed segments.
     """
     # Beside the file that a link leads to, as an export writes it.
-    failures = sibling(Path(os.path.realpath(path)), ".failures.ndjson")
+    failures = failures_of(Path(os.path.realpath(path)))
     shown = escape_control(str(failures))
     ids: set[str] = set()
     number = 0

@@ -1,4 +1,4 @@
-"""`export_segments`: every segment of a workspace into one file."""
+"""`export_segments`: export every segment of a workspace to a file."""
 
 from __future__ import annotations
 

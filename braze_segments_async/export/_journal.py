@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "show_duration"]
 
 _VERSION = 2
-_MAX_HEADER = 4_096  # bytes: a foreign file need not have lines
+_MAX_HEADER = 4_096  # bytes; limits the first read if the file is not a journal
 # The end of each row: its time in milliseconds, and the checksum of the journal from the start to there.
 _SEAL = len(b',"journal":"1764000000000 89abcdef"}\n')
 _CHECKSUM = len(b'89abcdef"}\n')
@@ -181,7 +181,7 @@ class Journal:
                 problem = problem or too_old
                 reason = f"cannot resume from {escape_control(str(self.path))}: {problem}"
                 raise ResumeError(reason, remedy=remedy)
-            # The pauses add up: rows of different nights must not meet, however many runs are in between.
+            # The pauses add up, over any number of runs: all rows of a file are from within `resume_within`.
             self._paused = max(0.0, now - self._written)
             os.ftruncate(descriptor, self._end)
             opened.pop_all()
@@ -204,10 +204,8 @@ class Journal:
                     self._end += len(line)
                     self._written = int(line[_MOMENT]) / 1_000
             except ExportError as error:
-                problem = str(error)
-            else:
-                return ""
-        return problem
+                return str(error)
+        return ""
 
     def add(self, line: bytes, segment_id: str, created_at: datetime | None) -> None:
         """Append a row.

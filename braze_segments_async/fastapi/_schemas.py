@@ -103,6 +103,6 @@ class Export(BaseModel):
 
 
 class Problem(BaseModel):
-    """What happened, and what to do."""
+    """Cause of an error, and its remedy."""
 
     detail: str

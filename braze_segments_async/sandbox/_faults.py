@@ -13,8 +13,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 Endpoint = Literal["list", "details", "data_series", "users", "cancel", "file", "other"]
-"""What a request is for: `GET /segments/...` by the last part of the path, `POST /users/export/segment`
-(`"users"`) and `/export/segment/cancel`, any request to the host of exported files, or any other request."""
+"""Kind of a request: the last part of the path of `GET /segments/...`; `"users"` for `POST
+/users/export/segment`, `"cancel"` for `POST /export/segment/cancel`; `"file"` for any request to the host of
+exported files; `"other"`."""
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 

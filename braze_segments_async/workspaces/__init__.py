@@ -1,4 +1,4 @@
-"""Many workspaces, exported at the same time; one that fails fails alone.
+"""Export many workspaces at the same time. A failed export does not affect the others.
 
     from braze_segments_async.workspaces import export_workspaces, read_workspaces
 

@@ -75,7 +75,7 @@ class WorkspaceConfig:
 
     @property
     def finished(self) -> bool:
-        """Whether the file exists, and no later export to it was interrupted."""
+        """True if the file exists and no later export to it was interrupted."""
         return is_finished(self.path)
 
     def read_key(self) -> Secret:

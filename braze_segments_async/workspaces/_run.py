@@ -81,7 +81,8 @@ async def export_workspaces(
     keys = load_api_keys(configs)
 
     async def export(config: WorkspaceConfig) -> WorkspaceResult:
-        # A key is read once: its file may be a pipe. A missing key is read again, to fail here alone.
+        # A key is read once: its file may be a pipe. A missing key is read again here, so that its error is
+        # in the result of this workspace.
         key = keys.get(config.name)
         result = await _export(config, config.read_key if key is None else lambda: key, on_progress)
         if on_result is not None:

@@ -230,6 +230,18 @@ async def test_a_429_waits_in_the_rate_limiter_and_costs_less() -> None:
     assert len(harness.events) == 2
 
 
+@pytest.mark.parametrize(("retry_after", "pauses"), [(7.0, [7.0]), (None, [0.5])])
+async def test_a_429_pauses_once(
+    retry_after: float | None, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 429 pauses all requests for the named wait or else for the backoff, and not for both."""
+    harness = Harness(limited(retry_after), "value")
+    seconds: list[float] = []
+    monkeypatch.setattr(harness.limiter, "pause", lambda wait, *_: seconds.append(wait))
+    assert await harness.run() == "value"
+    assert seconds == pauses
+
+
 async def test_a_429_without_budget_still_pauses_all_requests() -> None:
     """A 429 pauses the rate limiter even if the retry budget does not allow a retry."""
     harness = Harness(limited(7.0), tokens=4)

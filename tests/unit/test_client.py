@@ -142,16 +142,6 @@ async def test_a_burst_of_429s_is_one_pause(sandbox: Sandbox) -> None:
     assert (len(events), sandbox.count("details", 429)) == (1, 16)
 
 
-async def test_a_pause_of_a_repeated_request_is_announced_once(sandbox: Sandbox) -> None:
-    """A 429 that is waited for is one pause, from the response until the retry."""
-    events: list[PauseEvent] = []
-    limited = Answer(429, headers={"X-RateLimit-Retry-After": "0.01"})
-    sandbox.inject(limited, endpoint="details", ordinals=(1,))
-    async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, on_pause=events.append) as client:
-        await client.details(sandbox.segment_ids[0])
-        assert (len(events), client.stats.waits) == (1, 1)
-
-
 async def test_two_clients_and_task_groups(sandbox: Sandbox) -> None:
     """Clients share nothing; calls of one client run concurrently in a `TaskGroup`."""
     async with (

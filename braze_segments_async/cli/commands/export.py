@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from braze_segments_async._support import sibling
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, show_progress
-from braze_segments_async.cli.runner import run
+from braze_segments_async.cli.runner import PARTIAL, run
 from braze_segments_async.cli.stdio import csv_to_stdout, in_terminal, json_to_stdout
 from braze_segments_async.export import (
     ExportRun,
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from braze_segments_async.cli.arguments import Connection, ExportArguments
     from braze_segments_async.export import ExportOptions, ExportResult
 
-__all__ = ["PARTIAL", "RESUME", "run_export"]
+__all__ = ["resume_hint", "run_export"]
 
-PARTIAL = 3  # exit code: some segments could not be fetched
-RESUME = "Progress saved. Run the same command with --resume to continue."
+_RESUME = "Progress saved. Run the same command with --resume to continue."
 _FAILURES_SHOWN = 5
 
 
@@ -67,17 +66,20 @@ def run_export(
                 raise
 
     def interrupted() -> str:
-        if file is None or refused:
-            return ""
-        target = destination_path(file)  # of a link, the file that it leads to
-        # While there is a lock, another export has the journal, and continues.
-        if sibling(target, ".lock").exists():
-            return ""
-        journal = journal_of(target)
-        # A link is no journal: the export has refused it.
-        return RESUME if journal.is_file() and not journal.is_symlink() else ""
+        return "" if file is None or refused else resume_hint(file)
 
     return run(export(), interrupted)
+
+
+def resume_hint(file: Path) -> str:
+    """Return that an export can be resumed; an empty text if it cannot."""
+    target = destination_path(file)  # of a link, the file that it leads to
+    # While there is a lock, another export has the journal, and continues.
+    if sibling(target, ".lock").exists():
+        return ""
+    journal = journal_of(target)
+    # A link is no journal: the export has refused it.
+    return _RESUME if journal.is_file() and not journal.is_symlink() else ""
 
 
 async def _to_file(

@@ -40,8 +40,8 @@ def list_segments(
         tag: Only segments with a tag that contains this text, in any letter case. If given several times, all
             of them must match.
         sort_direction: Order by creation: asc (default) for oldest first, desc for newest first.
-        consistency: How to handle edits while the list is read: safe (default) reads each page twice, strict
-            reads the list until two readings agree, fast reads it once.
+        consistency: Protection against edits while the list is read: safe (default) reads each page twice,
+            strict reads the list in both directions until both agree, fast reads it once.
         json: Print NDJSON in a terminal, too.
         max_wait: Maximum seconds to wait for the rate limit; 3,900 by default.
         connection: The workspace.

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from braze_segments_async._support import file_errors, sibling
+from braze_segments_async._support import file_errors
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.bars import progress_table
 from braze_segments_async.cli.progress import (
@@ -18,14 +18,14 @@ from braze_segments_async.cli.progress import (
     show_progress,
 )
 from braze_segments_async.cli.rendering import results_table
-from braze_segments_async.cli.runner import OPTIONS, RATE_LIMITED, run
+from braze_segments_async.cli.runner import OPTIONS, PARTIAL, RATE_LIMITED, run
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
-from braze_segments_async.export import ResumeError, destination_path, failures_of, journal_of
+from braze_segments_async.export import ResumeError, destination_path, failures_of
 from braze_segments_async.export._formats.ndjson import to_json
 from braze_segments_async.workspaces import export_workspaces, read_workspaces
 
-from .export import PARTIAL, RESUME
+from .export import resume_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -203,7 +203,4 @@ def _result_json(result: WorkspaceResult) -> bytes:
 
 
 def _hint(paths: Iterable[Path]) -> str:
-    targets = map(destination_path, paths)  # of a link, the file that it leads to
-    # While there is a lock, another export has the journal, and continues.
-    interrupted = (journal_of(path).exists() and not sibling(path, ".lock").exists() for path in targets)
-    return RESUME if any(interrupted) else ""
+    return next(filter(None, map(resume_hint, paths)), "")

@@ -18,7 +18,7 @@ __all__ = ["check_library", "check_path", "write_rows"]
 
 
 def check_library(format: Format) -> None:  # noqa: A002 - the word of the public API
-    """Check that the library a format needs is installed, before hours of requests.
+    """Check that the library a format needs is installed, before the first request.
 
     Raises:
         ConfigError: The library is missing.
@@ -39,13 +39,14 @@ def check_path(format: Format, path: Path) -> None:  # noqa: A002
     Raises:
         ConfigError: DuckDB, which writes Parquet, opens only paths in UTF-8.
     """
+    if format != "parquet":
+        return
     try:
-        os.path.abspath(path).encode()  # noqa: PTH100 - text, as the writers pass it to their libraries
+        os.path.abspath(path).encode()  # noqa: PTH100 - text, as the writer passes it to DuckDB
     except UnicodeEncodeError:
-        if format == "parquet":
-            raise ConfigError(
-                f"{escape_control(str(path))} is not in UTF-8; Parquet needs a path that is"
-            ) from None
+        raise ConfigError(
+            f"{escape_control(str(path))} is not in UTF-8; Parquet needs a path that is"
+        ) from None
 
 
 def write_rows(

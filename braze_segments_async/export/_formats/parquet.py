@@ -46,7 +46,7 @@ _PIECE = 2 * 2**20  # bytes, when they are read
 
 
 def check_parquet() -> None:
-    """Check that DuckDB is installed, before hours of requests.
+    """Check that DuckDB is installed, before the first request.
 
     Raises:
         ConfigError: DuckDB is missing.

@@ -62,7 +62,7 @@ _BATCH = 1_000  # rows; a statement for each row takes a quarter longer
 
 
 def check_sqlite() -> None:
-    """Check that this Python's SQLite has the full-text index FTS5, before hours of requests.
+    """Check that this Python's SQLite has the full-text index FTS5, before the first request.
 
     Raises:
         ConfigError: FTS5 is missing.
