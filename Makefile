@@ -47,7 +47,7 @@ $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group bench
 	@touch $@
 
-bench: $(VENV)/.bench  ## Run the benchmarks: two or three minutes; see benchmarks/README.md
+bench: $(VENV)/.bench  ## Run the benchmarks, and draw the chart in the docs: four minutes
 	$(BIN)/python benchmarks/run.py
 
 bench-full: $(VENV)/.bench  ## Run the benchmarks in full size, three times: forty minutes

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from clients.aiohttp_loops import new_client
+from clients.package import new_client
 from measure import peak
 from servers.process import server
 

@@ -11,11 +11,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median, quantiles
 from textwrap import fill
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from braze_segments_async._version import __version__
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-__all__ = ["Row", "Scale", "Section", "combine", "regressions", "render", "save_baseline", "save_results"]
+__all__ = [
+    "LEADING",
+    "Row",
+    "Scale",
+    "Section",
+    "combine",
+    "goals",
+    "regressions",
+    "render",
+    "save_baseline",
+    "save_results",
+]
 
 Scale = Literal["smoke", "quick", "full"]
 
@@ -23,17 +35,22 @@ _HERE = Path(__file__).parent
 _RESULTS = _HERE / "RESULTS.md"
 _BASELINE = _HERE / "baseline.json"
 _PACKAGES = ("aiohttp", "attrs", "cattrs", "tenacity")
-_DECIMALS = {"s": 2, "ms": 0, "µs": 0, "MiB": 1, "": 2}
+_DECIMALS = {"s": 2, "ms": 0, "µs": 0, "MiB": 1, "thousand": 0, "": 0}
+_TARGET = 5  # the column
 _REGRESSION = 1.1  # report a ratio that is more than 10 % above the baseline
 _HEAD = """# Results
 
-`make bench` measures in two or three minutes, `make bench-full` in about forty minutes with three
+`make bench` measures in three to four minutes, `make bench-full` in about forty minutes with three
 repetitions. Both replace the sections that they run. Compare ratios, not times: each ratio comes from runs
 side by side, and the times are those of one machine on one day. "Spread" is the range of the middle half of
 the rounds, or, with three repetitions, the range of their medians. "Target" is the largest ratio that the
-design allows. "Baseline" is the ratio in [baseline.json](baseline.json), followed by the difference. See
-also [README.md](README.md).
+design allows. "Baseline" is the ratio in [baseline.json](baseline.json), followed by the difference.
+"Load before" is the load average before the section: above 1, other processes ran at the same time. See also
+[README.md](README.md).
 """
+LEADING = "This package compared with other clients"  # the section at the top, one line per client
+_GOALS = "Goals"
+_GOALS_TABLE = "| | first | second | ratio | spread | at most | |\n|---|---|---|---|---|---|---|"
 _TABLE = "| | first | second | ratio | spread | target | baseline | |\n|---|---|---|---|---|---|---|---|"
 
 
@@ -99,32 +116,69 @@ def combine(repetitions: list[Section]) -> Section:
 
 def render(section: Section, scale: Scale, repetitions: int) -> str:
     """Return the section as Markdown."""
+    from braze_segments_async._version import __version__  # noqa: PLC0415 - imports the package
+
     packages = ", ".join(f"{name} {_version(name)}" for name in (*_PACKAGES, *section.packages))
     how = f"{scale}, {repetitions} repetitions" if repetitions > 1 else scale
     where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
     saved = _baseline().get(section.title, {})
-    rows = [_line(row, saved.get(row.label), repetitions) for row in section.rows]
+    if section.title == LEADING:
+        table = _crosstab(section.rows, repetitions)
+    else:
+        table = [_TABLE, *[_line(row, saved.get(row.label), repetitions) for row in section.rows]]
     made = (
         f"{datetime.now(UTC):%Y-%m-%d}, {how}; braze-segments-async {__version__}, "
         f"Python {platform.python_version()}, {packages}; {where}; load before: {section.load:.1f}."
     )
     text = fill(section.text, 120)
-    return "\n".join([f"## {section.title}", "", text, "", _TABLE, *rows, "", fill(made, 120), ""])
+    return "\n".join([f"## {section.title}", "", text, "", *table, "", fill(made, 120), ""])
 
 
 def _line(row: Row, saved: float | None, repetitions: int) -> str:
     middle = median(row.ratios)
-    low, high = min(row.ratios), max(row.ratios)
-    if repetitions == 1 and len(row.ratios) > 1:
-        low, _, high = quantiles(row.ratios, method="inclusive")
-    spread = f"{_short(low)} to {_short(high)}" if len(row.ratios) > 1 else ""
     allowed = ""
     if row.at_most is not None:
         allowed = f"{row.at_most:.2f}" if middle <= row.at_most else f"{row.at_most:.2f}, **missed**"
     baseline = "" if saved is None else f"{_short(saved)} ({middle / saved - 1:+.0%})"
-    first, second = (f"{value:,.{_DECIMALS[row.unit]}f} {row.unit}" for value in (row.first, row.second))
-    cells = (row.label, first, second, f"**{_short(middle)}**", spread, allowed, baseline, row.note)
+    first, second = (_value(value, row.unit) for value in (row.first, row.second))
+    spread = _spread(row.ratios, repetitions)
+    return _cells(row.label, first, second, f"**{_short(middle)}**", spread, allowed, baseline, row.note)
+
+
+def _crosstab(rows: tuple[Row, ...], repetitions: int) -> list[str]:
+    """Return a table with one line per client and one column per measure.
+
+    Args:
+        rows: Rows labelled "client: measure".
+        repetitions: The number of repetitions.
+    """
+    clients: dict[str, dict[str, str]] = {}
+    for row in rows:
+        client, _, measure = row.label.partition(": ")
+        cell = f"{row.note}{_value(row.first, row.unit)}: **{_short(median(row.ratios))}**"
+        if row.first != row.second and (spread := _spread(row.ratios, repetitions)):
+            cell += f" ({spread})"
+        clients.setdefault(client, {})[measure] = cell
+    measures = list(next(iter(clients.values())))
+    head = [_cells("", *measures), f"|{'---|' * (1 + len(measures))}"]
+    return head + [_cells(client, *[values[name] for name in measures]) for client, values in clients.items()]
+
+
+def _cells(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _value(value: float, unit: str) -> str:
+    return f"{value:,.{_DECIMALS[unit]}f} {unit}".rstrip()
+
+
+def _spread(ratios: tuple[float, ...], repetitions: int) -> str:
+    if len(ratios) == 1:
+        return ""
+    low, high = min(ratios), max(ratios)
+    if repetitions == 1:
+        low, _, high = quantiles(ratios, method="inclusive")
+    return f"{_short(low)} to {_short(high)}"
 
 
 def _short(ratio: float) -> str:
@@ -138,15 +192,36 @@ def _version(package: str) -> str:
         return "(not installed)"
 
 
+def goals(sections: Iterable[str]) -> str:
+    """Return a table of all rows that have a target.
+
+    Args:
+        sections: Markdown of the sections.
+    """
+    table = [_GOALS_TABLE]
+    for line in (line for text in sections if _TABLE in text for line in text.splitlines()):
+        cells = line.strip("| ").split(" | ")
+        if (
+            line.startswith("| ")
+            and len(cells) > _TARGET
+            and (target := cells[_TARGET].strip())[:1].isdigit()
+        ):
+            most, missed, _ = target.partition(", **missed**")
+            table.append(_cells(*cells[:_TARGET], most, "**missed**" if missed else "met"))
+    return "\n".join([f"## {_GOALS}", "", "All rows below that have a target.", "", *table, ""])
+
+
 def save_results(sections: dict[str, str]) -> None:
-    """Replace the sections of these titles in `RESULTS.md`; append new ones.
+    """Replace the sections of these titles in `RESULTS.md`, append new ones, and list all goals.
 
     Args:
         sections: Markdown by title.
     """
     parts = _RESULTS.read_text().split("\n## ")[1:] if _RESULTS.exists() else []
     merged = {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts} | sections
-    _RESULTS.write_text("\n".join([_HEAD, *merged.values()]))
+    merged.pop(_GOALS, None)
+    top = [merged.pop(LEADING)] if LEADING in merged else []
+    _RESULTS.write_text("\n".join([_HEAD, *top, goals(merged.values()), *merged.values()]))
 
 
 def _baseline() -> dict[str, dict[str, float]]:
@@ -163,6 +238,8 @@ def save_baseline(sections: list[Section]) -> None:
         measured_rows = [row for row in section.rows if not row.reference]
         measured = {row.label: round(median(row.ratios), 3) for row in measured_rows}
         ratios[section.title] = ratios.get(section.title, {}) | measured
+    from braze_segments_async._version import __version__  # noqa: PLC0415 - imports the package
+
     whose = f"braze-segments-async {__version__}, {datetime.now(UTC):%Y-%m-%d}"
     _BASELINE.write_text(json.dumps({"of": whose, "ratios": ratios}, indent=1, ensure_ascii=False) + "\n")
 

@@ -1,4 +1,4 @@
-"""Compare the package with other clients; print the tables and save them in RESULTS.md."""
+"""Compare the package with other clients; print the tables, and save them in RESULTS.md and a chart."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from report import combine, regressions, render, save_baseline, save_results
+from chart import save_chart
+from report import LEADING, combine, goals, regressions, render, save_baseline, save_results
 
 if TYPE_CHECKING:
     from report import Scale, Section
 
-_SECTIONS = ("cpu", "libraries", "wall", "listing", "limit", "capacity", "memory", "start")
+_SECTIONS = (
+    "clients",
+    "cpu",
+    "instructions",
+    "wall",
+    "listing",
+    "limit",
+    "capacity",
+    "memory",
+    "start",
+)
 _REPETITIONS = {"smoke": 1, "quick": 1, "full": 3}
 
 
@@ -55,13 +66,16 @@ def main() -> None:
             sections.append(run(name, scale))
     combined = [combine(sections) for sections in measured.values()]
     rendered = {section.title: render(section, scale, repetitions) for section in combined}
-    print(*rendered.values(), sep="\n")
+    top = [rendered[title] for title in rendered if title == LEADING]
+    rest = [rendered[title] for title in rendered if title != LEADING]
+    print(*top, goals(rest), *rest, sep="\n")
     for line in (line for section in combined for line in regressions(section)):
         print(f"Slower than the baseline: {line}")
     if options.save_baseline:
         save_baseline(combined)
     elif scale != "smoke":
         save_results(rendered)
+        save_chart(combined)
 
 
 if __name__ == "__main__":

@@ -12,94 +12,83 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from clients.aiohttp_loops import KEY
+from . import DETAILS, HEADERS, KEY, THREADS, RefusedError, check_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-_HEADERS = {"Authorization": f"Bearer {KEY}", "Accept": "application/json"}
+    from . import Get
+
+__all__ = ["httpx_get", "mcp_get", "requests_details", "requests_get"]
+
+_CONNECTIONS = 64
 
 
-def requests_session(threads: int) -> Any:
-    """Return a session of requests with one connection per thread."""
+def requests_details(url: str, ids: Sequence[str]) -> list[Any]:
+    """Return the details of all ids, fetched in a thread pool."""
+    with _requests_session() as session, ThreadPoolExecutor(THREADS) as pool:
+        queries = [{"segment_id": segment_id} for segment_id in ids]
+        return list(pool.map(lambda query: _requests_get(session, url + DETAILS, query), queries))
+
+
+@asynccontextmanager
+async def requests_get(url: str) -> AsyncIterator[Get]:
+    """Yield a function for GET requests, which run in a thread pool."""
+    loop = asyncio.get_running_loop()
+    with _requests_session() as session, ThreadPoolExecutor(THREADS) as pool:
+
+        async def get(path: str, params: dict[str, str]) -> Any:
+            return await loop.run_in_executor(pool, _requests_get, session, url + path, params)
+
+        yield get
+
+
+def _requests_session() -> Any:
+    """Return a session with one connection per thread."""
     requests = import_module("requests")
     session = requests.Session()
-    session.headers.update(_HEADERS)
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=threads))
+    session.headers.update(HEADERS)
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=THREADS))
     return session
 
 
-def requests_loop(session: Any, url: str, ids: Sequence[str]) -> list[Any]:
-    """Fetch the details one after another."""
-    return [_requests_get(session, url, segment_id) for segment_id in ids]
-
-
-def requests_pool(session: Any, url: str, ids: Sequence[str], threads: int) -> list[Any]:
-    """Fetch the details in a thread pool."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda segment_id: _requests_get(session, url, segment_id), ids))
-
-
-def _requests_get(session: Any, url: str, segment_id: str) -> Any:
-    response = session.get(f"{url}/segments/details", params={"segment_id": segment_id}, timeout=30)
-    response.raise_for_status()
+def _requests_get(session: Any, url: str, params: dict[str, str]) -> Any:
+    response = session.get(url, params=params, timeout=30)
+    check_status(response.status_code)
     return response.json()
 
 
 @asynccontextmanager
-async def httpx_get(url: str, connections: int) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
-    """Yield a function that fetches the details of one segment with `httpx.AsyncClient`."""
+async def httpx_get(url: str) -> AsyncIterator[Get]:
+    """Yield a function for GET requests with `httpx.AsyncClient`."""
     httpx = import_module("httpx")
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    async with httpx.AsyncClient(base_url=url, headers=_HEADERS, timeout=30.0, limits=limits) as client:
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+    async with httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=30.0, limits=limits) as client:
 
-        async def get(segment_id: str) -> Any:
-            response = await client.get("/segments/details", params={"segment_id": segment_id})
-            response.raise_for_status()
+        async def get(path: str, params: dict[str, str]) -> Any:
+            response = await client.get(path, params=params)
+            check_status(response.status_code)
             return response.json()
 
         yield get
 
 
 @asynccontextmanager
-async def mcp_get(url: str) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
-    """Yield a function that fetches the details of one segment with the functions of Braze's MCP server.
-
-    Its log of every request is switched off.
-    """
+async def mcp_get(url: str) -> AsyncIterator[Get]:
+    """Yield a function for GET requests with the functions of Braze's MCP server; its log is switched off."""
+    logging.disable(logging.CRITICAL)
     http, models = import_module("braze_mcp.utils.http"), import_module("braze_mcp.models")
     log = logging.getLogger("braze_mcp")
     async with http.build_http_client(KEY) as client:
 
-        async def get(segment_id: str) -> Any:
-            params = {"segment_id": segment_id}
-            response = await http.make_request(client, url, "segments/details", params)
-            details = http.handle_response(response, models.SegmentDetails, "fetch segment details", log)
-            if not isinstance(details, models.SegmentDetails):
-                raise TypeError(details)
-            return details
+        async def get(path: str, params: dict[str, str]) -> Any:
+            model = models.SegmentDetails if path == DETAILS else models.SegmentListResponse
+            response = await http.make_request(client, url, path, params)
+            if isinstance(response, http.FailureResponse) and "429" in str(response.error):
+                raise RefusedError
+            result = http.handle_response(response, model, "fetch segments", log)
+            if not isinstance(result, model):
+                raise TypeError(result)
+            return result if path == DETAILS else result.model_dump()
 
         yield get
-
-
-def mcp_unavailable_reason() -> str:
-    """Return why Braze's MCP server cannot be measured here; an empty string if it can."""
-    logging.disable(logging.INFO)
-    try:
-        import_module("braze_mcp.utils.http")
-    except ImportError as error:
-        return f"not measured: {error}".splitlines()[0][:120]
-    return ""
-
-
-async def gather_details(
-    get: Callable[[str], Awaitable[Any]], ids: Sequence[str], concurrency: int
-) -> list[Any]:
-    """Return the details of all ids, fetched with a semaphore and one task per id."""
-    slots = asyncio.Semaphore(concurrency)
-
-    async def one(segment_id: str) -> Any:
-        async with slots:
-            return await get(segment_id)
-
-    return await asyncio.gather(*[one(segment_id) for segment_id in ids])

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from clients.aiohttp_loops import details_with_package, new_client
+from clients.package import details_with_package, new_client
 from measure import Cost, rounds
 from report import Row, Section
 from servers.process import server
@@ -36,7 +36,7 @@ class _Size(NamedTuple):
 
 _SIZES = {
     "smoke": _Size(3, 90, 1, 0.2),
-    "quick": _Size(20, 4_000, 3, 4.0),
+    "quick": _Size(20, 2_000, 4, 3.0),
     "full": _Size(20, 10_000, 9, 20.0),
 }
 

@@ -8,7 +8,8 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clients.aiohttp_loops import list_by_hand, new_client
+from clients.aiohttp_loops import list_by_hand
+from clients.package import new_client
 from measure import rounds
 from report import Row, Section
 from servers.process import counts, server

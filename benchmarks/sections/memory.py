@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clients.aiohttp_loops import list_by_hand, new_client
+from clients.aiohttp_loops import list_by_hand
+from clients.package import new_client
 from measure import peak
 from report import Row, Section
 from servers.process import server
@@ -23,7 +24,7 @@ TITLE = "Memory"
 _BENCHMARKS = Path(__file__).parents[1]
 _FEW = 1_000
 
-_SIZES = {"smoke": 2_000, "quick": 20_000, "full": 100_000}
+_SIZES = {"smoke": 2_000, "quick": 10_000, "full": 100_000}
 
 
 def run(scale: Scale) -> Section:

@@ -1,4 +1,4 @@
-"""Measure the whole catalogue, compared with the ideal and with two hand-written loops."""
+"""Measure the whole catalogue, compared with the time of its details alone and with a hand-written loop."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import asyncio
 import time
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from clients.aiohttp_loops import (
-    catalogue_pipelined,
-    catalogue_sequential,
-    catalogue_with_package,
-    details_by_hand,
-    new_session,
-)
+from clients.aiohttp_loops import catalogue_by_hand, details_by_hand, new_session
+from clients.package import catalogue_with_package, new_client
 from measure import rounds
 from report import Row, Section
 from servers.process import server
@@ -22,58 +17,50 @@ from servers.process import server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from measure import Costs
+    from measure import Contenders, Costs
     from report import Scale
 
-TITLE = "The whole catalogue compared with the ideal"
+TITLE = "The whole catalogue compared with its details alone"
 _LATENCY = 0.05
-_ALLOWED, _FROM = 1.05, 10_000  # times the ideal, from this size; below it, opening connections dominates
+_ALLOWED = {16: 1.05, 64: 1.05, 128: 1.10, 256: 1.15}  # times the details alone, by concurrency
+_ALLOWED_FIRST = 1.05
 
 
 class _Size(NamedTuple):
     segments: int
-    rounds: dict[int, int]  # by concurrency
+    rounds: int
 
 
-_SIZES = {
-    "smoke": _Size(150, {64: 1}),
-    "quick": _Size(2_000, {64: 3, 128: 1, 256: 1}),
-    "full": _Size(10_000, {64: 3, 128: 2, 256: 2}),
+_SIZES = {  # by concurrency
+    "smoke": {64: _Size(150, 1)},
+    "quick": {16: _Size(2_000, 1), 64: _Size(10_000, 1), 128: _Size(10_000, 2), 256: _Size(10_000, 2)},
+    "full": dict.fromkeys(_ALLOWED, _Size(10_000, 2)),
 }
-
-
-def pipelined_ideal(segments: int, latency: float, concurrency: int) -> float:
-    """Return the shortest possible time in seconds if list pages are fetched one after another.
-
-    The last page is followed by at least one round of details. The details start after page 0 and take their
-    total time divided by the concurrency. CPU time and the opening of connections count as zero.
-    """
-    pages = segments // 100 + 1
-    return max(pages * latency + latency, latency + segments * latency / concurrency)
+_FIRST_ROUNDS = {"smoke": 1, "quick": 9, "full": 15}
 
 
 def run(scale: Scale) -> Section:
-    """Measure wall time at several concurrencies."""
-    size = _SIZES[scale]
+    """Measure wall time at several concurrencies, and the time to the first row."""
     rows: list[Row] = []
-    with server("--segments", str(size.segments), "--latency", str(_LATENCY)) as url:
-        answer = asyncio.run(_single_request(url))
-        for concurrency, number in size.rounds.items():
-            contenders = {
-                "package": partial(catalogue_with_package, url, concurrency),
-                "pipelined by hand": partial(catalogue_pipelined, url, concurrency),
-                "list, then details, by hand": partial(catalogue_sequential, url, concurrency),
-            }
-            costs = asyncio.run(rounds(contenders, number, size.segments, warm=False))
-            rows += _rows(costs, size.segments, concurrency)
+    for concurrency, (segments, number) in _SIZES[scale].items():
+        with server("--segments", str(segments), "--latency", str(_LATENCY)) as url:
+            contenders: Contenders = {"package": partial(catalogue_with_package, url, concurrency)}
+            if scale == "full":
+                contenders["pipelined by hand"] = partial(catalogue_by_hand, url, concurrency)
+            costs = asyncio.run(rounds(contenders, number, segments, warm=False))
+            rows += _rows(costs, segments, concurrency)
+            response = asyncio.run(_single_request(url))
+    with server("--latency", str(_LATENCY)) as url:
+        rows.append(asyncio.run(_first_row(url, _FIRST_ROUNDS[scale])))
     text = (
-        f"{size.segments:,} segments at {1000 * _LATENCY:.0f} ms latency, including the time to open "
-        "connections. The ideal is the shortest possible time if list pages are fetched one after another: "
-        "with p pages, n segments, latency L and concurrency C, the larger of p·L + L and L + n·L/C. From "
-        "concurrency 100 the package prefetches list pages; it is then also compared with the time of the "
-        f"details alone, L + n·L/C. L is the wait of the server; a single response took {1000 * answer:.1f} "
-        "ms."
+        f'All segments at {1000 * _LATENCY:.0f} ms latency, with `consistency="safe"`, the default, which '
+        "reads each page of the list twice, including the time to open connections. The details alone: with "
+        "n segments, latency L and concurrency C, L + n·L/C, the shortest possible time; CPU time and the "
+        "opening of connections count as zero. L is the wait of the server; a single response took "
+        f"{1000 * response:.1f} ms."
     )
+    if scale == "full":
+        text += " By hand: each page once, one after another, details while the list is still being read."
     return Section(TITLE, text, tuple(rows))
 
 
@@ -89,19 +76,33 @@ async def _single_request(url: str) -> float:
 
 
 def _rows(costs: Costs, segments: int, concurrency: int) -> Iterator[Row]:
-    ideal = pipelined_ideal(segments, _LATENCY, concurrency)
-    package = [cost.wall for cost in costs["package"]]
-    how = f"{segments:,} segments, {concurrency} at a time"
+    alone = _LATENCY + segments * _LATENCY / concurrency
     for name, runs in costs.items():
         walls = [cost.wall for cost in runs]
-        ratios = tuple(wall / ideal for wall in walls)
-        allowed = _ALLOWED if name == "package" and segments >= _FROM else None
-        row = Row(f"{how}: {name} / ideal", median(walls), ideal, "s", ratios, allowed)
-        yield row._replace(reference=name != "package")
-    alone = _LATENCY + segments * _LATENCY / concurrency
-    if alone < ideal:
-        ratios = tuple(wall / alone for wall in package)
-        yield Row(f"{how}: package / the details alone", median(package), alone, "s", ratios)
-    walls = [cost.wall for cost in costs["list, then details, by hand"]]
-    ratios = tuple(one / other for one, other in zip(package, walls, strict=True))
-    yield Row(f"{how}: package / list, then details", median(package), median(walls), "s", ratios)
+        yield Row(
+            f"{segments:,} segments, {concurrency} at a time: {name} / the details alone",
+            median(walls),
+            alone,
+            "s",
+            tuple(wall / alone for wall in walls),
+            _ALLOWED[concurrency] if name == "package" else None,
+            reference=name != "package",
+        )
+
+
+async def _first_row(url: str, number: int) -> Row:
+    safe, fast = [], []
+    for _ in range(number):
+        safe.append(await _time_to_first_row(url, "safe"))
+        fast.append(await _time_to_first_row(url, "fast"))
+    ratios = tuple(one / other for one, other in zip(safe, fast, strict=True))
+    label = 'first row of `all_details()`: `consistency="safe"` / `"fast"`'
+    return Row(label, 1000 * median(safe), 1000 * median(fast), "ms", ratios, _ALLOWED_FIRST)
+
+
+async def _time_to_first_row(url: str, consistency: Literal["fast", "safe"]) -> float:
+    async with new_client(url) as client:
+        began = time.perf_counter()
+        async with client.all_details(consistency=consistency) as stream:
+            await anext(aiter(stream))
+            return time.perf_counter() - began
