@@ -34,6 +34,7 @@ LAYERS = [
     {"_http", "_fan_out"},
     {"_listing", "_users", "_check"},
     {"_client"},
+    {"catalogue"},
     {"export"},
     {"workspaces", "fastapi"},
     {"dask"},
@@ -134,7 +135,17 @@ def test_modules_of_private_packages_are_not_imported(module: str) -> None:
 def test_names_show_what_is_public(module: str) -> None:
     """A module without an underscore is a public module, part of the command, or inside a private package."""
     parts = module.split(".")
-    public = {"__init__", "__main__", "errors", "export", "workspaces", "dask", "fastapi", "sandbox"}
+    public = {
+        "__init__",
+        "__main__",
+        "errors",
+        "catalogue",
+        "export",
+        "workspaces",
+        "dask",
+        "fastapi",
+        "sandbox",
+    }
     assert parts[0] in public or parts[0].startswith("_") or parts[0] == "cli"
     if parts[0] in public - {"__init__", "__main__"}:
         assert all(part.startswith("_") for part in parts[1:2])
