@@ -25,8 +25,11 @@ class Sandbox:
     `POST /users/export/segment` and `/export/segment/cancel` as Braze documents them, for an invented
     workspace that is the same for the same arguments. Exported files are served from another port, as Braze
     serves them from another host. A `callback_endpoint` is never called. The answer to a request is decided
-    when the request arrives (key, then rate limit, path, permission, parameters) and sent after the latency.
+    when the request arrives (path, then key, rate limit, permission, parameters) and sent after the latency.
     The end of the block cancels requests in flight.
+
+    Braze does not document every body. The guide "Testing" lists which bodies are documented or recorded, and
+    which are invented.
 
     Args:
         segments: Initial number of segments.
@@ -44,6 +47,8 @@ class Sandbox:
         export_delay: Seconds until an export is ready.
         export_life: Seconds until the URL of an export expires, counted from its start.
         cloud_storage: Whether the workspace has its own storage, so that exports have no URL.
+        unknown_fields: Whether an export accepts unknown names in `fields_to_export`, and exports nothing for
+            them; `False` refuses the request with 400. What Braze does is not documented.
 
     Attributes:
         api_key: The only valid key.
@@ -76,13 +81,22 @@ class Sandbox:
         export_delay: float = 0.0,
         export_life: float = 14_400.0,
         cloud_storage: bool = False,
+        unknown_fields: bool = True,
     ) -> None:
         self.api_key = api_key
         self._seed = seed
         self._port = port
         self._rules: list[Rule] = []
         self._workspace = Workspace(segments, seed)
-        self._exports = Exports(self._workspace, seed, export_delay, export_life, cloud_storage, clock)
+        self._exports = Exports(
+            workspace=self._workspace,
+            seed=seed,
+            delay=export_delay,
+            life=export_life,
+            cloud_storage=cloud_storage,
+            unknown_fields=unknown_fields,
+            clock=clock,
+        )
         self._zip_files = ZipFiles(users, users_per_file, seed)
         self._api = ApiHost(
             workspace=self._workspace,
