@@ -4,6 +4,8 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Future
+from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -20,6 +22,8 @@ _SHUTDOWN_SECONDS: Final = 0.02  # aiohttp takes 0 for "wait forever"
 
 class Sandbox:
     """A local server that behaves like Braze, started and stopped by `async with`.
+
+    Without asyncio, `with` starts it in a thread of its own, where it also calls injected functions.
 
     It answers `GET /segments/list`, `/segments/details` and `/segments/data_series`,
     `POST /users/export/segment` and `/export/segment/cancel` as Braze documents them, for an invented
@@ -111,6 +115,26 @@ class Sandbox:
         self.requests, self.file_requests = self._api.log.requests, self._files.log.requests
         self._runners: list[web.ServerRunner] = []
         self._base_url: str | None = None
+        self._thread: Thread | None = None
+        self._stop_thread: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        """Start the server in a thread of its own."""
+        started: Future[Callable[[], object]] = Future()
+        thread = Thread(target=asyncio.run, args=(self._serve(started),), name="braze-sandbox", daemon=True)
+        thread.start()
+        stop = started.result()  # raises what the start raised
+        self._thread, self._stop_thread = thread, stop
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server, cancel requests in flight, and wait for the end of the thread."""
+        if self._thread is not None and self._stop_thread is not None:
+            self._stop_thread()
+            self._thread.join()
+            self._thread = self._stop_thread = None
 
     async def __aenter__(self) -> Self:
         """Start the server."""
@@ -225,6 +249,17 @@ class Sandbox:
         """
         generator = random.Random(f"{self._seed}:rule:{len(self._rules)}")
         self._rules.append(Rule(answer, endpoint, ordinals, segment_id, page, times, chance, generator))
+
+    async def _serve(self, started: Future[Callable[[], object]]) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with self:
+                started.set_result(lambda: loop.call_soon_threadsafe(stop.set))
+                await stop.wait()
+        except Exception as error:
+            if started.done():
+                raise
+            started.set_exception(error)
 
     async def _listen(
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int
