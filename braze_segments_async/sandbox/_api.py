@@ -116,7 +116,7 @@ class ApiHost:
         api_key: The only valid key.
         permissions: Permissions of the key.
         latency: Seconds before each response.
-        log: All requests so far.
+        log: Log of the requests.
         in_flight: Counter of the requests that are being answered.
         details_in_flight: Counter of those to `GET /segments/details`.
     """
@@ -128,7 +128,7 @@ class ApiHost:
     api_key: str
     permissions: frozenset[str]
     latency: float
-    log: RequestLog = attrs.field(factory=RequestLog, init=False)
+    log: RequestLog
     in_flight: InFlightCounter = attrs.field(factory=InFlightCounter, init=False)
     details_in_flight: InFlightCounter = attrs.field(factory=InFlightCounter, init=False)
 

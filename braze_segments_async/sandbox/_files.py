@@ -103,14 +103,14 @@ class FileHost:
         zip_files: Files of the exports.
         injected: Function that returns the injected answer to a request, if any.
         latency: Seconds before each response.
-        log: All requests so far.
+        log: Log of the requests.
     """
 
     exports: Exports
     zip_files: ZipFiles
     injected: Callable[[LoggedRequest], Answer | None]
     latency: float
-    log: RequestLog = attrs.field(factory=RequestLog, init=False)
+    log: RequestLog
 
     async def serve(self, request: web.BaseRequest) -> web.Response:
         """Answer a request."""

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ._api import ApiHost, RateWindow
 from ._exports import Exports
-from ._faults import Answer, Endpoint, Hook, LoggedRequest, Rule
+from ._faults import Answer, Endpoint, Hook, LoggedRequest, RequestLog, Rule
 from ._files import FileHost, ZipFiles
 from ._workspace import Workspace
 
@@ -53,6 +53,7 @@ class Sandbox:
         cloud_storage: Whether the workspace has its own storage, so that exports have no URL.
         unknown_fields: Whether an export accepts unknown names in `fields_to_export`, and exports nothing for
             them; `False` refuses the request with 400. What Braze does is not documented.
+        on_response: Function that is called with each logged request when its response is sent.
 
     Attributes:
         api_key: The only valid key.
@@ -86,6 +87,7 @@ class Sandbox:
         export_life: float = 14_400.0,
         cloud_storage: bool = False,
         unknown_fields: bool = True,
+        on_response: Callable[[LoggedRequest], object] | None = None,
     ) -> None:
         self.api_key = api_key
         self._seed = seed
@@ -110,8 +112,11 @@ class Sandbox:
             api_key=api_key,
             permissions=frozenset(permissions),
             latency=latency,
+            log=RequestLog(on_response),
         )
-        self._files = FileHost(self._exports, self._zip_files, self._injected, latency)
+        self._files = FileHost(
+            self._exports, self._zip_files, self._injected, latency, RequestLog(on_response)
+        )
         self.requests, self.file_requests = self._api.log.requests, self._files.log.requests
         self._runners: list[web.ServerRunner] = []
         self._base_url: str | None = None
