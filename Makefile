@@ -3,9 +3,12 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
 VENV ?= .venv
 BIN := $(VENV)/bin
+# uv cannot use the shims of pyenv.
+PYTHON_312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python) python3.12)
+NODE_PACKAGES := @stoplight/prism-cli@5.14.2 braze-api@2.13.4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lowest lint types bench bench-full docs recipes build clean
+.PHONY: help demo test lowest lint types bench bench-full docs recipes contract build clean
 
 help:  ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -65,6 +68,16 @@ recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron and Jupyter examples
 	$(BIN)/python -m pip install --quiet --group recipes
 	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_notebook.py tests/cli
 	LOOP=uvloop $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults/test_service.py tests/http/test_direct.py
+
+contract: export UV_PYTHON_DOWNLOADS := never
+contract: $(VENV)/.installed  ## Test against Prism, braze-api and Braze's MCP server; needs Node.js and Python 3.12
+	$(BIN)/python -m pip install --quiet --group lowest
+	npm install --silent --no-audit --no-fund --no-save --prefix build/contract $(NODE_PACKAGES)
+	rm -rf build/contract/venv
+	$(BIN)/uv venv --quiet --python $(PYTHON_312) build/contract/venv \
+		|| $(BIN)/uv venv --quiet --python $(PYTHON) build/contract/venv  # without the tests of the MCP server
+	$(BIN)/uv pip install --quiet --python build/contract/venv --editable '.[cli]' --group pytest --group contract
+	build/contract/venv/bin/python -m pytest tests/contract
 
 build: $(VENV)/.installed  ## Build the wheel and the sdist in dist/, and check them
 	rm -rf dist
