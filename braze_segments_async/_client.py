@@ -32,7 +32,7 @@ from .errors import BrazeError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
     from types import TracebackType
 
     import aiohttp
@@ -55,7 +55,7 @@ class BrazeSegments:
 
     def __init__(
         self,
-        api_key: str,
+        api_key: str | Callable[[], str | Awaitable[str]],
         *,
         base_url: str,
         concurrency: int = 16,
@@ -63,6 +63,7 @@ class BrazeSegments:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         reserve: float = 0.1,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
         direct: bool = True,
         on_retry: Callable[[RetryEvent], object] | None = None,
@@ -72,16 +73,21 @@ class BrazeSegments:
 
         Args:
             api_key: REST API key with the permissions `segments.list` and `segments.details`, for sizes
-                `segments.data_series`, and for users `users.export.segment` (Braze: "REST API key").
-            base_url: REST endpoint of the workspace's cluster (Braze: "API endpoints"), as a URL or an
-                `Instance`.
+                `segments.data_series`, and for users `users.export.segment` (Braze: "REST API key"). Or a
+                plain or async function that returns the key, for example from a secret store. It is called
+                once, when the client is opened; an exception that it raises is not changed.
+            base_url: REST endpoint of the workspace's cluster (Braze: "API overview"), as a URL, an
+                `Instance`, or the name of an instance such as "US-01".
             concurrency: Maximum number of requests in flight, except in a stream with its own `concurrency`.
             timeout: Timeout of one attempt in seconds, from connecting to the last byte of the response.
             retry: Rules for retries.
             reserve: Fraction of the hourly rate limit that this client leaves to other uses of the workspace,
                 such as sending messages.
             limits: Safety limits in seconds, bytes, pages and retries.
-            session: Your own session, for its proxy, TLS settings or tracing. The client never closes it.
+            proxy: URL of a forward proxy for all requests, such as "http://proxy.example.com:3128"; it may
+                contain a user and a password. Proxy variables such as `HTTPS_PROXY` are not read.
+            session: Your own session, for its TLS settings or tracing. The client never closes it. It cannot
+                be combined with `proxy`: a session has its own.
             direct: Whether GET requests bypass aiohttp's session to save CPU. Without effect if `session` is
                 given, or if anything traces or replaces the requests of aiohttp's sessions.
             on_retry: Called with a `RetryEvent` before each retry. A plain function that must not block.
@@ -92,9 +98,11 @@ class BrazeSegments:
             ConfigError: An argument is invalid; the message names it.
         """
         # Wrap secrets first: a traceback may show this frame's locals.
-        api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
         base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
-        key = check_key(api_key, base_url)
+        proxy = Secret(proxy) if isinstance(proxy, str) else proxy
+        if not callable(api_key):
+            api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
+            api_key = check_key(api_key, base_url)
         self._url = check_base_url(base_url)
         settings = ClientSettings(
             concurrency=concurrency,
@@ -102,12 +110,13 @@ class BrazeSegments:
             retry=retry,
             reserve=reserve,
             limits=limits,
+            proxy=proxy,
             session=session,
             direct=direct,
             on_retry=on_retry,
             on_pause=on_pause,
         )
-        self._manager = SessionManager(self._url, key, settings)
+        self._manager = SessionManager(self._url, api_key, settings)
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
@@ -162,7 +171,7 @@ class BrazeSegments:
         return self._manager.stats
 
     async def __aenter__(self) -> Self:
-        self._manager.open()
+        await self._manager.open()
         return self
 
     async def __aexit__(

@@ -202,11 +202,15 @@ def _as_datetime(ending_at: object) -> datetime | None:
         return None
     if isinstance(ending_at, datetime):
         if ending_at.utcoffset() is None:
-            raise ConfigError("ending_at is naive; it needs a time zone, such as datetime.now(timezone.utc)")
+            raise ConfigError(
+                "is naive; it needs a time zone, such as datetime.now(timezone.utc)", argument="ending_at"
+            )
         return ending_at
     if isinstance(ending_at, date):
         return datetime.combine(ending_at, time(23, 59, 59), UTC)  # the end of that day
-    raise ConfigError(f"ending_at must be an aware datetime or a date, got a {type(ending_at).__name__}")
+    raise ConfigError(
+        f"must be an aware datetime or a date, got a {type(ending_at).__name__}", argument="ending_at"
+    )
 
 
 def _days_before(end: datetime, days: int) -> datetime:
@@ -214,4 +218,4 @@ def _days_before(end: datetime, days: int) -> datetime:
         return end - timedelta(days=days)
     except OverflowError:
         pass
-    raise ConfigError("length goes back before the year 1")
+    raise ConfigError("goes back before the year 1", argument="length")
