@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _MAX_SECONDS = 1e9  # about 30 years
+_MAX_ATTRIBUTES = 500  # Braze: POST /users/export/segment
 _UNICAST = ipaddress.ip_network("2000::/3")  # all global unicast addresses assigned so far (RFC 4291)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # addresses that contain an IPv4 address (RFC 6052)
 SortDirection = Literal["asc", "desc"]
@@ -151,19 +152,34 @@ def check_segment_id(value: object) -> str:
     raise ConfigError("contains a lone surrogate, which cannot be sent as UTF-8", argument="segment_id")
 
 
-def check_users_export(fields: object, callback_endpoint: object, output_format: object) -> None:
+def check_users_export(
+    fields: object, callback_endpoint: object, output_format: object, custom_attributes: object
+) -> None:
     """Check the arguments of a users export. Any field name is accepted, since Braze adds new ones."""
-    if isinstance(fields, str | bytes) or not isinstance(fields, Collection):
-        raise ConfigError(
-            f'must be a list of field names, such as ["external_id"], got {describe(fields)}',
-            argument="fields",
-        )
-    if not fields or not all(isinstance(name, str) and name for name in fields):
-        raise ConfigError("must be one or more names, each of them text and not empty", argument="fields")
+    names = _check_names("fields", fields, 'field names, such as ["external_id"]')
+    if custom_attributes is not None:
+        attributes = _check_names("custom_attributes", custom_attributes, "names of custom attributes")
+        if len(attributes) > _MAX_ATTRIBUTES:
+            raise ConfigError(
+                f"must have at most {_MAX_ATTRIBUTES} names (Braze's limit)", argument="custom_attributes"
+            )
+        if "custom_attributes" in names:
+            raise ConfigError(
+                'must not be combined with "custom_attributes" in fields, which exports all of them',
+                argument="custom_attributes",
+            )
     if callback_endpoint is not None and not isinstance(callback_endpoint, str):
         raise ConfigError(f"must be a URL, got {describe(callback_endpoint)}", argument="callback_endpoint")
     if output_format is not None:
         check_choice("output_format", output_format, ("zip", "gzip"))
+
+
+def _check_names(name: str, value: object, kind: str) -> Collection[object]:
+    if isinstance(value, str | bytes) or not isinstance(value, Collection):
+        raise ConfigError(f"must be a list of {kind}, got {describe(value)}", argument=name)
+    if not value or not all(isinstance(each, str) and each for each in value):
+        raise ConfigError("must be one or more names, each of them text and not empty", argument=name)
+    return value
 
 
 def check_key(api_key: object, base_url: object = "") -> Secret:

@@ -138,13 +138,15 @@ def export_users(
     fields: Collection[str],
     callback_endpoint: str | None,
     output_format: str | None,
+    custom_attributes: Collection[str] | None = None,
 ) -> Request[StartedExport]:
     """Return a request that starts an export of a segment's users (`POST /users/export/segment`)."""
     segment_id = identifier(segment)
-    check_users_export(fields, callback_endpoint, output_format)
+    check_users_export(fields, callback_endpoint, output_format, custom_attributes)
     body = {
         "segment_id": segment_id,
         "fields_to_export": list(fields),
+        "custom_attributes_to_export": None if custom_attributes is None else list(custom_attributes),
         "callback_endpoint": callback_endpoint,
         "output_format": output_format,
     }

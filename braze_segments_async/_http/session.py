@@ -11,6 +11,7 @@ from attrs import evolve
 
 from braze_segments_async._arguments import check_key, is_loopback
 from braze_segments_async._instances import likely_mistake
+from braze_segments_async._models import ResponseStats
 from braze_segments_async._support import TaskCancellation
 from braze_segments_async._text import Secret
 from braze_segments_async.errors import ClosedError, ConfigError
@@ -73,15 +74,21 @@ class SessionManager:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The rate limit from the most recent response; `None` before the first."""
-        return self._rate_limiter.latest
+        """The rate limit from the most recent response, without what is out of date."""
+        return self._rate_limiter.current
 
     @property
     def stats(self) -> Stats:
         """Counts of the requests so far."""
-        retries = self._sender.retries if self._sender else 0
+        stats = self._rate_limiter.stats
+        if self._sender is None:
+            return stats
         received = sum(transport.received for transport in self._transports)
-        return evolve(self._rate_limiter.stats, retries=retries, bytes=received)
+        responses = tuple(
+            ResponseStats(path, status, total.count, total.seconds)
+            for (path, status), total in self._sender.totals.items()
+        )
+        return evolve(stats, retries=self._sender.retries, bytes=received, responses=responses)
 
     async def open(self) -> None:
         """Make the session, inside the running loop.
