@@ -35,7 +35,13 @@ async def _run(*faults: str) -> tuple[int | None, str, str]:
             output += (await command.stdout.readline()).decode()
         exports = dict(line[7:].split("=", 1) for line in output.splitlines() if line.startswith("export "))
         node = await asyncio.create_subprocess_exec(
-            "node", "-e", _program(), stdout=PIPE, stderr=PIPE, env=environment() | exports, cwd=modules.parent
+            "node",
+            "-e",
+            _program(),
+            stdout=PIPE,
+            stderr=PIPE,
+            env=environment() | exports,
+            cwd=modules.parent,
         )
         out, err = await node.communicate()
     finally:
