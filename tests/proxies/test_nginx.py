@@ -80,13 +80,14 @@ async def test_an_outage_of_the_service_behind_it(nginx: Nginx) -> None:
 
 @pytest.mark.parametrize(("path", "status"), [("forbidden", 403), ("busy", 429)])
 async def test_error_pages_are_not_from_braze(nginx: Nginx, path: str, status: int) -> None:
-    """An HTML 403 or 429 of nginx is an error with its status, and the page is not quoted."""
+    """A 403 or 429 page of nginx is not from Braze, so the key and its permissions are unknown."""
     retry = RetryPolicy(attempts=1)
     async with BrazeSegments("key", base_url=f"{nginx.url}/{path}", retry=retry) as client:
-        with pytest.raises(StatusError) as caught:
+        with pytest.raises(StatusError, match="not from Braze") as caught:
             await client.details("any")
+        report = await client.check()
     assert caught.value.status == status
-    assert "<" not in str(caught.value)
+    assert (report.ready, report.key, set(report.permissions.values())) == (False, None, {None})
 
 
 async def test_tls_with_a_private_authority(nginx: Nginx) -> None:
