@@ -146,7 +146,8 @@ class Page:
         files = [block.file for block in blocks(page) if block.file and not block.not_run]
         tests = [file for file in files if Path(file).name.startswith("test_")]
         if tests:  # load only one plugin, to save time
-            alone = ("-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin")
+            plugins = ("pytest_asyncio.plugin", "pytest_braze_segments")
+            alone = ("-p", "no:cacheprovider", *(part for plugin in plugins for part in ("-p", plugin)))
             yield "env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", sys.executable, "-m", "pytest", *alone, *tests
         for file in files:
             if file.endswith(".py") and "asyncio.run(" in (self.folder / file).read_text(encoding="utf-8"):
