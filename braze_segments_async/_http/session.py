@@ -166,8 +166,8 @@ class SessionManager:
         assert task is not None  # noqa: S101 - the coroutines of this package run in tasks
         if task in self._calls:
             raise ConfigError(
-                "has a middleware that sends a request through the client that it serves, which would wait for "
-                "itself; let the middleware open a client of its own",
+                "has a middleware that sends a request through the client that it serves, which would wait "
+                "for itself; let the middleware open a client of its own",
                 argument="session",
             )
         call = self._calls[task] = TaskCancellation(task)
