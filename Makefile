@@ -70,7 +70,7 @@ recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron and Jupyter examples
 	LOOP=uvloop $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults/test_service.py tests/http/test_direct.py
 
 contract: export UV_PYTHON_DOWNLOADS := never
-contract: $(VENV)/.installed  ## Test against Prism, braze-api and Braze's MCP server; needs Node.js and Python 3.12
+contract: $(VENV)/.installed  ## Test against Prism, braze-api and Braze's MCP server; needs Node.js 20 and Python 3.12
 	$(BIN)/python -m pip install --quiet --group lowest
 	npm install --silent --no-audit --no-fund --no-save --prefix build/contract $(NODE_PACKAGES)
 	rm -rf build/contract/venv
