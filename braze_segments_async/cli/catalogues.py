@@ -48,4 +48,4 @@ def age(catalogue: Catalogue) -> str:
 
 def markdown(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&@:-])", r"\\\1", escape_control(text, max_length=None))
+    return re.sub(r"([\\`*_{}\[\]<>#!|~&@])", r"\\\1", escape_control(text, max_length=None))
