@@ -22,7 +22,7 @@ from braze_segments_async.export import IncompleteExportError
 
 from ._store import StoreError
 
-__all__ = ["braze_errors", "http_error", "public_text"]
+__all__ = ["braze_errors", "http_error", "public_text", "seconds_to_reset"]
 
 # The first class that fits counts. Any other error is a 502: Braze refused the key of this service, which is
 # not the caller's fault, or did not respond as it should.
@@ -60,15 +60,18 @@ def http_error(error: BrazeError) -> HTTPException:
     else:
         status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 502)
     headers = {}
-    if isinstance(error, RateLimitedError):
-        seconds = error.retry_after
-        if seconds is None and error.resets_at is not None:
-            seconds = (error.resets_at - datetime.now(UTC)).total_seconds()
-        if seconds is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    if isinstance(error, RateLimitedError) and (seconds := seconds_to_reset(error)) is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     if (text := public_text(error)) != str(error):
         logger.error("answered with status %d: %s", status, error)
     return HTTPException(status, text, headers)
+
+
+def seconds_to_reset(error: RateLimitedError) -> float | None:
+    """Return the seconds until the rate limit resets; `None` if unknown."""
+    if error.retry_after is None and error.resets_at is not None:
+        return (error.resets_at - datetime.now(UTC)).total_seconds()
+    return error.retry_after
 
 
 def public_text(error: BrazeError) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,21 +12,26 @@ from uuid import uuid4
 from braze_segments_async._client import BrazeSegments
 from braze_segments_async._support import create_task
 from braze_segments_async._text import logger
-from braze_segments_async.errors import BrazeError, ClosedError, ExportError
+from braze_segments_async.errors import BrazeError, ClosedError, ExportError, RateLimitedError
 from braze_segments_async.export import ExportOptions, ExportProgress, export_segments
 from braze_segments_async.export._formats.ndjson import replace_surrogates
 
-from ._errors import public_text
-from ._schemas import Export, ExportRequest
-from ._store import ExportStore
+from ._errors import public_text, seconds_to_reset
+from ._schemas import Export, ExportRequest, State
+from ._store import ExportStore, StoreError
 
 __all__ = ["ExportJobs"]
 
-_TICK = 0.2  # seconds between two reads or writes of a record
-_LOCK_TIMEOUT = 1.0  # seconds to wait for the lock while no record says which export runs
-_CANCEL_TIMEOUT = 5.0  # seconds to wait for the end of a cancelled export
-_LAST_EVENT_TIMEOUT = 0.1  # seconds for a reader to receive the last event
-_loop = asyncio.get_running_loop
+# All in seconds.
+_TICK = 0.2  # between two reads or writes of a record
+_RESUME_EVERY = 1.0  # between two searches for an export to resume
+_LOCK_TIMEOUT = 1.0  # for the lock, while no record says which export runs
+_CANCEL_TIMEOUT = 5.0  # for the end of a cancelled export
+_LAST_EVENT_TIMEOUT = 0.1  # for a reader to receive the last event
+_MAX_RATE_LIMIT_WAIT = 3_900.0  # without progress: an hour, as the windows of the rate limit, and a little
+_MIN_RATE_LIMIT_WAIT = 5.0
+_MAX_RESUME_DELAY = 300.0  # from one run to the next, which doubles with each run
+_MAX_RUNS = 100  # so that an export that kills its worker does not do so for ever
 _COUNTS = ("pages", "listed", "total", "done", "failed", "archived", "resumed")
 
 
@@ -37,20 +42,23 @@ class ExportJobs:
         store: The records and files of all exports.
     """
 
-    def __init__(self, directory: Path, *, keep: int) -> None:
+    def __init__(self, segments: BrazeSegments, directory: Path, *, keep: int) -> None:
         """Create the directory; for the arguments see `braze_lifespan`.
 
         Raises:
             ExportError: The directory cannot be created.
         """
         self.store = ExportStore(directory)
+        self._segments = segments
         self._keep = keep
         self._job: _Job | None = None
+        self._resuming: asyncio.Task[None] | None = None
+        self._problem = ""  # which prevents that an export is resumed, and is logged once
         self._stopping = False
         self._stopped = asyncio.Event()
         self._streams: set[asyncio.Timeout] = set()
 
-    async def start(self, segments: BrazeSegments, request: ExportRequest) -> tuple[Export, bool]:
+    async def start(self, request: ExportRequest) -> tuple[Export, bool]:
         """Start an export.
 
         Returns:
@@ -66,18 +74,12 @@ class ExportJobs:
         if isinstance(lock, Export):
             return lock, False
         with lock:
-            return self._run(segments, self._choose(request), lock), True
+            return self._run(self._choose(request), lock), True
 
-    async def resume(self, segments: BrazeSegments) -> None:
-        """Resume the latest export if a shutdown or a crash ended it, unless another worker runs one."""
-        with suppress(ExportError):  # is logged, and reported to the next request
-            lock = await self._lock()
-            if isinstance(lock, Export):
-                return
-            with lock:
-                for latest in self.store.mark_interrupted()[:1]:
-                    if latest.state == "interrupted" or latest.cancelled_by == "shutdown":
-                        self._run(segments, _restarted(latest, latest.order), lock)
+    async def resume_unfinished(self) -> None:
+        """Resume the latest export now and until `stop`, each time that no worker runs it and it is due."""
+        await self._resume_if_due()
+        self._resuming = create_task(self._keep_resuming())
 
     async def cancel(self, export: Export) -> Export:
         """Cancel an export, in whichever worker it runs, keep its journal, and return its last state."""
@@ -91,17 +93,20 @@ class ExportJobs:
         return export
 
     async def follow(self, export: Export) -> AsyncGenerator[Export, None]:
-        """Yield an export each time it has changed, until it has ended or the server is stopped.
+        """Yield an export each time it has changed, until it ends or is removed, or the server is stopped.
 
         A slow reader delays nothing, and misses the states in between.
         """
+        latest: Export | None = export
         yield export
         while export.state == "running" and not self._stopped.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), _TICK)
-            before, export = export, self.store.get(export.id) or export
-            if export != before:
-                yield export
+            latest = self.store.get(export.id)
+            if latest is None:
+                return
+            if latest != export:
+                yield (export := latest)
 
     @asynccontextmanager
     async def bounded_stream(self) -> AsyncIterator[None]:
@@ -115,26 +120,53 @@ class ExportJobs:
 
     async def stop(self) -> None:
         """Cancel the export of this process, keep its journal, and then end the streams."""
+        if self._stopping:  # by a signal, before the end of the lifespan
+            await self._stopped.wait()
+            return
         self._stopping = True
+        if self._resuming is not None:
+            self._resuming.cancel()
         if self._job is not None:
             self._job.cancel("shutdown")
             _, late = await asyncio.wait([self._job.work], timeout=_CANCEL_TIMEOUT)
             if late:  # such as a task that an exception of a signal handler has taken out of the event loop
-                self._job.abandon()
+                logger.error("export %s does not end: it counts as interrupted", self._job.export.id)
+                self._job.end("interrupted")
                 self._save(self._job)
         self._stopped.set()
         for limit in self._streams:
-            limit.reschedule(_loop().time() + _LAST_EVENT_TIMEOUT)
+            limit.reschedule(asyncio.get_running_loop().time() + _LAST_EVENT_TIMEOUT)
+
+    async def _keep_resuming(self) -> None:
+        while True:
+            await asyncio.sleep(_RESUME_EVERY)
+            await self._resume_if_due()
+
+    async def _resume_if_due(self) -> None:
+        try:
+            if any(latest.is_due for latest in self.store.all()[:1]):
+                lock = await self._lock()
+                if isinstance(lock, Export):  # another worker was faster
+                    return
+                with lock:
+                    latest = self.store.mark_interrupted()[0]
+                    logger.warning("export %s is resumed: it was %s", latest.id, latest.state)
+                    self._run(_new_run(latest, runs=latest.runs + 1), lock)
+            self._problem = ""
+        except ExportError as error:
+            if not isinstance(error, StoreError) and str(error) != self._problem:  # the store logs its own
+                logger.error("no export can be resumed: %s", error)
+                self._problem = str(error)
 
     async def _lock(self) -> ExitStack | Export:
         """Return the lock, or the export of the process that holds it."""
-        deadline = _loop().time() + _LOCK_TIMEOUT
+        deadline = asyncio.get_running_loop().time() + _LOCK_TIMEOUT
         while not self._stopping:
             lock = ExitStack()
             try:
                 lock.enter_context(self.store.lock())
             except ExportError:
-                if _loop().time() > deadline:
+                if asyncio.get_running_loop().time() > deadline:
                     raise
             else:
                 return lock
@@ -150,17 +182,16 @@ class ExportJobs:
         self._remove_old()  # here, too: a process that is killed never removes anything at the end
         latest = next((export for export in self.store.all() if request.matches(export.order)), None)
         if request.resume and latest is not None and latest.state != "done":
-            given = request.model_dump(exclude_unset=True)
-            return _restarted(latest, latest.order.model_copy(update=given))
-        return Export(id=uuid4(), created_at=datetime.now(UTC), order=request)
+            return _new_run(latest, **request.model_dump(exclude_unset=True))
+        return _new_run(Export(id=uuid4(), created_at=datetime.now(UTC), order=request))
 
-    def _run(self, segments: BrazeSegments, export: Export, lock: ExitStack) -> Export:
+    def _run(self, export: Export, lock: ExitStack) -> Export:
         self.store.add(export)
-        self._job = job = _Job(export, segments, self.store.path(export))
+        self._job = job = _Job(export, self._segments, self.store.path(export))
         # A callback, since a task that is cancelled before its first step never runs its `finally`. It is the
         # first callback, so that those who wait for the task find the state saved and the lock released.
         job.work.add_done_callback(partial(self._finish, job, lock.pop_all()))
-        _loop().call_later(_TICK, self._watch, job)
+        asyncio.get_running_loop().call_later(_TICK, self._watch, job)
         return export
 
     def _watch(self, job: "_Job") -> None:
@@ -174,7 +205,7 @@ class ExportJobs:
             logger.error("export %s is stopped: its state cannot be saved", job.export.id, exc_info=error)
             raise  # to the event loop: KeyboardInterrupt ends it
         else:
-            _loop().call_later(_TICK, self._watch, job)
+            asyncio.get_running_loop().call_later(_TICK, self._watch, job)
 
     def _finish(self, job: "_Job", lock: ExitStack, _: object) -> None:
         """Save the last state of an export, remove old exports, and release the lock.
@@ -186,10 +217,10 @@ class ExportJobs:
             self._remove_old()
 
     def _save(self, job: "_Job") -> None:
-        export = job.update()
+        job.update()
         with suppress(ExportError):  # the export itself does not need the database
-            self.store.update(export)
-            if self.store.cancel_requested(export):
+            self.store.update(job.export)
+            if self.store.cancel_requested(job.export):
                 job.cancel("request")
 
     def _remove_old(self) -> None:
@@ -199,10 +230,10 @@ class ExportJobs:
         """
         with suppress(ExportError):
             exports = self.store.all()
-            finished = [export for export in exports if export.state == "done"]
+            done = [export for export in exports if export.state == "done"]
             others = [export for export in exports if export.state not in {"done", "running"}]
-            complete = [export for export in finished if not export.failed][:1]
-            for export in finished[self._keep :] + others[self._keep :]:
+            complete = [export for export in done if not export.failed][:1]
+            for export in done[self._keep :] + others[self._keep :]:
                 if export not in complete:
                     try:
                         self.store.remove(export)
@@ -216,17 +247,32 @@ class _Job:
     def __init__(self, export: Export, segments: BrazeSegments, path: Path) -> None:
         self.export = export
         self._segments = segments
-        # `resume` and `overwrite`, since everything at this path is of this export.
-        self.work = create_task(
-            export_segments(
-                segments,
-                path,
-                resume=True,
-                overwrite=True,
-                on_progress=self._on_progress,
-                **export.order.options(),
-            )
-        )
+        self.work = create_task(self._export(path))
+
+    async def _export(self, path: Path) -> None:
+        """Export, and wait for the rate limit for longer than a request does that somebody waits for."""
+        waited, done = 0.0, -1
+        while True:
+            try:
+                # `resume` and `overwrite`, since everything at this path is of this export.
+                await export_segments(
+                    self._segments,
+                    path,
+                    resume=True,
+                    overwrite=True,
+                    on_progress=self._on_progress,
+                    **self.export.order.options(),
+                )
+            except RateLimitedError as error:
+                if self.export.done > done:
+                    waited, done = 0.0, self.export.done
+                seconds = max(seconds_to_reset(error) or 0.0, _MIN_RATE_LIMIT_WAIT)
+                waited += seconds
+                if waited > _MAX_RATE_LIMIT_WAIT:
+                    raise
+            else:
+                return
+            await asyncio.sleep(seconds)
 
     def _on_progress(self, progress: ExportProgress) -> None:
         self._change(**{name: getattr(progress, name) for name in _COUNTS})
@@ -240,43 +286,68 @@ class _Job:
             self._change(cancelled_by=by)
             self.work.cancel()
 
-    def abandon(self) -> None:
-        """Count an export as interrupted that does not end, so that it does not seem to run for ever."""
-        if self.export.ended_at is None:
-            self._end(state="interrupted", cancelled_by=None)
-            logger.error("export %s does not end: it counts as interrupted", self.export.id)
-
-    def update(self) -> Export:
-        """Update the state of the export, and return the export."""
+    def update(self) -> None:
+        """Update the state of the export."""
+        if self.export.ended_at is not None:
+            return
         if not self.work.done():
-            self._change(paused_until=self._segments.stats.paused_until)
-        elif self.export.ended_at is None:
-            self._end(**self._outcome())
-        return self.export
-
-    def _end(self, **changes: Any) -> None:
-        self._change(ended_at=datetime.now(UTC), paused_until=None, **changes)
-
-    def _outcome(self) -> dict[str, Any]:
-        """Return the last state. Only a task that returned is done: a `BaseException` is a failure, too."""
-        export_id = self.export.id
-        if self.work.cancelled():  # a cancellation that nobody requested is an interruption
-            state = "interrupted" if self.export.cancelled_by is None else "cancelled"
-            logger.info("export %s: %s", export_id, state)
-            return {"state": state}
-        error = self.work.exception()
-        if error is None:
-            logger.info("export %s: done", export_id)
-            return {"state": "done", "cancelled_by": None}
-        if isinstance(error, BrazeError):
-            logger.error("export %s: failed: %s", export_id, error)
-            text = replace_surrogates(public_text(error))
+            stats = self._segments.stats
+            if stats.paused_until is not None and self.export.paused_until is None:
+                logger.warning(
+                    "export %s waits until %s: %s", self.export.id, stats.paused_until, stats.pause_reason
+                )
+            self._change(paused_until=stats.paused_until)
+        elif self.work.cancelled():  # a cancellation that nobody requested is an interruption
+            self.end("cancelled" if self.export.cancelled_by else "interrupted")
+        elif error := self.work.exception():
+            self.end("failed", error)
         else:
-            logger.error("export %s: failed unexpectedly", export_id, exc_info=error)
-            text = f"unexpected error, {type(error).__name__}: the log of this server has the traceback"
-        return {"state": "failed", "cancelled_by": None, "error": text}
+            self.end("done")
+
+    def end(self, state: State, error: BaseException | None = None) -> None:
+        """Set and log the last state. Only a task that returned is done: a `BaseException` is a failure."""
+        export, now = self.export, datetime.now(UTC)
+        changes: dict[str, Any] = {"state": state, "ended_at": now, "paused_until": None, "resume_at": None}
+        if state != "cancelled":
+            changes["cancelled_by"] = None
+        if state == "interrupted":
+            changes["resume_at"] = export.resume_at
+            logger.error("export %s was interrupted", export.id)
+        elif state == "cancelled":
+            changes["resume_at"] = now if export.cancelled_by == "shutdown" else None
+            logger.info("export %s was cancelled by a %s", export.id, export.cancelled_by)
+        elif state == "done" and export.failed:
+            logger.warning("export %s is partial: %d segments failed", export.id, export.failed)
+        elif state == "done":
+            logger.info("export %s is done: %d segments", export.id, export.done)
+        elif isinstance(error, BrazeError):
+            logger.error("export %s failed: %s", export.id, error)
+            changes["error"] = replace_surrogates(public_text(error))
+            if isinstance(error, RateLimitedError):
+                reset = now + timedelta(seconds=seconds_to_reset(error) or 0.0)
+                changes["resume_at"] = export.resume_at and max(export.resume_at, reset)
+            elif error.retryable:  # such as an outage
+                changes["resume_at"] = export.resume_at
+        else:
+            logger.error("export %s failed unexpectedly", export.id, exc_info=error)
+            name = type(error).__name__
+            changes["error"] = f"unexpected error, {name}: the log of this server has the traceback"
+        self._change(**changes)
 
 
-def _restarted(export: Export, request: ExportRequest) -> Export:
-    """Return an export as it is before it runs."""
-    return Export(id=export.id, created_at=export.created_at, order=request)
+def _new_run(export: Export, *, runs: int = 1, **order: Any) -> Export:
+    """Return an export as it is before it runs; it may be resumed later, unless its end says otherwise.
+
+    Args:
+        export: The export, which may have run already.
+        runs: See `Export`.
+        order: Options that differ from those of the earlier run.
+    """
+    delay = timedelta(seconds=min(2.0**runs - 2.0, _MAX_RESUME_DELAY))
+    return Export(
+        id=export.id,
+        created_at=export.created_at,
+        order=export.order.model_copy(update=order),
+        runs=runs,
+        resume_at=datetime.now(UTC) + delay if runs < _MAX_RUNS else None,
+    )

@@ -35,7 +35,8 @@ def braze_lifespan(
     Args:
         make_client: Creates the client when the app starts, in the event loop of the server.
         exports: Directory for the files of this workspace, shared by all workers; `None` for no exports.
-        resume: Resume an export that a shutdown or a crash ended, when the app starts.
+        resume: Resume the latest export, in any worker, after a shutdown or a crash ended it, and after an
+            outage or a used-up rate limit made it fail.
         keep: Number of finished exports to keep with their files, and of unfinished ones. The oldest of each
             are removed when an export starts or ends. The newest finished export without failed segments is
             always kept.
@@ -57,10 +58,10 @@ def braze_lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with make_client() as segments:
-            jobs = None if exports is None else ExportJobs(Path(exports), keep=keep)
+            jobs = None if exports is None else ExportJobs(segments, Path(exports), keep=keep)
             app.state.braze_segments, app.state.braze_exports = segments, jobs
             if jobs is not None and resume:
-                await jobs.resume(segments)
+                await jobs.resume_unfinished()
 
             async def stop() -> None:
                 if jobs is not None:
@@ -129,7 +130,7 @@ async def get_exports(
     connection: HTTPConnection, _: Annotated[BrazeSegments, Depends(get_segments)]
 ) -> ExportJobs:
     """Return the exports of the app, as a dependency."""
-    jobs: ExportJobs | None = connection.app.state.braze_exports
+    jobs: ExportJobs | None = getattr(connection.app.state, "braze_exports", None)
     if jobs is None:
         raise HTTPException(501, "this app has no exports: pass a directory, braze_lifespan(exports=…)")
     return jobs

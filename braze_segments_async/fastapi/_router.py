@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from attrs import asdict
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 from fastapi.params import Depends as Dependency
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse
@@ -21,9 +21,9 @@ from braze_segments_async.export import to_json_line
 from braze_segments_async.export._formats.ndjson import to_json
 
 from . import _schemas as schemas
-from ._errors import braze_errors
+from ._errors import braze_errors, public_text
 from ._lifespan import Exports, Segments
-from ._schemas import Days, Export, ExportRequest, Problem
+from ._schemas import Days, Export, ExportRequest, Health, Problem
 
 __all__ = ["segments_router"]
 
@@ -60,6 +60,7 @@ def segments_router(
     router = APIRouter(dependencies=[*dependencies, Depends(braze_errors)])
     router.include_router(_segments)
     router.include_router(_exports)
+    router.include_router(_health)
     return router
 
 
@@ -164,15 +165,13 @@ _NO_EXPORT = _problems(_404="There is no such export")
         **_problems(_409="An export with other options runs", _503="This server is being stopped"),
     },
 )
-async def start_export(
-    segments: Segments, exports: Exports, response: Response, order: ExportRequest | None = None
-) -> Export:
+async def start_export(exports: Exports, response: Response, order: ExportRequest | None = None) -> Export:
     """Start or resume an export of all segments with their details to a file.
 
     One export runs at a time. While it runs, this route returns it.
     """
     order = order or ExportRequest()
-    export, started = await exports.start(segments, order)
+    export, started = await exports.start(order)
     if not started and not order.matches(export.order):
         raise HTTPException(
             409, f"export {export.id} runs with other options: wait for its end, or DELETE it"
@@ -232,3 +231,42 @@ async def get_file(export: Annotated[Export, Depends(_get_export)], exports: Exp
         )
     name = f"segments-{export.created_at:%Y%m%dT%H%M%SZ}.{export.order.format}"
     return FileResponse(path, media_type=_MEDIA_TYPES[export.order.format], filename=name)
+
+
+_health = APIRouter(tags=["health"])
+
+
+@_health.get("/health", responses={503: {"model": Health, "description": "There are problems"}})
+async def get_health(
+    request: Request,
+    segments: Segments,
+    response: Response,
+    check: bool = False,  # noqa: FBT001, FBT002
+) -> Health:
+    """Return the state of this process. With `check=true`, test the key with up to four requests to Braze.
+
+    A pause for the rate limit, or a failed export, is not a problem of the process.
+    """
+    problems: list[str] = []
+    exports: list[Export] = []
+    jobs = getattr(request.app.state, "braze_exports", None)
+    if check:
+        report = await _fail_fast_when_paused(segments, segments.check())
+        problems += () if report.ready else report.problems
+    try:
+        exports += () if jobs is None else jobs.store.all()
+    except ExportError as error:
+        problems.append(public_text(error))
+    response.status_code = 503 if problems else 200
+    stats, limit = segments.stats, segments.rate_limit
+    complete = [export.ended_at for export in exports if export.state == "done" and not export.failed]
+    return Health(
+        status="failing" if problems else "ok",
+        problems=problems,
+        paused_until=stats.paused_until,
+        remaining_requests=limit.remaining if limit else None,
+        requests=stats.requests,
+        retries=stats.retries,
+        latest_export=next(iter(exports), None),
+        complete_export_at=next(iter(complete), None),
+    )

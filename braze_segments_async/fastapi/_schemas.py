@@ -1,6 +1,6 @@
 """Request and response models of the routes, as the OpenAPI page shows them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,11 +16,13 @@ __all__ = [
     "Days",
     "Export",
     "ExportRequest",
+    "Health",
     "Problem",
     "Segment",
     "SegmentDetails",
     "SegmentPage",
     "SizePoint",
+    "State",
 ]
 
 Days = Annotated[int, Field(ge=1, le=1_000, description="Costs one request per segment and 100 days")]
@@ -93,6 +95,11 @@ class Export(BaseModel):
     cancelled_by: Literal["request", "shutdown"] | None = None
     error: str | None = Field(default=None, description="Why the export failed, and what to do")
     paused_until: datetime | None = Field(default=None, description="End of a pause for the rate limit")
+    resume_at: AwareDatetime | None = Field(
+        default=None,
+        description="When a server with `resume=True` resumes this export if no worker runs it any more",
+    )
+    runs: int = Field(default=1, description="Runs since it was started or resumed by a request")
     pages: int = Field(default=0, description="Pages listed so far")
     listed: int = Field(default=0, description="Segments listed so far")
     total: int | None = Field(default=None, description="Segments in the list; null until the list has ended")
@@ -100,6 +107,26 @@ class Export(BaseModel):
     failed: int = Field(default=0, description="Failed segments")
     archived: int = Field(default=0, description="Segments archived during the export")
     resumed: int = Field(default=0, description="Segments fetched by earlier runs")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the export is to be resumed now."""
+        return self.state != "running" and self.resume_at is not None and self.resume_at <= datetime.now(UTC)
+
+
+class Health(BaseModel):
+    """Whether this process can answer, and what an operator wants to know."""
+
+    status: Literal["ok", "failing"]
+    problems: list[str] = Field(description="Each with its remedy; empty if `status` is ok")
+    paused_until: datetime | None = Field(description="End of a pause for the rate limit")
+    remaining_requests: int | None = Field(description="Of the rate limit, at the latest response of Braze")
+    requests: int = Field(description="Requests sent by this process, including `retries`")
+    retries: int
+    latest_export: Export | None = Field(description="In whichever worker it runs or ran")
+    complete_export_at: datetime | None = Field(
+        description="End of the latest export without failed segments"
+    )
 
 
 class Problem(BaseModel):

@@ -47,6 +47,7 @@ ROUTES = {
     ("/exports/{export_id}", "delete"),
     ("/exports/{export_id}/events", "get"),
     ("/exports/{export_id}/file", "get"),
+    ("/health", "get"),
 }
 
 
