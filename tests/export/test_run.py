@@ -304,7 +304,7 @@ async def test_an_error_of_a_callback(client: BrazeSegments, target: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "xlsx"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite"'),
+        ({"format": "yaml"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite" or "html"'),
         ({"consistency": "best"}, 'consistency must be "fast" or "safe" or "strict"'),
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"sizes": 0}, "sizes must be at least 1"),
