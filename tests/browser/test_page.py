@@ -45,7 +45,7 @@ async def names(page: Any) -> list[str]:
 async def search(page: Any, text: str) -> str:
     """Type a search, and return the number of segments that the page then shows."""
     await page.locator("input[type=search]").fill(text)
-    await page.wait_for_timeout(100)  # longer than the page waits for another key
+    await page.locator("#table:not([aria-busy])").wait_for(state="attached")
     return await count(page)
 
 
@@ -218,7 +218,6 @@ async def test_keyboard(show: Show) -> None:
     assert await page.evaluate("document.activeElement.textContent") == "Skip to the catalogue"
     await page.keyboard.press("/")
     await page.keyboard.type("segment")
-    await page.wait_for_timeout(100)
     focused = "document.activeElement.textContent"
     for number in range(40):
         await page.keyboard.press("ArrowDown")
@@ -243,7 +242,7 @@ async def test_only_visible_rows_are_in_the_document(show: Show) -> None:
     await page.get_by_label("Sort").select_option("Name: A to Z")
     for share in (0, 0.5, 1):
         await page.evaluate(f"scrollTo(0, document.body.scrollHeight * {share})")
-        await page.wait_for_timeout(50)
+        await page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         rows = await page.locator("#table tbody tr").evaluate_all(
             "rows => rows.map(row => [+row.ariaRowIndex, row.getBoundingClientRect().top])"
         )

@@ -338,8 +338,16 @@ class Page {
     if (this.terms.length) rows = rows.filter((segment) => { const text = this.haystack(segment); return this.terms.every((term) => text.includes(term)); });
     this.shown = this.sorted(rows, sort, descending);
     if (!keepFacets) for (const facet of this.facets) facet(this.shown);
-    this.showState();
     this.redraw();
+  }
+
+  applySearch() {
+    clearTimeout(this.waiting);
+    $("table").removeAttribute("aria-busy");
+    if (this.state.query === $("search").value) return;
+    this.state.query = $("search").value;
+    this.update();
+    this.toStart();
   }
 
   sorted(rows, sort, descending) {
@@ -429,6 +437,7 @@ class Page {
     const { tags, teams, focus, query } = this.state;
     const all = this.segments.length;
     $("count").textContent = this.shown.length === all ? plural(all, "segment") : `${count.format(this.shown.length)} of ${plural(all, "segment")}`;
+    if (this.visible < this.shown.length) $("count").textContent += `; the list shows the first ${count.format(this.visible)}`;
     const chip = (label, remove) => make("button", { type: "button", "aria-label": `Remove the filter ${label}`, click: () => {
       remove();
       this.update();
@@ -490,6 +499,7 @@ class Page {
     this.visible = Math.min(this.shown.length, Math.floor(MAX_HEIGHT / this.height));
     this.body.style.height = `${this.visible * this.height}px`;
     $("table").setAttribute("aria-rowcount", this.shown.length + 1);
+    this.showState();
     this.body.replaceChildren();
     this.drawn.clear();
     this.draw();
@@ -654,10 +664,10 @@ class Page {
 
   listen() {
     const search = $("search");
-    let waiting;
     search.addEventListener("input", () => {
-      clearTimeout(waiting);
-      waiting = setTimeout(() => { this.state.query = search.value; this.update(); this.toStart(); }, 60);
+      clearTimeout(this.waiting);
+      this.waiting = setTimeout(() => this.applySearch(), 60);
+      $("table").setAttribute("aria-busy", "true");
     });
     $("sort").addEventListener("change", ({ target }) => { const [key, descending] = target.value.split(" "); this.setSort(key, descending === "true"); });
     $("csv").addEventListener("click", () => this.csv());
@@ -698,6 +708,7 @@ class Page {
       event.preventDefault();
       $("search").focus();
     } else if (row || target === $("search")) {
+      if (!row) this.applySearch();
       const index = row ? Number(row.dataset.index) : -1;
       const page = Math.max(1, Math.floor((innerHeight - 160) / this.height));
       const to = { ArrowDown: index + 1, ArrowUp: index - 1, ...(row && { PageDown: Math.min(index + page, this.visible - 1), PageUp: Math.max(index - page, 0), Home: 0, End: this.visible - 1 }) }[key];
