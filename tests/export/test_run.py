@@ -180,7 +180,7 @@ async def test_a_listing_that_fails_stops_the_export(
         await export_segments(client, target, allow_partial=True, overwrite=True)
 
 
-@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite"])
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite", ".html"])
 async def test_cancelled_at_any_moment(client: BrazeSegments, tmp_path: Path, suffix: str) -> None:
     """After a cancellation the file is absent or complete, the journal is kept, and `resume` finishes."""
     await export_segments(client, whole := tmp_path / f"whole{suffix}")
