@@ -1,8 +1,28 @@
 """Work with exported files: read, compare, audit and show them. Nothing here sends a request."""
 
-# For the export in HTML; not public.
+from ._audit import RULES, Finding, SegmentRef, audit
+from ._diff import Change, diff
+from ._history import HistoryEntry, history
+from ._read import read_catalogue
+
+# The names that are imported as themselves are for the export in HTML. They are not public.
 from ._report import fill_report as fill_report
 from ._report import write_report
+from ._rows import parse_rows as parse_rows
 from ._values import Catalogue, CatalogueSegment, Provenance
 
-__all__ = ["Catalogue", "CatalogueSegment", "Provenance", "write_report"]
+__all__ = [
+    "RULES",
+    "Catalogue",
+    "CatalogueSegment",
+    "Change",
+    "Finding",
+    "HistoryEntry",
+    "Provenance",
+    "SegmentRef",
+    "audit",
+    "diff",
+    "history",
+    "read_catalogue",
+    "write_report",
+]
