@@ -19,6 +19,8 @@ from braze_segments_async._text import escape_control
 from braze_segments_async._version import __version__
 from braze_segments_async.errors import ConfigError
 
+from ._audit import STALE_DAYS, audit
+from ._diff import diff
 from ._values import CatalogueSegment
 
 if TYPE_CHECKING:
@@ -32,6 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["fill_report", "write_report"]
 
 _SCHEMA = 1  # version of the data in the page; see docs/report.md
+_TITLES = {
+    "same-filters": "Same filters in several segments",
+    "copy-name": "Names like those of copies",
+    "test-name": "Names like those of tests",
+    "stale": f"Not edited for {STALE_DAYS} days",
+    "no-tags": "Without tags",
+    "no-note": "Without a note",
+    "no-team": "Without a team",
+    "size-zero": "Size 0",
+    "size-unknown": "Size unknown",
+    "shrinking": "Shrinking",
+    "name-pattern": "Names outside the convention",
+}
 _TEXTS = ("description", "text_description", "tags", "teams")
 _TIMES = ("created_at", "updated_at", "estimated_size_updated_at")
 
@@ -104,12 +119,13 @@ def _data(catalogue: Catalogue, previous: Catalogue | None) -> Iterator[bytes]:
         "schema": _SCHEMA,
         "written_by": f"braze-segments-async {__version__}",
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "exported_at": catalogue.exported_at,
         "file": catalogue.path.name if catalogue.path else None,
         "provenance": asdict(provenance) if provenance else None,
         "fields": sorted(_fields(catalogue)),
         "failed": dict(catalogue.failed),
-        "findings": [],
-        "changes": _changes(previous) if previous else None,
+        "findings": _findings(catalogue),
+        "changes": _changes(previous, catalogue) if previous else None,
     }
     yield _json(head).removesuffix(b"}") + b',"segments":['
     for number, segment in enumerate(catalogue.segments):
@@ -171,11 +187,24 @@ _readable = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",
 _escaped = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_plain)
 
 
-def _changes(previous: Catalogue) -> dict[str, Any]:
+def _findings(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Return the findings of the audit by rule, with the positions of the segments instead of their ids."""
+    position = {segment.id: number for number, segment in enumerate(catalogue.segments)}
+    rules: dict[str, dict[str, Any]] = {}
+    for finding in audit(catalogue):
+        rule = {"rule": finding.rule, "title": _TITLES.get(finding.rule, finding.rule), "items": []}
+        rules.setdefault(finding.rule, rule | {"check": finding.check})["items"].append(
+            {"why": finding.why, "rows": [position[each.id] for each in finding.segments]}
+        )
+    return list(rules.values())
+
+
+def _changes(previous: Catalogue, catalogue: Catalogue) -> dict[str, Any]:
     """Return where the previous catalogue comes from, and what has changed since."""
-    provenance = previous.provenance
-    since = {
-        "file": previous.path.name if previous.path else None,
-        "finished_at": provenance.finished_at if provenance else None,
+    changes = [
+        asdict(change, filter=lambda _, value: value is not None) for change in diff(previous, catalogue)
+    ]
+    return {
+        "since": {"file": previous.path.name if previous.path else None, "exported_at": previous.exported_at},
+        "items": changes,
     }
-    return {"since": since, "items": []}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from page_helpers import catalogue, segment, sizes
 
 from braze_segments_async import SizePoint
-from braze_segments_async.catalogue import Catalogue, Provenance, write_report
+from braze_segments_async.catalogue import RULES, Catalogue, Provenance, _report, audit, write_report
 from braze_segments_async.errors import ConfigError, ExportError
 
 MAX_BYTES = 1_500_000  # of a page without segments
@@ -105,6 +105,30 @@ def test_the_data(tmp_path: Path) -> None:
             "sizes": {"from": "2026-03-01", "values": [1, 3]},
         },
         {"id": "id-2", "name": "Segment 2", "created_at": "2026-01-03T12:00:00+00:00"},
+    ]
+
+
+def test_findings(tmp_path: Path) -> None:
+    """The page has what `audit` finds, by rule, with a title for each rule."""
+    shown = catalogue(segment(8, description="x"), segment(9, name="Copy of a", description="x", tags=()))
+    write_report(shown, path := tmp_path / "page.html")
+    found = {each["rule"]: each for each in data(path)["findings"]}
+    assert list(found) == list(dict.fromkeys(each.rule for each in audit(shown)))
+    assert found["same-filters"]["items"][0]["rows"] == [0, 1]
+    assert found["copy-name"]["items"] == [{"why": "The name looks like that of a copy.", "rows": [1]}]
+    assert set(RULES) == set(_report._TITLES)
+
+
+def test_changes(tmp_path: Path) -> None:
+    """The page has what `diff` finds, and where the previous export comes from."""
+    old = catalogue(segment(1), segment(2), path=Path("/x/old.csv"))
+    write_report(catalogue(segment(1, name="New", tags=("b", "a"))), path := tmp_path / "page.html", old)
+    changes = data(path)["changes"]
+    assert changes["since"]["file"] == "old.csv"
+    assert changes["items"] == [
+        {"kind": "renamed", "id": "id-1", "name": "New", "before": "Segment 1", "after": "New"},
+        {"kind": "tags", "id": "id-1", "name": "New", "before": ["odd"], "after": ["a", "b"]},
+        {"kind": "removed", "id": "id-2", "name": "Segment 2"},
     ]
 
 

@@ -8,8 +8,13 @@ const MAX_HEIGHT = 15_000_000; // pixels; browsers limit the height of an elemen
 const PRINTED = 2_000; // rows
 const FACETS = 14; // values shown before "Show all"
 const CHANGES = 8; // changes shown before "Show more"
+const RELATED = 5; // other segments with the same filters
 const MONTHS = 24; // in the charts
 const DAY = 86_400_000; // milliseconds
+const KINDS = { // of changes, in the order in which they are shown
+  added: "added", removed: "removed", unknown: "unknown", renamed: "renamed", description: "filters changed",
+  text_description: "note changed", tags: "tags changed", teams: "teams changed", tracking: "tracking changed", size: "size changed",
+};
 const FORMULA = /^[=+\-@\t\r\n＝＋－＠]/;
 
 const $ = (id) => document.getElementById(id);
@@ -98,7 +103,7 @@ class Page {
     this.data = data;
     this.segments = data.segments;
     this.has = new Set(data.fields);
-    this.now = time(data.provenance?.finished_at) ?? time(data.written_at);
+    this.now = time(data.exported_at) ?? time(data.written_at);
     this.rowOf = new Map();
     this.segments.forEach((segment, index) => {
       segment.index = index;
@@ -149,7 +154,7 @@ class Page {
     if (source) document.title = `Segments – ${source}`;
     $("source").append(
       ...(source ? [make("b", null, isolated(source)), " · "] : []),
-      provenance ? "exported " : "page written ", `${minute.format(this.now)} UTC (${ago(this.now)})`,
+      this.data.exported_at ? "exported " : "written ", `${minute.format(this.now)} UTC (${ago(this.now)})`,
     );
     const parts = [this.data.written_by];
     if (file && file !== source) parts.push(file);
@@ -177,7 +182,7 @@ class Page {
 
   showPartial() {
     const failed = Object.entries(this.data.failed);
-    const missing = failed.length || this.data.provenance?.failed || 0;
+    const missing = Math.max(failed.length, this.data.provenance?.failed ?? 0);
     if (!missing) return;
     $("partial").hidden = false;
     $("partial").append(
@@ -202,7 +207,7 @@ class Page {
       for (const item of finding.items) {
         for (const row of item.rows) {
           if (!this.reasons.has(row)) this.reasons.set(row, []);
-          this.reasons.get(row).push({ title: finding.title, why: item.why });
+          this.reasons.get(row).push({ title: finding.title, ...item, related: finding.rule === "same-filters" });
         }
       }
       const focus = { label: finding.title, rows };
@@ -241,12 +246,14 @@ class Page {
     if (!changes) return;
     const section = $("changes");
     section.hidden = false;
-    const since = time(changes.since.finished_at);
+    const since = time(changes.since.exported_at);
     section.append(make("h2", { id: "changes-title" }, "Changes since ", since ? `${minute.format(since)} UTC` : isolated(changes.since.file ?? "the previous export")));
     if (!changes.items.length) {
       section.append(make("p", { class: "good" }, "No changes."));
       return;
     }
+    const order = Object.keys(KINDS);
+    changes.items.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
     const kinds = new Map();
     for (const change of changes.items) kinds.set(change.kind, (kinds.get(change.kind) ?? 0) + 1);
     const list = make("ul", { class: "changes" });
@@ -264,7 +271,7 @@ class Page {
       kind = kind === name ? null : name;
       for (const button of buttons) button.setAttribute("aria-pressed", String(button === currentTarget && kind !== null));
       draw(CHANGES);
-    } }, `${name} ${count.format(number)}`));
+    } }, `${KINDS[name] ?? name} ${count.format(number)}`));
     section.append(make("div", { class: "kinds", role: "group", "aria-label": "Kinds of changes" }, buttons), list, more);
     draw(CHANGES);
     this.changesOf = Map.groupBy ? Map.groupBy(changes.items, (change) => change.id) : changes.items.reduce((map, change) =>
@@ -273,12 +280,24 @@ class Page {
 
   changeItem(change, linked = true) {
     const segment = this.rowOf.get(change.id);
+    const [before, after] = this.changedValues(change);
+    const name = isolated(change.name || change.id);
     return make("li", null,
-      make("span", { class: `kind ${["added", "removed", "unknown"].find((kind) => kind === change.kind) ?? ""}` }, change.kind),
+      make("span", { class: `kind ${change.kind}` }, KINDS[change.kind] ?? change.kind),
       make("div", null,
-        linked && (segment ? make("button", { type: "button", class: "name", click: () => this.open(segment) }, isolated(change.name)) : make("b", null, isolated(change.name || change.id))),
-        change.before !== undefined && change.before !== null && make("del", { class: "before" }, isolated(change.before)),
-        change.after !== undefined && change.after !== null && make("ins", { class: "after" }, isolated(change.after))));
+        linked && (segment ? make("button", { type: "button", class: "name", click: () => this.open(segment) }, name) : make("b", null, name)),
+        change.kind === "unknown" && make("p", { class: "muted" }, "Could not be fetched in one of the exports."),
+        before && make("del", { class: "before" }, isolated(before)),
+        after && make("ins", { class: "after" }, isolated(after))));
+  }
+
+  /** The values of a change as texts. Of lists, only the differences. */
+  changedValues({ before, after }) {
+    if (before === undefined) return [];
+    if (Array.isArray(before)) return [before.filter((each) => !after.includes(each)).join(", "), after.filter((each) => !before.includes(each)).join(", ")];
+    if (typeof before === "number") return [count.format(before), `${count.format(after)}${before ? ` (${percent.format(after / before - 1)})` : ""}`];
+    const show = (value) => ({ true: "on", false: "off" })[value] ?? value;
+    return [show(before), show(after)];
   }
 
   showActivity() {
@@ -615,8 +634,10 @@ class Page {
       make("div", { class: "panel-body" },
         make("h2", { id: "panel-name", class: segment.name.length > 160 ? "long" : null, tabindex: -1, autofocus: true }, isolated(segment.name)),
         make("p", null, make("code", { title: "Segment API identifier; one click selects it" }, segment.id)),
-        reasons && make("div", { class: "reasons" }, make("h3", null, "Why it needs attention"), make("ul", null, reasons.map(({ title, why }) =>
-          make("li", null, title, why && make("div", { class: "muted text" }, isolated(why)))))),
+        reasons && make("div", { class: "reasons" }, make("h3", null, "Why it needs attention"), make("ul", null, reasons.map(({ title, why, rows, related }) =>
+          make("li", null, make("b", null, title), make("div", { class: "muted why" }, isolated(why)),
+            related && rows.filter((row) => row !== segment.index).slice(0, RELATED).map((row) =>
+              make("button", { type: "button", class: "link", click: () => this.open(this.segments[row]) }, isolated(this.segments[row].name))))))),
         make("dl", { class: "facts" },
           fact("Size", segment.size === null ? "unknown" : count.format(segment.size), sized && `estimated ${day.format(sized)}`),
           this.has.has("updated_at") && fact("Edited", ...date(segment.updated)),

@@ -90,4 +90,4 @@ def write_rows(
         case "html":
             from .html import write_html  # noqa: PLC0415
 
-            write_html(path, lines, sizes=sizes)
+            write_html(path, lines)
