@@ -8,7 +8,6 @@ from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +101,8 @@ def fill_report(catalogue: Catalogue, path: Path, previous: Catalogue | None = N
 
 def _template() -> str:
     """Return the page, with the place for its data. Its policy allows this style and this script only."""
+    from importlib.resources import files  # noqa: PLC0415 - slow to import, and needed for pages only
+
     folder = files(__package__) / "_page"
     page, style, script = (
         folder.joinpath(f"page.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "css", "js")

@@ -187,7 +187,7 @@ class Page {
     $("partial").hidden = false;
     $("partial").append(
       make("h2", { id: "partial-title" }, `Partial: ${plural(missing, "segment")} could not be fetched`),
-      make("p", null, "They are not in this catalogue. Totals, findings and changes do not include them."),
+      make("p", null, "The catalogue, its totals and its findings do not include what is missing."),
       failed.length > 0 && make("details", null, make("summary", null, "Show them"), make("ul", null, failed.slice(0, 500).map(([id, message]) =>
         make("li", null, isolated(id), ": ", isolated(message))))),
     );

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from braze_segments_async.catalogue import Provenance
+
 __all__ = ["write_html"]
 
 
-def write_html(path: Path, lines: Iterable[bytes]) -> None:
+def write_html(path: Path, lines: Iterable[bytes], *, provenance: Provenance | None = None) -> None:
     """Write lines of NDJSON as a page. All of them are in memory, as the page compares segments."""
-    fill_report(Catalogue(segments=parse_rows(map(json.loads, lines), "the export")), path)
+    segments = parse_rows(map(json.loads, lines), "the export")
+    fill_report(Catalogue(segments=segments, provenance=provenance), path)
