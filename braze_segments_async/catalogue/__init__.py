@@ -3,6 +3,11 @@
 from ._audit import RULES, Finding, SegmentRef, audit
 from ._diff import Change, diff
 from ._history import HistoryEntry, history
+
+# The names that are imported as themselves are for other parts of the package. They are not public.
+from ._provenance import PROVENANCE as PROVENANCE
+from ._provenance import format_provenance as format_provenance
+from ._provenance import provenance_to_dict as provenance_to_dict
 from ._read import read_catalogue
 
 # The names that are imported as themselves are for the export in HTML. They are not public.

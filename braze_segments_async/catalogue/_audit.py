@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from datetime import UTC, datetime
-from itertools import pairwise
-from statistics import median
+from statistics import linear_regression, median
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
@@ -24,7 +23,7 @@ __all__ = ["RULES", "STALE_DAYS", "Finding", "SegmentRef", "audit"]
 
 STALE_DAYS = 365
 _SHRUNK = 0.2
-_NOISE = 3 * 1.4826 / 2**0.5  # three standard deviations, from the median change of a day
+_NOISE = 3 * 1.4826  # three standard deviations of a normal distribution, in median absolute deviations
 _ENOUGH = 8  # days; fewer show no trend
 _COPY = re.compile(
     r"(?<![^\W_])cop(?:y|ie|ia) (?:of|de|von)(?![^\W_])"
@@ -189,10 +188,9 @@ def _shrinking(segment: CatalogueSegment, _: _Context) -> str:
         return ""
     quarter = len(sizes) // 4
     first, last = median(sizes[:quarter]), median(sizes[-quarter:])
-    # Of the changes from day to day, not of the sizes: a segment that shrinks steadily is not noise.
-    steps = [after - before for before, after in pairwise(sizes)]
-    middle = median(steps)
-    noise = _NOISE * median(abs(step - middle) for step in steps)
+    # Around a straight line: the sizes of a segment that shrinks steadily are not noise.
+    slope, start = linear_regression(range(len(sizes)), sizes)
+    noise = _NOISE * median(abs(size - start - slope * day) for day, size in enumerate(sizes))
     if first <= 0 or first - last < _SHRUNK * first or first - last <= noise:
         return ""
     part = (first - last) / first

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from export_helpers import names_in, page_segments
 
 from braze_segments_async.export import export_segments
+from braze_segments_async.sandbox import Answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,3 +26,13 @@ async def test_export_as_a_page(sandbox: Sandbox, client: BrazeSegments, tmp_pat
     assert rows[0]["description"] == details["description"]
     assert all(len(row["sizes"]["values"]) == 3 for row in rows)
     assert names_in(page) == {"a.html"}
+
+
+async def test_a_partial_page(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
+    """The page of a partial export says how many segments are missing, and where the data comes from."""
+    sandbox.inject(Answer(400), segment_id=sandbox.segment_ids[3])
+    await export_segments(client, page := tmp_path / "a.html", allow_partial=True)
+    text = page.read_text(encoding="utf-8")
+    assert '"provenance":{"instance":"127.0.0.1",' in text
+    assert '"rows":249,"failed":1,' in text
+    assert names_in(page) == {"a.html", "a.html.failures.ndjson"}
