@@ -9,6 +9,11 @@ from ._provenance import PROVENANCE as PROVENANCE
 from ._provenance import format_provenance as format_provenance
 from ._provenance import provenance_to_dict as provenance_to_dict
 from ._read import read_catalogue
+
+# The names that are imported as themselves are for the export in HTML. They are not public.
+from ._report import fill_report as fill_report
+from ._report import write_report
+from ._rows import parse_rows as parse_rows
 from ._values import Catalogue, CatalogueSegment, Provenance
 
 __all__ = [
@@ -24,4 +29,5 @@ __all__ = [
     "diff",
     "history",
     "read_catalogue",
+    "write_report",
 ]

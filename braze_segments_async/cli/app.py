@@ -17,6 +17,7 @@ from .commands.details import details
 from .commands.diff import diff
 from .commands.history import history
 from .commands.list import list_segments
+from .commands.report import report
 from .commands.sizes import sizes
 from .commands.users import users
 
@@ -117,6 +118,6 @@ def serve(
 
 
 app.command(list_segments, name="list")
-for command in (details, sizes, check, diff, audit, history, users, cancel):
+for command in (details, sizes, check, diff, audit, history, report, users, cancel):
     app.command(command)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")

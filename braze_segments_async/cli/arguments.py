@@ -168,8 +168,8 @@ class ExportArguments:
     """The options of an export; see `ExportOptions`, which checks them.
 
     Attributes:
-        output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite or .db. Without it, or with -, lines go to
-            standard output.
+        output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db or .html. Without it, or with -, lines
+            go to standard output.
         format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.
@@ -237,7 +237,7 @@ class ExportArguments:
         Raises:
             ConfigError: An option needs a file.
         """
-        if self.format in {"parquet", "sqlite"}:
+        if self.format in {"parquet", "sqlite", "html"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
         for option in ("resume", "resume_within", "overwrite", "sizes"):
             if getattr(self, option):

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
     from braze_segments_async.sandbox import Sandbox
 
-FORMATS = {"ndjson": ".ndjson", "csv": ".csv", "parquet": ".parquet", "sqlite": ".sqlite"}
+FORMATS = {
+    "ndjson": ".ndjson",
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "sqlite": ".sqlite",
+    "html": ".html",
+}
 
 
 class Exporter:
@@ -86,16 +92,25 @@ def sibling(target: Path, suffix: str) -> Path:
 
 
 def content(target: Path) -> Any:
-    """Return what is the same for equal exports: the bytes of a file, or the rows of a database.
+    """Return what is the same for equal exports: the bytes of a file, or its rows.
 
-    A file in Parquet or SQLite records when it was exported, so its bytes differ.
+    A file in Parquet, SQLite or HTML records when it was exported, so its bytes differ.
     """
+    if target.suffix == ".html":
+        return page_segments(target)
     if target.suffix == ".parquet":
         return read_catalogue(target).segments
     if target.suffix != ".sqlite":
         return target.read_bytes()
     with closing(sqlite3.connect(target)) as database:
         return [line for line in database.iterdump() if not line.startswith('INSERT INTO "export"')]
+
+
+def page_segments(page: Path) -> list[dict[str, Any]]:
+    """Return the segments in the data of a page."""
+    data = page.read_text(encoding="utf-8").split('id="data">')[1].split("</script>")[0]
+    segments: list[dict[str, Any]] = json.loads(data)["segments"]
+    return segments
 
 
 def requested_ids(sandbox: Sandbox) -> list[str]:
