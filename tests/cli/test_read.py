@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_helpers import COMMAND, KEY, environment, until
+from cli_helpers import COMMAND, KEY, environment, run_command, start_command, until
 
 from braze_segments_async import ConfigError, Instance, SizePoint
 from braze_segments_async.cli.app import app
@@ -28,6 +28,8 @@ from braze_segments_async.sandbox import Answer, Sandbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from command_server import CommandProcess
 
 PLAIN = {"TERM": "xterm", "NO_COLOR": "1"}
 ID = Sandbox(1).segment_ids[0]
@@ -41,21 +43,12 @@ async def braze() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def _start(sandbox: Sandbox | None, *arguments: str, **options: Any) -> Process:
-    env = environment(sandbox, **PLAIN)
-    options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": env, **options}
-    return await asyncio.create_subprocess_exec(*COMMAND, *arguments, **options)
+async def _start(sandbox: Sandbox | None, *arguments: str, **options: Any) -> CommandProcess:
+    return await start_command(sandbox, *arguments, env=environment(sandbox, **PLAIN), **options)
 
 
-async def _run(
-    sandbox: Sandbox | None, *arguments: str, given: str | None = None, **options: Any
-) -> tuple[int | None, str, str]:
-    if given is not None:
-        options["stdin"] = PIPE
-    process = await _start(sandbox, *arguments, **options)
-    out, err = await process.communicate(None if given is None else given.encode())
-    assert KEY.encode() not in (out or b"") + err
-    return process.returncode, (out or b"").decode(), err.decode()
+async def _run(sandbox: Sandbox | None, *arguments: str, **options: Any) -> tuple[int | None, str, str]:
+    return await run_command(sandbox, *arguments, env=environment(sandbox, **PLAIN), **options)
 
 
 async def _in_terminal(sandbox: Sandbox, *arguments: str) -> str:
@@ -448,7 +441,9 @@ async def test_signals_end_the_command(arguments: tuple[str, ...], number: signa
 
 async def test_ctrl_c_while_waiting_for_stdin(braze: Sandbox) -> None:
     """Ctrl-C ends a command that waits for ids on stdin."""
-    process = await _start(braze, "details", "-", stdin=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "details", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment(braze)
+    )
     assert process.stdin is not None
     process.stdin.write(b"\n" * 2**20)  # more than a pipe holds, so the command must be reading
     await process.stdin.drain()
