@@ -137,12 +137,13 @@ class CommandServer:
 
 
 def _next_request(requests: socket.socket) -> dict[str, Any]:
-    """Fork for each request, and return it in the process of the command. End with the tests."""
+    """Fork for each request, and return the request in the new process. End with the tests."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # leave no zombies
     while True:
-        message, (status, *streams), _, _ = socket.recv_fds(requests, _MAX_REQUEST, 4)
+        message, fds, _, _ = socket.recv_fds(requests, _MAX_REQUEST, 4)
         if not message:
             sys.exit()
+        status, *streams = fds
         if os.fork() == 0:  # the parent of the command, which reports its exit code
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if (pid := os.fork()) == 0:
@@ -152,7 +153,7 @@ def _next_request(requests: socket.socket) -> dict[str, Any]:
             os.write(status, b"%d\n" % pid)
             os.write(status, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             os._exit(0)
-        for fd in (status, *streams):
+        for fd in fds:
             os.close(fd)
     requests.close()
     os.close(status)
