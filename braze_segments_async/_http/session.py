@@ -89,7 +89,7 @@ class SessionManager:
         """
         if self.state != "new":
             raise ClosedError("a client is opened once; make a new one")
-        # aiohttp and tenacity take most of the time the package takes to import, and --help needs neither.
+        # aiohttp takes most of the time the package takes to import, and --help does without it.
         from .sender import RequestSender  # noqa: PLC0415
         from .transport import Transport  # noqa: PLC0415
 
