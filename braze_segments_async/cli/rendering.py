@@ -7,7 +7,7 @@ import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -83,21 +83,25 @@ def details_text(details: SegmentDetails) -> bytes:
     return _render(Console(), table)
 
 
-def chart(segment_id: str, points: Sequence[SizePoint]) -> bytes:
+def chart(segment_id: str, name: str | None, points: Sequence[SizePoint]) -> bytes:
     """Return a size history as a line of bars, from its lowest to its highest size, with its figures."""
-    head = escape_control(segment_id)
-    if not points:
-        return _encode(f"{head}\n  no sizes\n\n")
-    low, high = min(points, key=lambda p: p.size), max(points, key=lambda p: p.size)
-    first, last = points[0], points[-1]
-    change = f" ({(last.size - first.size) / first.size:+.1%})" if first.size else ""
-    bars = sparkline([point.size for point in points], shutil.get_terminal_size().columns - 2)
-    return _encode(
-        f"{head}  {first.time} to {last.time}\n"
-        f"  {bars}\n"
-        f"  from {first.size:,} to {last.size:,}{change}\n"
-        f"  lowest {low.size:,} on {low.time}, highest {high.size:,} on {high.time}\n\n"
-    )
+    head = Text(escape_control(name or segment_id), style="bold", overflow="fold")
+    lines: list[RenderableType] = [head]
+    if points:
+        low, high = min(points, key=lambda p: p.size), max(points, key=lambda p: p.size)
+        first, last = points[0], points[-1]
+        change = f" ({(last.size - first.size) / first.size:+.1%})" if first.size else ""
+        bars = sparkline([point.size for point in points], shutil.get_terminal_size().columns - 2)
+        lines += [
+            f"  {bars}",
+            f"  from {first.size:,} on {first.time} to {last.size:,} on {last.time}{change}",
+            f"  lowest {low.size:,} on {low.time}, highest {high.size:,} on {high.time}",
+        ]
+    else:
+        lines.append("  no sizes")
+    if name:
+        lines.append(Text(f"  {escape_control(segment_id)}", style="dim", overflow="fold"))
+    return _render(Console(highlight=False), Group(*lines, ""))
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -21,7 +21,7 @@ from cli_helpers import COMMAND, KEY, environment, run_command, start_command, u
 from braze_segments_async import ConfigError, Instance, SizePoint
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.arguments import Connection, parse_env
-from braze_segments_async.cli.ids import parse_ids
+from braze_segments_async.cli.ids import parse_lines
 from braze_segments_async.cli.rendering import chart, sparkline
 from braze_segments_async.sandbox import Answer, Sandbox
 
@@ -154,6 +154,40 @@ async def test_the_output_of_list_is_the_input_of_details(braze: Sandbox) -> Non
     assert len(braze.requests) == asked
 
 
+async def test_names_stand_for_segments(braze: Sandbox) -> None:
+    """A name, in any letter case, stands for all segments that have it; the list is read once."""
+    one, two, three = braze.segment_ids[:3]
+    for segment_id in (one, two):
+        braze.rename(segment_id, "Käufer VIP")
+    given = f"{braze.segment(three)['name']}\n"
+    code, out, err = await _run(braze, "details", "käufer vip", "-", one, given=given)
+    assert (code, err) == (0, "")
+    assert [line["id"] for line in _lines(out)] == [one, two, three]
+    assert braze.count("list") == 3
+    code, out, _ = await _run(braze, "sizes", "KÄUFER VIP", "--days", "1")
+    assert [(line["id"], line["name"]) for line in _lines(out)] == [(one, "Käufer VIP"), (two, "Käufer VIP")]
+    assert braze.count("details") == 3  # the names are known from the list
+
+
+async def test_a_similar_name_is_suggested(braze: Sandbox) -> None:
+    """What is no name is sent as an id, and a similar name is suggested."""
+    braze.rename(braze.segment_ids[7], "VIP customers")
+    code, out, err = await _run(braze, "details", "VIP custmers")
+    assert (code, out) == (1, "")
+    suggestion, failure = err.splitlines()
+    assert suggestion == ('braze-segments: no segment is named "VIP custmers". Did you mean "VIP customers"?')
+    assert "(segment_id=VIP custmers): 400 after 1 attempt" in failure
+
+
+async def test_sizes_need_only_their_own_permission() -> None:
+    """Without other permissions, `sizes` shows ids without names, and takes any text as an id."""
+    async with Sandbox(3, api_key=KEY, permissions=("segments.data_series",)) as sandbox:
+        code, out, err = await _run(sandbox, "sizes", sandbox.segment_ids[0], "--days", "1")
+        assert (code, err, [line["name"] for line in _lines(out)]) == (0, "", [None])
+        code, _, err = await _run(sandbox, "sizes", "x")
+        assert (code, len(err.splitlines())) == (1, 1)
+
+
 @pytest.mark.parametrize("command", ["details", "sizes"])
 def test_an_unknown_id(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     """An unknown id is one line on stderr; the exit code is 3 if other ids succeed, and 1 if none does."""
@@ -197,7 +231,9 @@ def test_sizes_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
     days = [date.fromisoformat(line["time"]) for line in lines[:130]]
     assert days == [days[0] + timedelta(days=n) for n in range(130)]
     assert abs(days[-1] - datetime.now(UTC).date()) <= timedelta(days=1)
-    assert set(lines[0]) == {"id", "time", "size"}
+    assert list(lines[0]) == ["id", "name", "time", "size"]
+    names = [Sandbox(2).segment(segment_id)["name"] for segment_id in (one, two)]
+    assert [line["name"] for line in lines[129:131]] == names
 
 
 async def test_sizes_in_a_terminal(braze: Sandbox) -> None:
@@ -225,19 +261,19 @@ def test_sparkline(values: list[float], width: int, bars: str) -> None:
 def test_a_chart_is_labelled() -> None:
     """A chart names the first, last, lowest and highest size; it omits the percentage of a start at 0."""
     days = [SizePoint(date(2026, 11, day), size) for day, size in ((1, 1_000), (2, 2_500), (3, 900))]
-    assert chart("a", days).decode() == (
-        "a  2026-11-01 to 2026-11-03\n  ▁█▁\n  from 1,000 to 900 (-10.0%)\n"
-        "  lowest 900 on 2026-11-03, highest 2,500 on 2026-11-02\n\n"
+    assert chart("a", "VIP", days).decode() == (
+        "VIP\n  ▁█▁\n  from 1,000 on 2026-11-01 to 900 on 2026-11-03 (-10.0%)\n"
+        "  lowest 900 on 2026-11-03, highest 2,500 on 2026-11-02\n  a\n\n"
     )
-    assert "%" not in chart("a", [SizePoint(date(2026, 11, 1), 0)]).decode()
-    assert chart("a", []).decode() == "a\n  no sizes\n\n"
+    assert "%" not in chart("a", None, [SizePoint(date(2026, 11, 1), 0)]).decode()
+    assert chart("a", None, []).decode() == "a\n  no sizes\n\n"
 
 
 @pytest.mark.parametrize("line", ["{}", '{"id": 7}', '{"id": ""}', "{torn", "\ud83d"])
 def test_a_line_without_an_id(line: str) -> None:
     """A line without an id is refused, and the error has the number of the line."""
     with pytest.raises(ConfigError, match=r"^standard input, line 3: "):
-        list(parse_ids([b"a\n", b"\n", line.encode("utf-8", "surrogatepass")]))
+        list(parse_lines([b"a\n", b"\n", line.encode("utf-8", "surrogatepass")]))
 
 
 async def test_wrong_lines_send_no_request(braze: Sandbox) -> None:

@@ -39,11 +39,11 @@ def list_segments(
         name: Only segments whose name contains this text, in any letter case.
         tag: Only segments with a tag that contains this text, in any letter case. If given several times, all
             of them must match.
-        sort_direction: Order by creation: asc (default) for oldest first, desc for newest first.
-        consistency: Protection against edits while the list is read: safe (default) reads each page twice,
+        sort_direction: Order by creation: asc for oldest first, desc for newest first.
+        consistency: Protection against edits while the list is read: safe reads each page twice,
             strict reads the list in both directions until both agree, fast reads it once.
         json: Print NDJSON in a terminal, too.
-        max_wait: Maximum seconds to wait for the rate limit; 3,900 by default.
+        max_wait: Maximum seconds to wait for the rate limit, which resets each hour.
         connection: The workspace.
     """
 

@@ -54,7 +54,9 @@ def users(
     fields: _Fields,
     output: _Output = None,
     overwrite: bool = False,
-    timeout: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
+    timeout: Annotated[
+        float | None, Parameter(validator=Number(gte=0), show_default="about four hours")
+    ] = None,
     no_wait: bool = False,
     max_wait: MaxWait = MAX_WAIT,
     connection: Connection = Connection(),  # noqa: B008 - frozen
@@ -75,9 +77,9 @@ def users(
         fields: User fields to export, comma-separated (repeatable), such as external_id,email.
         output: Output file: .ndjson or .jsonl for one user a line, .zip for the file that Braze prepared.
         overwrite: Replace an existing file, in one step when the download is complete.
-        timeout: Maximum seconds to wait for Braze's file; about four hours by default.
+        timeout: Maximum seconds to wait for Braze's file.
         no_wait: Start the export only, for a workspace that has its own cloud storage connected.
-        max_wait: Maximum seconds to wait for the rate limit; 3,900 by default.
+        max_wait: Maximum seconds to wait for the rate limit, which resets each hour.
         connection: The workspace.
     """
     output = None if output == Path("-") else output
