@@ -81,7 +81,7 @@ def test_the_remaining_time_is_shown_once_the_total_is_known() -> None:
     now = 2.0
     tracker.done = 20
     assert tracker.lines() == [
-        f"20 of 100 so far · 1 page · 10 details/s · 249,979 requests left until {SHOWN}",
+        "20 of 100 so far · 1 page · 10 details/s · rate limit: 249,979 of 250,000 left",
     ]
     tracker.pages, tracker.found, tracker.listed = 2, 160, True
     now = 4.0

@@ -22,7 +22,7 @@ from braze_segments_async import ConfigError, Instance, SizePoint
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.arguments import Connection, parse_env
 from braze_segments_async.cli.ids import parse_lines
-from braze_segments_async.cli.rendering import chart, sparkline
+from braze_segments_async.cli.rendering import ago, chart, sparkline
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -113,11 +113,92 @@ async def test_list_in_a_terminal(braze: Sandbox) -> None:
     """In a terminal the list is one table over all pages, and control characters in names are escaped."""
     braze.rename(braze.segment_ids[0], HOSTILE)
     text = await _in_terminal(braze, "list")
-    assert text.startswith("Id ")
-    assert text.count("Name") == 1
-    assert all(f"{segment_id}  " in text for segment_id in braze.segment_ids)
-    assert f"{braze.segment_ids[0]}  \\x1b[2J\\x1b]0;pwned\\x07\\" in text
-    assert "[red]line[/red]" in text
+    head, *lines = text.splitlines()
+    assert head.split() == ["Name", "Tags", "Id"]
+    assert [line.split()[-1] for line in lines] == braze.segment_ids  # one line each, the whole id last
+    assert lines[0].startswith("\\x1b[2J\\x1b]0;pwned\\")
+
+
+async def test_list_columns_and_order(braze: Sandbox) -> None:
+    """Dates and sizes are fetched for the listed segments only, and sort them; unknown ones come last."""
+    sizes = {"a": 5_000, "b": None, "c": 1_200_000}
+    ids = dict(zip(sizes, braze.segment_ids, strict=False))
+    edited = datetime.now(UTC) - timedelta(days=3, hours=1)
+    for name, segment_id in ids.items():
+        braze.rename(segment_id, f"mine {name}")
+        body = braze.details(segment_id) | {"estimated_size": sizes[name], "updated_at": edited.isoformat()}
+        braze.inject(Answer(body=body), endpoint="details", segment_id=segment_id)
+    text = await _in_terminal(
+        braze, "list", "--name", "mine", "--columns", "name,edited,size", "--sort", "size"
+    )
+    rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    assert rows == [
+        ["Name", "Edited", "Size"],
+        ["mine c", "3 days ago", "1,200,000"],
+        ["mine a", "3 days ago", "5,000"],
+        ["mine b", "3 days ago"],
+    ]
+    assert braze.count("details") == 3
+    arguments = ("--name", "mine", "--sort", "size", "--sort-direction", "asc", "--columns", "name, size")
+    _, out, _ = await _run(braze, "list", *arguments, "--limit", "2")
+    assert _lines(out) == [
+        {"name": "mine a", "estimated_size": 5_000},
+        {"name": "mine c", "estimated_size": 1_200_000},
+    ]
+    _, out, _ = await _run(braze, "list", "--sort", "name", "--sort-direction", "desc", "--limit", "500")
+    names = [line["name"].casefold() for line in _lines(out)]
+    assert names == sorted(names, reverse=True)
+
+
+async def test_list_limit_ends_the_requests(braze: Sandbox) -> None:
+    """`--limit` ends the listing after so many segments, and requests details of no others."""
+    code, out, err = await _run(braze, "list", "--limit", "2", "--columns", "created,id")
+    assert (code, err, [line["id"] for line in _lines(out)]) == (0, "", braze.segment_ids[:2])
+    assert braze.count("details") == 2
+
+
+def test_list_with_an_unknown_column(capfd: pytest.CaptureFixture[str]) -> None:
+    """An unknown column is refused with the names of all columns."""
+    assert _code("list", "--sandbox", "--columns", "name,edted") == 2
+    assert capfd.readouterr().err == (
+        "braze-segments: --columns: there is no column 'edted'; choose from name, tags, tracked, edited, "
+        "created, size, id\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("passed", "text"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(minutes=1), "1 minute ago"),
+        (timedelta(hours=23, minutes=59), "23 hours ago"),
+        (timedelta(days=3, hours=5), "3 days ago"),
+        (timedelta(days=364), "12 months ago"),
+        (timedelta(days=800), "2 years ago"),
+    ],
+)
+def test_ago(passed: timedelta, text: str) -> None:
+    """The time since an edit has one unit, rounded down."""
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    assert ago(now - passed, now) == text
+
+
+async def test_list_uses_a_pager(braze: Sandbox) -> None:
+    """In a terminal, the table goes through $PAGER, and the number of segments is printed after its end."""
+    controller, terminal = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "list", "--limit", "2"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment(braze, **PLAIN, PAGER="sed s/^/paged:/"),
+    )
+    os.close(terminal)
+    lines = (await asyncio.to_thread(_read_terminal, controller)).decode().splitlines()
+    os.close(controller)
+    assert await process.wait() == 0
+    assert [line.startswith("paged:") for line in lines] == [True, True, True, False]
+    assert lines[-1] == "2 segments; --limit leaves out the others"
 
 
 def test_list_filters(capfd: pytest.CaptureFixture[str]) -> None:
