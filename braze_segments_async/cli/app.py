@@ -81,6 +81,10 @@ def export(
             return usage_error(f"{file} and --output {choices.output} are two files: name one")
         choices = replace(choices, output=file)
     if many != WorkspacesArguments():
+        if choices.json:
+            return usage_error(
+                "--json is for one workspace; with --workspaces, a pipe gets one line for each"
+            )
         from .commands.workspaces import run_workspaces  # noqa: PLC0415 - see above
 
         return run_workspaces(many, choices, connection, concurrency=concurrency, max_wait=max_wait)

@@ -180,6 +180,7 @@ class ExportArguments:
             strict reads the list in both directions until both agree, fast reads it once.
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        json: Print the result as one JSON object on standard output.
         quiet: Print no progress and no summary, only errors.
         verbose: Print each retry and each pause, too.
     """
@@ -193,6 +194,7 @@ class ExportArguments:
     consistency: Consistency = "safe"
     sizes: int | None = None
     csv_safe: bool = False
+    json: bool = False
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 
@@ -238,7 +240,7 @@ class ExportArguments:
         """
         if self.format in {"parquet", "sqlite"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
-        for option in ("resume", "resume_within", "overwrite", "sizes"):
+        for option in ("resume", "resume_within", "overwrite", "sizes", "json"):
             if getattr(self, option):
                 name = option.replace("_", "-")
                 raise ConfigError(f"--{name} needs a file: name it with --output")
