@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lowest lint types bench bench-full docs recipes build clean
+.PHONY: help demo test browser lowest lint types bench bench-full docs recipes build clean
 
 help:  ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,14 @@ demo: $(VENV)/.installed  ## Export all segments of the sandbox, a fake Braze on
 
 test: $(VENV)/.installed  ## Run the test suite; PYTEST_ARGS="-x tests/cli" runs a part of it
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+build/axe/package.json: Makefile
+	npm install --silent --no-audit --no-fund --prefix build/axe axe-core@4
+	@touch $@
+
+browser: $(VENV)/.installed build/axe/package.json  ## Test the report page in Chromium; needs npm and a browser
+	$(BIN)/python -m pip install --quiet --group browser
+	BROWSER=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/browser
 
 lowest: export UV_NO_CACHE := 1
 lowest: $(VENV)/.installed  ## Test with the lowest versions that pyproject.toml allows; needs Python 3.11

@@ -7,6 +7,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 PACKAGE = "braze_segments_async"
+PAGE = {f"{PACKAGE}/catalogue/_page/page.{suffix}" for suffix in ("html", "css", "js")}
 
 
 def main() -> None:
@@ -20,7 +21,9 @@ def main() -> None:
     info = metadata.split("/")[0]
     unexpected = [name for name in names if name.split("/")[0] not in {PACKAGE, info}]
     unexpected += [
-        name for name in names if not name.startswith(info) and not name.endswith((".py", "/py.typed"))
+        name
+        for name in names
+        if not name.startswith(info) and not name.endswith((".py", "/py.typed")) and name not in PAGE
     ]
     with tarfile.open(sdist) as source:
         files = {name.split("/", 1)[1] for name in source.getnames() if "/" in name}
@@ -28,6 +31,7 @@ def main() -> None:
     checks = {
         f"the wheel contains files outside the package: {unexpected}": bool(unexpected),
         "the wheel is not marked as typed": f"{PACKAGE}/py.typed" not in names,
+        "the wheel lacks the files of the page": not set(names) >= PAGE,
         f"the version is {fields['Version']}, not {version}": fields["Version"] != version,
         "the README is not the description": "# braze-segments-async" not in str(fields.get_payload()),
         "the sdist cannot be tested": not {"tests/conftest.py", "Makefile", "README.md", "LICENSE"} <= files,

@@ -68,8 +68,8 @@ def export(
     Ctrl-C, 143 SIGTERM.
 
     Args:
-        file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite or .db. Without it, lines go to
-            standard output.
+        file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db or .html. Without it, lines go
+            to standard output.
         choices: The output.
         many: The workspaces, if there are several.
         concurrency: Maximum number of requests in flight.

@@ -238,7 +238,7 @@ class ExportArguments:
         Raises:
             ConfigError: An option needs a file.
         """
-        if self.format in {"parquet", "sqlite"}:
+        if self.format in {"parquet", "sqlite", "html"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
         for option in ("resume", "resume_within", "overwrite", "sizes", "json"):
             if getattr(self, option):

@@ -57,7 +57,7 @@ async def export_segments(
     Args:
         client: An open client.
         destination: The file; a journal and a lock are beside it during the export.
-        format: "ndjson", "csv", "parquet" or "sqlite"; by default what the suffix stands for.
+        format: "ndjson", "csv", "parquet", "sqlite" or "html"; by default what the suffix stands for.
         consistency: How the list is read; see `BrazeSegments.list`.
         concurrency: Maximum number of requests for details in flight; by default the client's.
         resume: Continue from the journal of an interrupted export, if there is one.

@@ -37,6 +37,7 @@ _SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".sqlite": "sqlite",
     ".db": "sqlite",
+    ".html": "html",
 }
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -47,7 +48,7 @@ class ExportOptions:
     """The options of an export, checked when they are made.
 
     Attributes:
-        format: "ndjson", "csv", "parquet" or "sqlite".
+        format: "ndjson", "csv", "parquet", "sqlite" or "html".
         consistency: How the list is read; see `BrazeSegments.list`.
         concurrency: Maximum number of requests in flight, for each workspace.
         resume: Continue from the journal of an interrupted export, if there is one. With `resume` and without

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 from attrs import evolve
-from export_helpers import FORMATS, content, names_in
+from export_helpers import FORMATS, content, names_in, page_segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +75,10 @@ def read(kind: Format, path: Path) -> Any:
         case "csv":
             with path.open(newline="", encoding="utf-8") as file:
                 return list(csv.DictReader(file))
+        case "html":
+            return [
+                {"text_description": "", **row} for row in page_segments(path)
+            ]  # empty values are left out
         case "sqlite":
             with closing(sqlite3.connect(path)) as database:
                 database.row_factory = sqlite3.Row
@@ -108,6 +112,7 @@ def escape_surrogates(text: str) -> str:
         ("a.parquet", "parquet"),
         ("a.sqlite", "sqlite"),
         ("a.db", "sqlite"),
+        ("a.html", "html"),
     ],
 )
 def test_the_suffix_selects_the_format(name: str, kind: str) -> None:
@@ -119,7 +124,7 @@ def test_the_suffix_selects_the_format(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a.json", "a.csv.gz", ".csv"])
 def test_an_unknown_suffix_is_refused(name: str) -> None:
     """An unknown suffix is refused, and the error lists the known ones."""
-    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.db; format= chooses"):
+    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.html; format= chooses"):
         format_of(Path(name))
     assert format_of(Path(name), "sqlite") == "sqlite"
 

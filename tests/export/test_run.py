@@ -180,7 +180,7 @@ async def test_a_listing_that_fails_stops_the_export(
         await export_segments(client, target, allow_partial=True, overwrite=True)
 
 
-@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite"])
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite", ".html"])
 async def test_cancelled_at_any_moment(client: BrazeSegments, tmp_path: Path, suffix: str) -> None:
     """After a cancellation the file is absent or complete, the journal is kept, and `resume` finishes."""
     await export_segments(client, whole := tmp_path / f"whole{suffix}")
@@ -304,7 +304,7 @@ async def test_an_error_of_a_callback(client: BrazeSegments, target: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "xlsx"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite"'),
+        ({"format": "yaml"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite" or "html"'),
         ({"consistency": "best"}, 'consistency must be "fast" or "safe" or "strict"'),
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"sizes": 0}, "sizes must be at least 1"),

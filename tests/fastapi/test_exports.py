@@ -30,6 +30,7 @@ MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
     "sqlite": "application/vnd.sqlite3",
+    "html": "text/html; charset=utf-8",
 }
 
 
@@ -64,6 +65,7 @@ async def test_an_export(api: httpx2.AsyncClient, client: BrazeSegments, tmp_pat
     assert (await api.get(started.headers["location"])).json() == last
     file = await api.get(f"{started.headers['location']}/file")
     assert file.headers["content-type"] == MEDIA_TYPES[kind]
+    assert file.headers["content-disposition"].startswith("attachment")
     assert file.headers["content-disposition"].endswith(f'.{kind}"')
     await export_segments(client, expected := tmp_path / f"expected.{kind}")
     (fetched := tmp_path / f"fetched.{kind}").write_bytes(file.content)

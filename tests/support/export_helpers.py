@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from braze_segments_async.sandbox import Sandbox
 
-FORMATS = {"ndjson": ".ndjson", "csv": ".csv", "parquet": ".parquet", "sqlite": ".sqlite"}
+FORMATS = {
+    "ndjson": ".ndjson",
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "sqlite": ".sqlite",
+    "html": ".html",
+}
 
 
 class Exporter:
@@ -84,11 +90,20 @@ def sibling(target: Path, suffix: str) -> Path:
 
 
 def content(target: Path) -> Any:
-    """Return what is the same for equal exports: the bytes of a file, or the rows of a database."""
+    """Return what is the same for equal exports: the bytes of a file, or the rows of a database or page."""
+    if target.suffix == ".html":
+        return page_segments(target)
     if target.suffix != ".sqlite":
         return target.read_bytes()
     with closing(sqlite3.connect(target)) as database:
         return list(database.iterdump())
+
+
+def page_segments(page: Path) -> list[dict[str, Any]]:
+    """Return the segments in the data of a page."""
+    data = page.read_text(encoding="utf-8").split('id="data">')[1].split("</script>")[0]
+    segments: list[dict[str, Any]] = json.loads(data)["segments"]
+    return segments
 
 
 def requested_ids(sandbox: Sandbox) -> list[str]:

@@ -87,3 +87,7 @@ def write_rows(
             from .sqlite import write_sqlite  # noqa: PLC0415
 
             write_sqlite(path, lines)
+        case "html":
+            from .html import write_html  # noqa: PLC0415
+
+            write_html(path, lines, sizes=sizes)
