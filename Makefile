@@ -93,4 +93,4 @@ build: $(VENV)/.installed  ## Build the wheel and the sdist in dist/, and check 
 	$(BIN)/python .ci/check_dist.py
 
 clean:  ## Remove the virtual environment and everything generated
-	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build demo dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
