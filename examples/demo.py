@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
+from braze_segments_async.catalogue import read_catalogue, write_report
 from braze_segments_async.sandbox import Answer, Sandbox
 
 FOLDER = Path("demo")
 DATABASE, PAGE = FOLDER / "segments.sqlite", FOLDER / "segments.html"
-COMMANDS = (
+COMMANDS: tuple[tuple[str, ...], ...] = (
     ("export", str(DATABASE), "--sizes", "30", "--overwrite"),
     ("list", "--limit", "8", "--columns", "name,edited,size,tags"),
-    ("export", str(PAGE), "--sizes", "30", "--overwrite", "--concurrency", "64"),
+    ("audit", str(DATABASE), "--exit-zero"),
 )
 
 
@@ -36,9 +38,16 @@ async def main() -> None:
         for arguments in COMMANDS:
             print(f"\n$ braze-segments {' '.join(arguments)}", flush=True)
             command = (sys.executable, "-m", "braze_segments_async", *arguments)
-            process = await asyncio.create_subprocess_exec(*command, env=env)
-            if code := await process.wait():
-                sys.exit(code)
+            is_audit = arguments[0] == "audit"
+            process = await asyncio.create_subprocess_exec(
+                *command, env=env, stdout=PIPE if is_audit else None
+            )
+            out, _ = await process.communicate()
+            if process.returncode:
+                sys.exit(process.returncode)
+            if is_audit:  # only the summary: a line for each rule
+                print(*(line for line in out.decode().splitlines() if line[:1].strip()), sep="\n")
+    write_report(read_catalogue(DATABASE), PAGE, overwrite=True)
     print(f"\nOpen the page in a browser:  {PAGE.resolve()}")
     print(f"Query the database:          {DATABASE.resolve()}")
 

@@ -13,10 +13,12 @@ from cyclopts.validators import Number
 from braze_segments_async._version import __version__
 
 from .arguments import MAX_WAIT, Connection, ExportArguments, MaxWait, WorkspacesArguments
+from .commands.audit import audit
 from .commands.cancel import cancel
 from .commands.check import check
 from .commands.details import details
 from .commands.diff import diff
+from .commands.history import history
 from .commands.list import list_segments
 from .commands.sizes import sizes
 from .commands.users import users
@@ -122,6 +124,8 @@ _COMMANDS: dict[Callable[..., int], tuple[str, str]] = {
     sizes: ('sizes "VIP customers" --days 90', "sizes ID ID --json"),
     check: ("check", "check --instance eu-01 --json"),
     diff: ("diff monday.ndjson tuesday.ndjson", "diff old.csv new.csv --json"),
+    audit: ("audit segments.sqlite", "audit segments.parquet --markdown"),
+    history: ("history monday.ndjson tuesday.ndjson", "history exports/*.sqlite --segment ID"),
     users: ("users ID --fields external_id,email -o users.ndjson", "users ID --fields email | head"),
     cancel: ("cancel ID", "cancel ID --instance eu-01"),
 }

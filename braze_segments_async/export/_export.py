@@ -6,12 +6,17 @@ import json
 import os
 import time
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from attrs import evolve
+
 from braze_segments_async._arguments import check_callback
 from braze_segments_async._support import file_errors, run_in_thread
+from braze_segments_async._version import __version__
+from braze_segments_async.catalogue import Provenance
 from braze_segments_async.errors import ConfigError
 
 from ._destination import locked_destination, resolved
@@ -132,35 +137,60 @@ async def _export(
                     await run_in_thread(lambda _: journal.sync())
                     synced = time.monotonic()
 
-    def result() -> ExportResult:
-        return ExportResult(
-            path=target.path,
-            rows=run.done,
-            failures=tuple(run.failures),
-            archived=run.archived,
-            recovered=run.listing.recovered,
-            resumed=run.listing.resumed,
-            pages=run.listing.pages,
-            elapsed=time.monotonic() - began,
-        )
+    done = ExportResult(
+        path=target.path,
+        rows=run.done,
+        failures=tuple(run.failures),
+        archived=run.archived,
+        recovered=run.listing.recovered,
+        resumed=run.listing.resumed,
+        pages=run.listing.pages,
+        elapsed=time.monotonic() - began,
+        provenance=_provenance(journal, options, run),
+    )
 
     def write(stop: CancelToken) -> None:
-        lines = journal.rows(stop)
-        how = {"sizes": options.sizes is not None, "csv_safe": options.csv_safe}
-        target.put(lambda path: write_rows(path, lines, options.format, **how), map(_to_line, run.failures))
+        lines, provenance = journal.rows(stop), done.provenance
+
+        def fill(path: Path) -> None:
+            write_rows(
+                path,
+                lines,
+                options.format,
+                sizes=options.sizes is not None,
+                csv_safe=options.csv_safe,
+                provenance=provenance,
+            )
+
+        target.put(fill, map(_to_line, run.failures))
 
     if run.failures and not options.allow_partial:
         failures = run.failures
         raise IncompleteExportError(
             f"{len(failures):,} of {run.listing.listed:,} segments could not be fetched, the first one: "
             f"{failures[0].error}",
-            result(),
+            done,
             remedy={"resume=True": "tries them again", "allow_partial=True": "writes the file without them"},
         )
     journal.close()  # the thread opens the file again to read it, and removes it at the end
     await run_in_thread(write)
     run.report(final=True)
-    return result()
+    return evolve(done, elapsed=time.monotonic() - began)
+
+
+def _provenance(journal: Journal, options: ExportOptions, run: ExportRun) -> Provenance:
+    return Provenance(
+        instance=journal.workspace,
+        started_at=journal.sizes_until,  # of the first run, if this one resumes it
+        finished_at=datetime.now(UTC).replace(microsecond=0),
+        rows=run.done,
+        failed=len(run.failures),
+        archived=run.archived,
+        recovered=run.listing.recovered,
+        consistency=options.consistency,
+        options={"sizes": options.sizes, "csv_safe": options.csv_safe},
+        version=__version__,
+    )
 
 
 def _to_line(failure: SegmentFailure) -> bytes:

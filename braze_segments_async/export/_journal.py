@@ -98,6 +98,7 @@ class Journal:
 
     Attributes:
         path: The file.
+        workspace: Host of the REST endpoint.
         index: The segments in the journal.
         sizes_until: End of all size histories; of the first run, if this one resumes it.
     """
@@ -111,6 +112,7 @@ class Journal:
             options: The options of the export.
         """
         self.path = path
+        self.workspace = workspace
         self._options = options
         self._header = JournalHeader(
             workspace=workspace,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import field, frozen
 
 from braze_segments_async.errors import ExportError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from braze_segments_async._models import SegmentFailure
     from braze_segments_async._rate_limit import RateLimit
+    from braze_segments_async.catalogue import Provenance
 
 __all__ = ["ExportProgress", "ExportResult", "IncompleteExportError", "ResumeError"]
 
@@ -57,6 +58,7 @@ class ExportResult:
         resumed: Rows from the journal of an earlier run.
         pages: Pages of the list.
         elapsed: Seconds.
+        provenance: What the file records about the export, in formats that have a place for it.
     """
 
     path: Path
@@ -67,6 +69,7 @@ class ExportResult:
     resumed: int
     pages: int
     elapsed: float
+    provenance: Provenance | None = field(default=None, repr=False)
 
 
 class IncompleteExportError(ExportError):

@@ -137,7 +137,7 @@ def test_json_and_toml_blocks(page: str) -> None:
 
 def test_the_reference_lists_the_public_names() -> None:
     """The reference lists exactly the public names."""
-    modules = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
+    modules = ("", ".catalogue", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
     public = {
         f"{PACKAGE}{suffix}.{name}"
         for suffix in modules

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from braze_segments_async.catalogue import read_catalogue
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -90,13 +92,18 @@ def sibling(target: Path, suffix: str) -> Path:
 
 
 def content(target: Path) -> Any:
-    """Return what is the same for equal exports: the bytes of a file, or the rows of a database or page."""
+    """Return what is the same for equal exports: the bytes of a file, or the rows of a database or page.
+
+    A file in Parquet or SQLite records when it was exported, so its bytes differ.
+    """
     if target.suffix == ".html":
         return page_segments(target)
+    if target.suffix == ".parquet":
+        return read_catalogue(target).segments
     if target.suffix != ".sqlite":
         return target.read_bytes()
     with closing(sqlite3.connect(target)) as database:
-        return list(database.iterdump())
+        return [line for line in database.iterdump() if not line.startswith('INSERT INTO "export"')]
 
 
 def page_segments(page: Path) -> list[dict[str, Any]]:

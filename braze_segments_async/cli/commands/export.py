@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from attrs import asdict
 
 from braze_segments_async._support import sibling
 from braze_segments_async._text import escape_control
-from braze_segments_async._version import __version__
-from braze_segments_async.catalogue import Provenance
+from braze_segments_async.catalogue import provenance_to_dict
 from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, show_progress
 from braze_segments_async.cli.runner import PARTIAL, run
 from braze_segments_async.cli.stdio import csv_to_stdout, in_terminal, json_to_stdout
@@ -95,7 +90,7 @@ def resume_hint(file: Path) -> str:
 async def _to_file(
     client: BrazeSegments, file: Path, options: ExportOptions, *, json: bool, quiet: bool, verbose: bool
 ) -> int:
-    shown, started = escape_control(str(file)), datetime.now(UTC)
+    shown = escape_control(str(file))
     tracker = ProgressTracker(client, resumable=True)
     try:
         async with show_progress(tracker, bar=True, quiet=quiet, verbose=verbose):
@@ -108,40 +103,21 @@ async def _to_file(
         )
         print_err("--resume tries them again; --resume --allow-partial writes the file without them.")
         if json:
-            await _print_json(_result(client, file, options, error.result, started, written=False))
+            await _print_json(_result(client, file, error.result, written=False))
         return PARTIAL
     _print_failures(result.failures)
     if not quiet:
         print_err(f"{tracker.summary()}{_notes(result)} → {shown}")
     if json:
-        await _print_json(_result(client, file, options, result, started, written=True))
+        await _print_json(_result(client, file, result, written=True))
     return PARTIAL if result.failures else 0
 
 
-def _result(
-    client: BrazeSegments,
-    file: Path,
-    options: ExportOptions,
-    result: ExportResult,
-    started: datetime,
-    *,
-    written: bool,
-) -> dict[str, Any]:
+def _result(client: BrazeSegments, file: Path, result: ExportResult, *, written: bool) -> dict[str, Any]:
     """Return the result of an export, and where its data comes from."""
-    origin = Provenance(
-        instance=urlsplit(client.base_url).netloc,
-        started_at=started,
-        finished_at=datetime.now(UTC),
-        rows=result.rows,
-        failed=len(result.failures),
-        archived=result.archived,
-        recovered=result.recovered,
-        consistency=options.consistency,
-        options={name: getattr(options, name) for name in ("format", "sizes", "csv_safe", "allow_partial")},
-        version=__version__,
-    )
+    origin = {} if result.provenance is None else provenance_to_dict(result.provenance)
     requests = {"requests": client.stats.requests, "retries": client.stats.retries}
-    return {"path": str(file), "written": written, **asdict(origin), "resumed": result.resumed, **requests}
+    return {"path": str(file), "written": written, **origin, "resumed": result.resumed, **requests}
 
 
 async def _print_json(result: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from braze_segments_async._arguments import Format
+    from braze_segments_async.catalogue import Provenance
 
 __all__ = ["check_library", "check_path", "write_rows"]
 
@@ -56,6 +57,7 @@ def write_rows(
     *,
     sizes: bool = False,
     csv_safe: bool = False,
+    provenance: Provenance | None = None,
 ) -> None:
     """Write segments to a new file.
 
@@ -65,6 +67,7 @@ def write_rows(
         format: The format of the file.
         sizes: Whether each line has the size history.
         csv_safe: Whether to put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        provenance: Where the file comes from, for the formats that have a place for it.
 
     Raises:
         ExportError: The library of the format failed.
@@ -82,11 +85,11 @@ def write_rows(
         case "parquet":
             from .parquet import write_parquet  # noqa: PLC0415
 
-            write_parquet(path, lines, sizes=sizes)
+            write_parquet(path, lines, sizes=sizes, provenance=provenance)
         case "sqlite":
             from .sqlite import write_sqlite  # noqa: PLC0415
 
-            write_sqlite(path, lines)
+            write_sqlite(path, lines, provenance=provenance)
         case "html":
             from .html import write_html  # noqa: PLC0415
 

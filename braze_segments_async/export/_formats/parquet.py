@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from braze_segments_async._support import create_private
 from braze_segments_async._text import escape_control
+from braze_segments_async.catalogue import PROVENANCE, format_provenance
 from braze_segments_async.errors import ConfigError, ExportError
 
 from .ndjson import replace_surrogates, to_json
@@ -17,6 +18,8 @@ from .ndjson import replace_surrogates, to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from braze_segments_async.catalogue import Provenance
 
 __all__ = ["check_parquet", "write_parquet"]
 
@@ -57,7 +60,9 @@ def check_parquet() -> None:
         raise ConfigError('Parquet needs DuckDB: pip install "braze-segments-async[parquet]"') from None
 
 
-def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
+def write_parquet(
+    path: Path, lines: Iterable[bytes], *, sizes: bool, provenance: Provenance | None = None
+) -> None:
     """Write lines of NDJSON as Parquet, with a temporary folder of rows beside the file.
 
     Raises:
@@ -68,6 +73,9 @@ def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
     folder = path.with_name(f"{path.name}.rows")
     types = _TYPES | _SIZES if sizes else _TYPES
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
+    # DuckDB takes no parameter there.
+    text = "" if provenance is None else format_provenance(provenance).replace("'", "''")
+    metadata = f", KV_METADATA {{{PROVENANCE}: '{text}'}}" if text else ""
     folder.mkdir(0o700)
     try:
         create_private(path, 0o666).close()  # DuckDB would follow a link that somebody has put there
@@ -77,7 +85,7 @@ def write_parquet(path: Path, lines: Iterable[bytes], *, sizes: bool) -> None:
                 f"""COPY (FROM read_json($rows, format = 'newline_delimited', columns = {{{columns}}},
                                          maximum_object_size = {longest}, hive_partitioning = false))
                     TO $path (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP},
-                              USE_TMP_FILE false)""",
+                              USE_TMP_FILE false{metadata})""",
                 {"rows": pieces, "path": os.path.abspath(path)},  # noqa: PTH100 - "~" would be the home directory
             )
     except duckdb.Error as error:

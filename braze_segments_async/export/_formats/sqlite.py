@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from braze_segments_async._support import create_private
 from braze_segments_async._text import escape_control
+from braze_segments_async.catalogue import PROVENANCE, format_provenance, provenance_to_dict
 from braze_segments_async.errors import ConfigError, ExportError
 
 from .ndjson import FIELDS, replace_surrogates, to_json
@@ -18,6 +19,8 @@ from .ndjson import FIELDS, replace_surrogates, to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from braze_segments_async.catalogue import Provenance
 
 __all__ = ["check_sqlite", "write_sqlite"]
 
@@ -48,11 +51,34 @@ CREATE TABLE segment_sizes (
     PRIMARY KEY (segment_id, time)
 );
 """
+# All about the export as one JSON text, and each value by itself.
+_EXPORT = "CREATE TABLE export (name TEXT NOT NULL PRIMARY KEY, value TEXT)"
 # Made last: filling them in one go is faster. Datasette finds a full-text index by content="segments".
 _INDEXES = """
 CREATE INDEX segment_tags_tag ON segment_tags (tag);
-CREATE VIRTUAL TABLE segments_fts USING fts5(name, description, text_description, content="segments");
+CREATE VIRTUAL TABLE segments_fts USING fts5(
+    name, description, text_description, tags, content="segments"
+);
 INSERT INTO segments_fts (segments_fts) VALUES ('rebuild');
+CREATE VIEW stale_segments AS
+    SELECT id, name, updated_at,
+           CAST(julianday('now') - julianday(updated_at) AS INTEGER) AS days_since_edit
+    FROM segments WHERE julianday(updated_at) < julianday('now') - 365 ORDER BY julianday(updated_at);
+CREATE VIEW duplicate_filters AS
+    SELECT description, count(*) AS segments, json_group_array(id) AS ids, json_group_array(name) AS names
+    FROM segments WHERE trim(description) <> '' GROUP BY description HAVING count(*) > 1
+    ORDER BY count(*) DESC, description;
+CREATE VIEW untagged_segments AS
+    SELECT id, name, created_at, updated_at FROM segments WHERE tags = '[]';
+CREATE VIEW size_trend AS
+    SELECT id, name, first.time AS first_day, first.size AS first_size, last.time AS last_day,
+           last.size AS last_size, last.size - first.size AS change,
+           round(100.0 * (last.size - first.size) / nullif(first.size, 0), 1) AS change_percent
+    FROM (SELECT segment_id, min(time) AS first_day, max(time) AS last_day
+          FROM segment_sizes GROUP BY segment_id) AS days
+    JOIN segments ON id = days.segment_id
+    JOIN segment_sizes AS first ON first.segment_id = id AND first.time = days.first_day
+    JOIN segment_sizes AS last ON last.segment_id = id AND last.time = days.last_day;
 """
 _INSERT_SEGMENT = f"INSERT INTO segments VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608 - marks only
 _INSERT_TAG = "INSERT OR IGNORE INTO segment_tags VALUES (?, ?)"  # the list may name a tag twice
@@ -74,7 +100,7 @@ def check_sqlite() -> None:
         raise ConfigError("this Python's SQLite lacks FTS5, which the SQLite format needs") from None
 
 
-def write_sqlite(path: Path, lines: Iterable[bytes]) -> None:
+def write_sqlite(path: Path, lines: Iterable[bytes], *, provenance: Provenance | None = None) -> None:
     """Write lines of NDJSON as a database.
 
     Raises:
@@ -89,6 +115,14 @@ def write_sqlite(path: Path, lines: Iterable[bytes]) -> None:
             database.execute("PRAGMA synchronous = OFF")
             database.executescript(_TABLES)
             database.execute("BEGIN")
+            if provenance is not None:
+                database.execute(_EXPORT)
+                values = {PROVENANCE: format_provenance(provenance), **provenance_to_dict(provenance)}
+                rows = [
+                    (name, value if isinstance(value, str) else to_json(value))
+                    for name, value in values.items()
+                ]
+                database.executemany("INSERT INTO export VALUES (?, ?)", rows)
             rest = iter(lines)
             while batch := list(islice(rest, _BATCH)):
                 _insert(database, batch)
