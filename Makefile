@@ -8,23 +8,35 @@ PYTHON_312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python) 
 NODE_PACKAGES := @stoplight/prism-cli@5.14.2 braze-api@2.13.4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test browser lowest lint types bench bench-full docs recipes contract build clean
+.PHONY: help demo pictures test browser lowest lint types bench bench-full docs recipes contract build clean
 
 help:  ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
-$(VENV)/.installed: pyproject.toml
+build/check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is required. Choose an interpreter with: make PYTHON=python3.12 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv module is missing. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@mkdir -p build && touch $@
+
+$(VENV)/.installed: pyproject.toml | build/check
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[cli]' --group dev
 	@touch $@
 
-demo: $(VENV)/.installed  ## Export all segments of the sandbox, a fake Braze on this machine
-	$(BIN)/braze-segments export --sandbox --output "$$(mktemp -d)/segments.ndjson"
+build/demo/.installed: pyproject.toml | build/check
+	$(PYTHON) -m venv build/demo
+	build/demo/bin/python -m pip install --quiet --editable '.[cli]'
+	@touch $@
+
+demo: build/demo/.installed  ## Export the sandbox, a fake Braze on this machine: a table, a page, a database
+	@build/demo/bin/python examples/demo.py
+
+pictures: $(VENV)/.installed  ## Draw the pictures of the README from the real program; needs Chromium
+	$(BIN)/python -m pip install --quiet --group pictures
+	$(BIN)/python docs/_static/pictures.py
 
 test: $(VENV)/.installed  ## Run the test suite; PYTEST_ARGS="-x tests/cli" runs a part of it
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -94,4 +106,4 @@ build: $(VENV)/.installed  ## Build the wheel and the sdist in dist/, and check 
 	$(BIN)/python .ci/check_dist.py
 
 clean:  ## Remove the virtual environment and everything generated
-	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build demo dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

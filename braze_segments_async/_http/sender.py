@@ -12,7 +12,6 @@ from logging import DEBUG
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from attrs import define
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from braze_segments_async._settings import RetryEvent
 from braze_segments_async._text import logger
@@ -25,6 +24,7 @@ from .retry import RetryBudget, named_wait, reason_to_stop, wait_before_retry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tenacity import RetryCallState
     from yarl import URL
 
     from braze_segments_async._settings import ClientSettings
@@ -171,6 +171,9 @@ class _FailedRequest(Generic[T]):
 
     async def retry_until_done(self) -> T:
         """Send the request until it succeeds or there is a reason to stop."""
+        # Imported here, as most processes never need it.
+        from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415
+
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(BrazeError),
             wait=self._wait,

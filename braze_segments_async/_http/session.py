@@ -100,7 +100,7 @@ class SessionManager:
         self._check_new()
         key = await self._resolve_key()
         self._check_new()  # again: another task can have opened or closed the client during the await
-        # aiohttp and tenacity take most of the time the package takes to import, and --help needs neither.
+        # aiohttp takes most of the time the package takes to import, and --help does without it.
         from .sender import RequestSender  # noqa: PLC0415
         from .transport import Transport  # noqa: PLC0415
 

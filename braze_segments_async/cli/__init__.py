@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 __all__ = ["main"]
@@ -19,3 +20,5 @@ def main() -> None:
         sys.exit('braze-segments: the command needs an extra: pip install "braze-segments-async[cli]"')
     except KeyboardInterrupt:  # before or after `run`, which handles it
         sys.exit(130)
+    finally:
+        gc.freeze()  # else the interpreter searches all objects for cycles when it ends: 0.1 s

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable  # noqa: TC003
+from dataclasses import replace
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 from cyclopts.validators import Number
 
 from braze_segments_async._version import __version__
@@ -20,20 +23,35 @@ from .commands.list import list_segments
 from .commands.report import report
 from .commands.sizes import sizes
 from .commands.users import users
+from .help import HelpFormatter, default_text, examples, exit_with_usage_error
+from .runner import usage_error
 
 __all__ = ["app"]
+
+_EXAMPLES = examples("check", "export segments.parquet")
 
 app = App(
     name="braze-segments",
     version=__version__,
     help="Every segment of a Braze workspace, with its details.",
     help_format="plaintext",
-    default_parameter=Parameter(negative=(), show_default=False),
+    help_formatter=HelpFormatter(),
+    help_epilogue=_EXAMPLES,
+    group_parameters=Group("Options", sort_key=0),
+    error_formatter=exit_with_usage_error,
+    default_parameter=Parameter(negative=(), show_default=default_text),
 )
 
 
-@app.command
+@app.command(
+    help_epilogue=examples(
+        "export segments.parquet",
+        "export --sizes 90 --resume --overwrite nightly.sqlite",
+    )
+)
 def export(
+    file: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    /,
     *,
     choices: ExportArguments = ExportArguments(),  # noqa: B008 - frozen
     many: WorkspacesArguments = WorkspacesArguments(),  # noqa: B008
@@ -53,13 +71,23 @@ def export(
     Ctrl-C, 143 SIGTERM.
 
     Args:
+        file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db or .html. Without it, lines go
+            to standard output.
         choices: The output.
         many: The workspaces, if there are several.
-        concurrency: Maximum number of requests in flight; 16 by default.
-        max_wait: Maximum seconds to wait for the rate limit; 3,900 by default, as it resets each hour.
+        concurrency: Maximum number of requests in flight.
+        max_wait: Maximum seconds to wait for the rate limit, which resets each hour.
         connection: The workspace.
     """
+    if file is not None:
+        if choices.output is not None:
+            return usage_error(f"{file} and --output {choices.output} are two files: name one")
+        choices = replace(choices, output=file)
     if many != WorkspacesArguments():
+        if choices.json:
+            return usage_error(
+                "--json is for one workspace; with --workspaces, a pipe gets one line for each"
+            )
         from .commands.workspaces import run_workspaces  # noqa: PLC0415 - see above
 
         return run_workspaces(many, choices, connection, concurrency=concurrency, max_wait=max_wait)
@@ -68,7 +96,9 @@ def export(
     return run_export(choices, connection, concurrency=concurrency, max_wait=max_wait)
 
 
-@app.command(name="sandbox")
+@app.command(
+    name="sandbox", help_epilogue=examples("sandbox --segments 1200", "sandbox --latency 0.1 --port 0")
+)
 def serve(
     *,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8765,
@@ -92,8 +122,8 @@ def serve(
     files). The option can be repeated; the first that matches applies.
 
     Args:
-        port: Port on 127.0.0.1; 8765 by default, 0 for a free one.
-        segments: Number of segments; 250 by default.
+        port: Port on 127.0.0.1; 0 for a free one.
+        segments: Number of segments.
         seed: Number that decides names, sizes and dates.
         latency: Seconds before each response.
         fault: STATUS@ENDPOINT:WHICH, as above.
@@ -117,7 +147,20 @@ def serve(
     )
 
 
-app.command(list_segments, name="list")
-for command in (details, sizes, check, diff, audit, history, report, users, cancel):
-    app.command(command)
+_COMMANDS: dict[Callable[..., int], tuple[str, str]] = {
+    list_segments: ("list --name vip --tag crm", "list --columns name,edited,size --sort size"),
+    details: ("details ID", "list --tag crm | braze-segments details -"),
+    sizes: ('sizes "VIP customers" --days 90', "sizes ID ID --json"),
+    check: ("check", "check --instance eu-01 --json"),
+    diff: ("diff monday.ndjson tuesday.ndjson", "diff old.csv new.csv --json"),
+    audit: ("audit segments.sqlite", "audit segments.parquet --markdown"),
+    history: ("history monday.ndjson tuesday.ndjson", "history exports/*.sqlite --segment ID"),
+    report: ("report segments.sqlite", "report tuesday.sqlite --previous monday.sqlite -o changes.html"),
+    users: ("users ID --fields external_id,email -o users.ndjson", "users ID --fields email | head"),
+    cancel: ("cancel ID", "cancel ID --instance eu-01"),
+}
+for command, lines in _COMMANDS.items():
+    app.command(command, name=command.__name__.partition("_")[0], help_epilogue=examples(*lines))
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")
+for flag in ("--help", "--version", "--install-completion"):
+    app[flag].group = "Options"

@@ -43,20 +43,20 @@ class Connection:
 
     Attributes:
         instance: Cluster of the workspace.
-        base_url: REST endpoint, for a cluster that is not in this list; BRAZE_BASE_URL by default.
-        api_key_file: File with the API key; BRAZE_API_KEY by default.
+        base_url: REST endpoint, for a cluster that is not in this list.
+        api_key_file: File with the API key.
         env_file: File with lines NAME=VALUE that set BRAZE_API_KEY and BRAZE_BASE_URL where the environment
             does not.
         sandbox: Use an invented workspace on this machine; needs no key.
-        segments: Number of segments in the invented workspace; 250 by default.
+        segments: Number of segments in the invented workspace.
     """
 
     instance: Instance | None = None
-    base_url: str | None = None
-    api_key_file: Path | None = None
+    base_url: Annotated[str | None, Parameter(metavar="URL", show_default="$BRAZE_BASE_URL")] = None
+    api_key_file: Annotated[Path | None, Parameter(show_default="$BRAZE_API_KEY")] = None
     env_file: Path | None = None
     sandbox: bool = False
-    segments: Annotated[int | None, Parameter(validator=Number(gte=0))] = None
+    segments: Annotated[int | None, Parameter(validator=Number(gte=0), show_default="250")] = None
 
     @asynccontextmanager
     async def client(self, **options: Unpack[ClientOptions]) -> AsyncGenerator[BrazeSegments, None]:
@@ -152,14 +152,14 @@ class WorkspacesArguments:
     """Several workspaces at the same time.
 
     Attributes:
-        workspaces: A file in TOML that names them, and says where their keys are. --output is the directory
+        workspaces: A file in TOML that names them, and says where their keys are. FILE is the directory
             that each gets a file in.
         dask: Address of the dask scheduler whose workers run the exports, such as tcp://scheduler:8786, or
             local to run them in this process.
     """
 
     workspaces: Path | None = None
-    dask: str | None = None
+    dask: Annotated[str | None, Parameter(metavar="ADDRESS")] = None
 
 
 @Parameter(name="*")
@@ -168,19 +168,19 @@ class ExportArguments:
     """The options of an export; see `ExportOptions`, which checks them.
 
     Attributes:
-        output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db or .html. Without it, or with -, lines
-            go to standard output.
+        output: Another way to name FILE; - is standard output.
         format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.
-        resume_within: Maximum age of an interrupted export to resume, such as 90s, 30m, 12h (default) or 1d.
+        resume_within: Maximum age of an interrupted export to resume, such as 90s, 30m, 12h or 1d.
             An older one is refused, or discarded with --overwrite.
         overwrite: Replace an existing file, in one step when the export is complete.
         allow_partial: Write although some segments could not be fetched; a file beside it lists them.
-        consistency: Protection against edits while the list is read: safe (default) reads each page twice,
+        consistency: Protection against edits while the list is read: safe reads each page twice,
             strict reads the list in both directions until both agree, fast reads it once.
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        json: Print the result as one JSON object on standard output.
         quiet: Print no progress and no summary, only errors.
         verbose: Print each retry and each pause, too.
     """
@@ -188,12 +188,13 @@ class ExportArguments:
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None
     format: Format | None = None
     resume: bool = False
-    resume_within: str | None = None
+    resume_within: Annotated[str | None, Parameter(metavar="AGE", show_default="12h")] = None
     overwrite: bool = False
     allow_partial: bool = False
     consistency: Consistency = "safe"
     sizes: int | None = None
     csv_safe: bool = False
+    json: bool = False
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 
@@ -239,7 +240,7 @@ class ExportArguments:
         """
         if self.format in {"parquet", "sqlite", "html"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
-        for option in ("resume", "resume_within", "overwrite", "sizes"):
+        for option in ("resume", "resume_within", "overwrite", "sizes", "json"):
             if getattr(self, option):
                 name = option.replace("_", "-")
                 raise ConfigError(f"--{name} needs a file: name it with --output")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import sys
 import time
 from contextlib import asynccontextmanager, suppress
@@ -28,15 +29,26 @@ __all__ = ["ProgressTracker", "local_time", "log_prefix", "pluralize", "print_er
 
 # The workspace a log record is about, where there are several: the start of its line.
 log_prefix = ContextVar("log_prefix", default="")
+_PREFIX = "braze-segments: "
 _LINE_EVERY = 5.0  # seconds
 _SAFE = "Ctrl-C is safe: --resume continues the export"
 
 
 def print_err(text: str) -> None:
-    """Write one line to standard error, control characters escaped. A failure to write is ignored."""
+    """Write one line to standard error, control characters escaped. A failure to write is ignored.
+
+    In a terminal with colours, the name of the command at the start of an error is red.
+    """
+    line = escape_control(" ".join(text.splitlines()), max_length=None)
     with suppress(OSError, ValueError, AttributeError):  # a full disk or gone reader; closed; None
-        sys.stderr.write(escape_control(" ".join(text.splitlines()), max_length=None) + "\n")
+        if line.startswith(_PREFIX) and sys.stderr.isatty() and _has_colour():
+            line = f"\x1b[31m{_PREFIX}\x1b[0m{line.removeprefix(_PREFIX)}"
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+def _has_colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class ProgressSource(Protocol):
@@ -89,7 +101,7 @@ class ProgressTracker:
         return f"{self.done:,} of {self.found:,}{'' if self.listed else ' so far'}"
 
     def status(self, speed: float | None) -> str:
-        """Return the pause, or else pages, details per second if known, remaining requests and retries."""
+        """Return the pause, or else pages, details per second if known, rate limit and retries."""
         stats, rate_limit = self._client.stats, self._client.rate_limit
         if stats.paused_until is not None:
             return f"paused until {local_time(stats.paused_until)}: {stats.pause_reason}"
@@ -97,8 +109,8 @@ class ProgressTracker:
         if speed is not None:
             parts.append(f"{speed:,.0f} details/s")
         if rate_limit is not None and rate_limit.remaining is not None:
-            until = f" until {local_time(rate_limit.resets_at)}" if rate_limit.resets_at else ""
-            parts.append(f"{pluralize(rate_limit.remaining, 'request')} left{until}")
+            of = "" if rate_limit.limit is None else f" of {rate_limit.limit:,}"
+            parts.append(f"rate limit: {rate_limit.remaining:,}{of} left")
         if stats.retries:
             parts.append(pluralize(stats.retries, "retry"))
         return " · ".join(parts)

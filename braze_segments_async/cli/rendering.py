@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +16,6 @@ from braze_segments_async._text import escape_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from rich.console import RenderableType
 
@@ -24,37 +24,91 @@ if TYPE_CHECKING:
     from braze_segments_async.workspaces import WorkspaceResult
 
 __all__ = [
+    "FIELDS",
+    "Column",
     "SegmentTable",
+    "ago",
     "chart",
+    "column_value",
     "details_text",
     "report_text",
     "results_table",
     "sparkline",
 ]
 
-_ID_WIDTH = 36  # of a UUID; longer ids are folded
+Column = Literal["name", "tags", "tracked", "edited", "created", "size", "id"]
+# The field that a column shows; the dates and the size need the details of each segment.
+FIELDS: dict[Column, str] = {
+    "name": "name",
+    "tags": "tags",
+    "tracked": "analytics_tracking_enabled",
+    "edited": "updated_at",
+    "created": "created_at",
+    "size": "estimated_size",
+    "id": "id",
+}
+_WIDTHS: dict[Column, int] = {"tracked": 7, "edited": 13, "created": 13, "size": 11, "id": 36}
+_MIN_NAME_WIDTH = 10
+_UNITS = {"year": 31_536_000, "month": 2_592_000, "day": 86_400, "hour": 3_600, "minute": 60}
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 class SegmentTable:
-    """A table that is printed page by page, with fixed column widths."""
+    """A table that is printed page by page, with fixed column widths and one line for each segment."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Sequence[Column]) -> None:
         self._console = Console()
-        rest = max(self._console.width - _ID_WIDTH - 4, 20)
-        self._widths = (_ID_WIDTH, rest - rest * 2 // 5, rest * 2 // 5)
+        self._now = datetime.now(UTC)
+        self._columns = columns
         self._has_header = False
+        # The names and tags share what the other columns leave.
+        fixed = sum(_WIDTHS.get(column, 0) + 2 for column in columns) - 2
+        rest = max(self._console.width - fixed, _MIN_NAME_WIDTH)
+        tags = rest * 2 // 5 if "tags" in columns and "name" in columns else rest
+        self._widths = {**_WIDTHS, "tags": tags, "name": rest - tags if "tags" in columns else rest}
 
-    def rows(self, segments: Iterable[Segment]) -> bytes:
+    def rows(self, rows: Iterable[tuple[Segment, SegmentDetails | None]]) -> bytes:
         """Return the next rows, with a header above the first ones."""
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=not self._has_header)
         self._has_header = True
-        for title, width in zip(("Id", "Name", "Tags"), self._widths, strict=True):
-            table.add_column(title, width=width, overflow="fold")
-        for segment in segments:
-            tags = Text(escape_control(", ".join(segment.tags)), style="dim")
-            table.add_row(Text(escape_control(segment.id)), Text(escape_control(segment.name)), tags)
+        for column in self._columns:
+            table.add_column(
+                column.capitalize(),
+                width=self._widths[column],
+                justify="right" if column == "size" else "left",
+                no_wrap=column != "id",
+                overflow="fold" if column == "id" else "ellipsis",
+            )
+        for segment, details in rows:
+            table.add_row(*(self._cell(column, segment, details) for column in self._columns))
         return _render(self._console, table)
+
+    def _cell(self, column: Column, segment: Segment, details: SegmentDetails | None) -> Text:
+        value = column_value(column, segment, details)
+        if isinstance(value, datetime):
+            return Text(ago(value, self._now))
+        if isinstance(value, bool):
+            return Text("yes" if value else "no")
+        if isinstance(value, int):
+            return Text(f"{value:,}")
+        text = ", ".join(value) if isinstance(value, tuple) else value or ""
+        return Text(escape_control(text), style="dim" if column in {"tags", "id"} else "")
+
+
+def column_value(column: Column, segment: Segment, details: SegmentDetails | None) -> Any:
+    """Return the value of a column; `None` if it is not known."""
+    source = segment if hasattr(segment, FIELDS[column]) else details
+    return None if source is None else getattr(source, FIELDS[column])
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """Return the time that has passed: 3 days ago."""
+    seconds = max((now - moment).total_seconds(), 0)
+    for unit, length in _UNITS.items():
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
 
 
 def details_text(details: SegmentDetails) -> bytes:
@@ -83,21 +137,25 @@ def details_text(details: SegmentDetails) -> bytes:
     return _render(Console(), table)
 
 
-def chart(segment_id: str, points: Sequence[SizePoint]) -> bytes:
+def chart(segment_id: str, name: str | None, points: Sequence[SizePoint]) -> bytes:
     """Return a size history as a line of bars, from its lowest to its highest size, with its figures."""
-    head = escape_control(segment_id)
-    if not points:
-        return _encode(f"{head}\n  no sizes\n\n")
-    low, high = min(points, key=lambda p: p.size), max(points, key=lambda p: p.size)
-    first, last = points[0], points[-1]
-    change = f" ({(last.size - first.size) / first.size:+.1%})" if first.size else ""
-    bars = sparkline([point.size for point in points], shutil.get_terminal_size().columns - 2)
-    return _encode(
-        f"{head}  {first.time} to {last.time}\n"
-        f"  {bars}\n"
-        f"  from {first.size:,} to {last.size:,}{change}\n"
-        f"  lowest {low.size:,} on {low.time}, highest {high.size:,} on {high.time}\n\n"
-    )
+    head = Text(escape_control(name or segment_id), style="bold", overflow="fold")
+    lines: list[RenderableType] = [head]
+    if points:
+        low, high = min(points, key=lambda p: p.size), max(points, key=lambda p: p.size)
+        first, last = points[0], points[-1]
+        change = f" ({(last.size - first.size) / first.size:+.1%})" if first.size else ""
+        bars = sparkline([point.size for point in points], shutil.get_terminal_size().columns - 2)
+        lines += [
+            f"  {bars}",
+            f"  from {first.size:,} on {first.time} to {last.size:,} on {last.time}{change}",
+            f"  lowest {low.size:,} on {low.time}, highest {high.size:,} on {high.time}",
+        ]
+    else:
+        lines.append("  no sizes")
+    if name:
+        lines.append(Text(f"  {escape_control(segment_id)}", style="dim", overflow="fold"))
+    return _render(Console(highlight=False), *lines, "")
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -111,8 +169,8 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 def report_text(report: CheckReport) -> bytes:
     """Return a check report: a line for each result, the conclusion, and the problems."""
-    words = {True: "yes", False: "no", None: "not known"}
-    rows = {
+    words = {True: Text("yes", "green"), False: Text("no", "red"), None: Text("not known", "yellow")}
+    rows: dict[str, str | Text] = {
         f"{escape_control(report.base_url)} answers": words[report.host],
         "the key is accepted": words[report.key],
         **{name: words[granted] for name, granted in report.permissions.items()},
@@ -122,10 +180,9 @@ def report_text(report: CheckReport) -> bytes:
         until = "" if rate_limit.resets_at is None else f", resets at {rate_limit.resets_at:%H:%M} UTC"
         rows["requests left"] = f"{rate_limit.remaining:,}{of}{until}"
     width = max(map(len, rows))
-    lines = [f"{title:<{width}}  {value}" for title, value in rows.items()]
-    lines += ["", "Ready to export." if report.ready else "Not ready to export:"]
-    lines += [f"- {problem}" for problem in report.problems]
-    return _encode("\n".join(lines) + "\n")
+    ready = Text("Ready to export.", "green") if report.ready else Text("Not ready to export:", "red")
+    lines = [Text.assemble(f"{title:<{width}}  ", value) for title, value in rows.items()]
+    return _render(Console(soft_wrap=True), *lines, "", ready, *(Text(f"- {p}") for p in report.problems))
 
 
 def results_table(results: Iterable[WorkspaceResult]) -> bytes:
@@ -149,9 +206,10 @@ def _minute(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M %Z}"
 
 
-def _render(console: Console, renderable: RenderableType) -> bytes:
+def _render(console: Console, *renderables: RenderableType) -> bytes:
     with console.capture() as capture:
-        console.print(renderable)
+        for renderable in renderables:
+            console.print(renderable)
     return _encode("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 

@@ -7,11 +7,19 @@ import errno
 import json
 import os
 import select
+import shlex
+import shutil
+import subprocess
 import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from braze_segments_async._text import escape_control
 
-__all__ = ["csv_to_stdout", "in_terminal", "json_to_stdout", "to_stdout"]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+__all__ = ["csv_to_stdout", "in_terminal", "json_to_stdout", "pager", "to_stdout"]
 
 _POLL_INTERVAL = 0.01  # seconds
 _LINE_END = "\r\n"
@@ -56,7 +64,33 @@ async def to_stdout(line: bytes) -> None:
     """
     if sys.stdout is None:  # the caller closed it, and its descriptor may be another file's by now
         raise OSError(errno.EBADF, "standard output is closed")
-    file = sys.stdout.fileno()
+    await _write(sys.stdout.fileno(), line)
+
+
+@asynccontextmanager
+async def pager() -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """Start $PAGER, by default `less`, if a person can use it; yield the function that writes to it.
+
+    `less` ends at once if the output fits the screen. At the end of the block, wait until the pager is left.
+    """
+    command = shlex.split(os.environ.get("PAGER", "less"))
+    usable = in_terminal() and sys.stdin is not None and sys.stdin.isatty()
+    if not usable or not command or os.environ.get("TERM") == "dumb" or shutil.which(command[0]) is None:
+        yield to_stdout
+        return
+    process = subprocess.Popen(  # noqa: ASYNC220, S603 - starts at once; it is the user's own command
+        command, stdin=subprocess.PIPE, env={"LESS": "FRX", **os.environ}
+    )
+    assert process.stdin is not None  # noqa: S101 - stdin=PIPE
+    file = process.stdin.fileno()
+    try:
+        yield lambda text: _write(file, text)
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+async def _write(file: int, line: bytes) -> None:
     if sys.platform == "win32":
         os.write(file, line)
         return

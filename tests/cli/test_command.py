@@ -81,7 +81,7 @@ def test_the_remaining_time_is_shown_once_the_total_is_known() -> None:
     now = 2.0
     tracker.done = 20
     assert tracker.lines() == [
-        f"20 of 100 so far · 1 page · 10 details/s · 249,979 requests left until {SHOWN}",
+        "20 of 100 so far · 1 page · 10 details/s · rate limit: 249,979 of 250,000 left",
     ]
     tracker.pages, tracker.found, tracker.listed = 2, 160, True
     now = 4.0
@@ -178,6 +178,58 @@ def test_wrong_use_exits_2(
     assert captured.out == ""
     assert captured.err
     assert KEY not in captured.err
+
+
+COMMANDS = sorted(name for name in app if not name.startswith("-"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_two_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of every command ends with two examples of that command, and fits 80 columns."""
+    assert _code(command, "--help") == 0
+    text = capsys.readouterr().out
+    *_, examples = text.partition("\nExamples:\n")
+    first, second = examples.splitlines()
+    assert first.startswith(f"  braze-segments {command}")
+    assert f"braze-segments {command}" in second
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each default is shown once, in brackets, and values that say nothing are not."""
+    assert _code("export", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "in flight. [default: 16]" in text
+    assert "[default: 3900]" in text
+    assert "[default: 12h]" in text
+    assert "by default" not in text
+    assert "None" not in text
+    assert "False" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("exprt",), 'unknown command "exprt". Did you mean "export"?'),
+        (("export", "--ouput", "x"), "unknown option: --ouput. Did you mean --output?"),
+        (("details", "--jsn", "x"), "unknown option: --jsn. Did you mean --json?"),
+        (
+            ("export", "--concurrency", "many"),
+            'invalid value for --concurrency: unable to convert "many" into int; see braze-segments export',
+        ),
+        (("export", "a.csv", "-o", "b.csv"), "a.csv and --output b.csv are two files: name one"),
+        (("export", f"--api-key={KEY}"), "unknown option: --api-key; see braze-segments export --help"),
+        (("export", "--format", "\x1b[2J"), 'invalid value "\\x1b[2J" for --format. Choose from: '),
+    ],
+)
+def test_wrong_use_is_one_line(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error about options has the form of all other errors, and suggests what was meant."""
+    assert _code(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith(f"braze-segments: {message}")
 
 
 def test_export_of_the_embedded_sandbox(capfd: pytest.CaptureFixture[str]) -> None:

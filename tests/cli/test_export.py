@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_helpers import COMMAND, KEY, environment, inside, run_command, start_command, until
 
-from braze_segments_async import BrazeSegments
+from braze_segments_async import BrazeSegments, __version__
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -123,6 +123,33 @@ async def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
         )
 
 
+async def test_json_prints_the_result(tmp_path: Path) -> None:
+    """`export FILE --json` prints one object with the counts and the origin of the data."""
+    target = tmp_path / "x.csv"
+    async with Sandbox(20, api_key=KEY) as sandbox:
+        code, out, err = await run_command(sandbox, "export", str(target), "--json", "--csv-safe")
+        assert (code, len(err.splitlines())) == (0, 1)
+        result = json.loads(out)
+        instance = "127.0.0.1"
+        assert {
+            "path": str(target),
+            "written": True,
+            "instance": instance,
+            "rows": 20,
+        }.items() <= result.items()
+        assert (result["failed"], result["archived"], result["recovered"]) == (0, 0, 0)
+        assert result["consistency"] == "safe"
+        assert result["version"] == __version__
+        started, finished = (datetime.fromisoformat(result[name]) for name in ("started_at", "finished_at"))
+        assert started <= finished
+        _, out, _ = await run_command(sandbox, "export", str(target), "--json", "--resume")
+        assert json.loads(out) == {"path": str(target), "written": False, "failed": 0}
+        sandbox.inject(Answer(400), endpoint="details", segment_id=sandbox.segment_ids[3])
+        code, out, _ = await run_command(sandbox, "export", str(target), "--json", "--overwrite")
+        result = json.loads(out)
+        assert (code, result["written"], result["failed"]) == (3, False, 1)
+
+
 async def test_failed_segments_exit_3(tmp_path: Path) -> None:
     """Failed segments exit 3; only --allow-partial writes the file, with a list of failures beside it."""
     target = tmp_path / "x.csv"
@@ -163,7 +190,14 @@ async def test_a_rate_limit_wait_beyond_max_wait_exits_4(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--format", "parquet"), ("--resume",), ("--overwrite",), ("--sizes", "3"), ("--csv-safe",)],
+    [
+        ("--format", "parquet"),
+        ("--resume",),
+        ("--overwrite",),
+        ("--sizes", "3"),
+        ("--csv-safe",),
+        ("--json",),
+    ],
 )
 async def test_options_that_need_an_output_file(arguments: tuple[str, ...]) -> None:
     """Options that need an output file are refused without one, before any request."""

@@ -11,23 +11,25 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_helpers import COMMAND, KEY, environment, until
+from cli_helpers import COMMAND, KEY, environment, run_command, start_command, until
 
 from braze_segments_async import ConfigError, Instance, SizePoint
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.arguments import Connection, parse_env
-from braze_segments_async.cli.ids import parse_ids
-from braze_segments_async.cli.rendering import chart, sparkline
+from braze_segments_async.cli.ids import parse_lines
+from braze_segments_async.cli.rendering import ago, chart, sparkline
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from command_server import CommandProcess
 
 PLAIN = {"TERM": "xterm", "NO_COLOR": "1"}
 ID = Sandbox(1).segment_ids[0]
@@ -41,21 +43,12 @@ async def braze() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def _start(sandbox: Sandbox | None, *arguments: str, **options: Any) -> Process:
-    env = environment(sandbox, **PLAIN)
-    options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": env, **options}
-    return await asyncio.create_subprocess_exec(*COMMAND, *arguments, **options)
+async def _start(sandbox: Sandbox | None, *arguments: str, **options: Any) -> CommandProcess:
+    return await start_command(sandbox, *arguments, env=environment(sandbox, **PLAIN), **options)
 
 
-async def _run(
-    sandbox: Sandbox | None, *arguments: str, given: str | None = None, **options: Any
-) -> tuple[int | None, str, str]:
-    if given is not None:
-        options["stdin"] = PIPE
-    process = await _start(sandbox, *arguments, **options)
-    out, err = await process.communicate(None if given is None else given.encode())
-    assert KEY.encode() not in (out or b"") + err
-    return process.returncode, (out or b"").decode(), err.decode()
+async def _run(sandbox: Sandbox | None, *arguments: str, **options: Any) -> tuple[int | None, str, str]:
+    return await run_command(sandbox, *arguments, env=environment(sandbox, **PLAIN), **options)
 
 
 async def _in_terminal(sandbox: Sandbox, *arguments: str) -> str:
@@ -120,11 +113,92 @@ async def test_list_in_a_terminal(braze: Sandbox) -> None:
     """In a terminal the list is one table over all pages, and control characters in names are escaped."""
     braze.rename(braze.segment_ids[0], HOSTILE)
     text = await _in_terminal(braze, "list")
-    assert text.startswith("Id ")
-    assert text.count("Name") == 1
-    assert all(f"{segment_id}  " in text for segment_id in braze.segment_ids)
-    assert f"{braze.segment_ids[0]}  \\x1b[2J\\x1b]0;pwned\\x07\\" in text
-    assert "[red]line[/red]" in text
+    head, *lines = text.splitlines()
+    assert head.split() == ["Name", "Tags", "Id"]
+    assert [line.split()[-1] for line in lines] == braze.segment_ids  # one line each, the whole id last
+    assert lines[0].startswith("\\x1b[2J\\x1b]0;pwned\\")
+
+
+async def test_list_columns_and_order(braze: Sandbox) -> None:
+    """Dates and sizes are fetched for the listed segments only, and sort them; unknown ones come last."""
+    sizes = {"a": 5_000, "b": None, "c": 1_200_000}
+    ids = dict(zip(sizes, braze.segment_ids, strict=False))
+    edited = datetime.now(UTC) - timedelta(days=3, hours=1)
+    for name, segment_id in ids.items():
+        braze.rename(segment_id, f"mine {name}")
+        body = braze.details(segment_id) | {"estimated_size": sizes[name], "updated_at": edited.isoformat()}
+        braze.inject(Answer(body=body), endpoint="details", segment_id=segment_id)
+    text = await _in_terminal(
+        braze, "list", "--name", "mine", "--columns", "name,edited,size", "--sort", "size"
+    )
+    rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    assert rows == [
+        ["Name", "Edited", "Size"],
+        ["mine c", "3 days ago", "1,200,000"],
+        ["mine a", "3 days ago", "5,000"],
+        ["mine b", "3 days ago"],
+    ]
+    assert braze.count("details") == 3
+    arguments = ("--name", "mine", "--sort", "size", "--sort-direction", "asc", "--columns", "name, size")
+    _, out, _ = await _run(braze, "list", *arguments, "--limit", "2")
+    assert _lines(out) == [
+        {"name": "mine a", "estimated_size": 5_000},
+        {"name": "mine c", "estimated_size": 1_200_000},
+    ]
+    _, out, _ = await _run(braze, "list", "--sort", "name", "--sort-direction", "desc", "--limit", "500")
+    names = [line["name"].casefold() for line in _lines(out)]
+    assert names == sorted(names, reverse=True)
+
+
+async def test_list_limit_ends_the_requests(braze: Sandbox) -> None:
+    """`--limit` ends the listing after so many segments, and requests details of no others."""
+    code, out, err = await _run(braze, "list", "--limit", "2", "--columns", "created,id")
+    assert (code, err, [line["id"] for line in _lines(out)]) == (0, "", braze.segment_ids[:2])
+    assert braze.count("details") == 2
+
+
+def test_list_with_an_unknown_column(capfd: pytest.CaptureFixture[str]) -> None:
+    """An unknown column is refused with the names of all columns."""
+    assert _code("list", "--sandbox", "--columns", "name,edted") == 2
+    assert capfd.readouterr().err == (
+        "braze-segments: --columns: there is no column 'edted'; choose from name, tags, tracked, edited, "
+        "created, size, id\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("passed", "text"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(minutes=1), "1 minute ago"),
+        (timedelta(hours=23, minutes=59), "23 hours ago"),
+        (timedelta(days=3, hours=5), "3 days ago"),
+        (timedelta(days=364), "12 months ago"),
+        (timedelta(days=800), "2 years ago"),
+    ],
+)
+def test_ago(passed: timedelta, text: str) -> None:
+    """The time since an edit has one unit, rounded down."""
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    assert ago(now - passed, now) == text
+
+
+async def test_list_uses_a_pager(braze: Sandbox) -> None:
+    """In a terminal, the table goes through $PAGER, and the number of segments is printed after its end."""
+    controller, terminal = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "list", "--limit", "2"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment(braze, **PLAIN, PAGER="sed s/^/paged:/"),
+    )
+    os.close(terminal)
+    lines = (await asyncio.to_thread(_read_terminal, controller)).decode().splitlines()
+    os.close(controller)
+    assert await process.wait() == 0
+    assert [line.startswith("paged:") for line in lines] == [True, True, True, False]
+    assert lines[-1] == "2 segments; --limit leaves out the others"
 
 
 def test_list_filters(capfd: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +233,40 @@ async def test_the_output_of_list_is_the_input_of_details(braze: Sandbox) -> Non
     asked = len(braze.requests)
     assert await _run(braze, "details", "-", given="") == (0, "", "")
     assert len(braze.requests) == asked
+
+
+async def test_names_stand_for_segments(braze: Sandbox) -> None:
+    """A name, in any letter case, stands for all segments that have it; the list is read once."""
+    one, two, three = braze.segment_ids[:3]
+    for segment_id in (one, two):
+        braze.rename(segment_id, "Käufer VIP")
+    given = f"{braze.segment(three)['name']}\n"
+    code, out, err = await _run(braze, "details", "käufer vip", "-", one, given=given)
+    assert (code, err) == (0, "")
+    assert [line["id"] for line in _lines(out)] == [one, two, three]
+    assert braze.count("list") == 3
+    code, out, _ = await _run(braze, "sizes", "KÄUFER VIP", "--days", "1")
+    assert [(line["id"], line["name"]) for line in _lines(out)] == [(one, "Käufer VIP"), (two, "Käufer VIP")]
+    assert braze.count("details") == 3  # the names are known from the list
+
+
+async def test_a_similar_name_is_suggested(braze: Sandbox) -> None:
+    """What is no name is sent as an id, and a similar name is suggested."""
+    braze.rename(braze.segment_ids[7], "VIP customers")
+    code, out, err = await _run(braze, "details", "VIP custmers")
+    assert (code, out) == (1, "")
+    suggestion, failure = err.splitlines()
+    assert suggestion == ('braze-segments: no segment is named "VIP custmers". Did you mean "VIP customers"?')
+    assert "(segment_id=VIP custmers): 400 after 1 attempt" in failure
+
+
+async def test_sizes_need_only_their_own_permission() -> None:
+    """Without other permissions, `sizes` shows ids without names, and takes any text as an id."""
+    async with Sandbox(3, api_key=KEY, permissions=("segments.data_series",)) as sandbox:
+        code, out, err = await _run(sandbox, "sizes", sandbox.segment_ids[0], "--days", "1")
+        assert (code, err, [line["name"] for line in _lines(out)]) == (0, "", [None])
+        code, _, err = await _run(sandbox, "sizes", "x")
+        assert (code, len(err.splitlines())) == (1, 1)
 
 
 @pytest.mark.parametrize("command", ["details", "sizes"])
@@ -204,7 +312,9 @@ def test_sizes_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
     days = [date.fromisoformat(line["time"]) for line in lines[:130]]
     assert days == [days[0] + timedelta(days=n) for n in range(130)]
     assert abs(days[-1] - datetime.now(UTC).date()) <= timedelta(days=1)
-    assert set(lines[0]) == {"id", "time", "size"}
+    assert list(lines[0]) == ["id", "name", "time", "size"]
+    names = [Sandbox(2).segment(segment_id)["name"] for segment_id in (one, two)]
+    assert [line["name"] for line in lines[129:131]] == names
 
 
 async def test_sizes_in_a_terminal(braze: Sandbox) -> None:
@@ -232,19 +342,19 @@ def test_sparkline(values: list[float], width: int, bars: str) -> None:
 def test_a_chart_is_labelled() -> None:
     """A chart names the first, last, lowest and highest size; it omits the percentage of a start at 0."""
     days = [SizePoint(date(2026, 11, day), size) for day, size in ((1, 1_000), (2, 2_500), (3, 900))]
-    assert chart("a", days).decode() == (
-        "a  2026-11-01 to 2026-11-03\n  ▁█▁\n  from 1,000 to 900 (-10.0%)\n"
-        "  lowest 900 on 2026-11-03, highest 2,500 on 2026-11-02\n\n"
+    assert chart("a", "VIP", days).decode() == (
+        "VIP\n  ▁█▁\n  from 1,000 on 2026-11-01 to 900 on 2026-11-03 (-10.0%)\n"
+        "  lowest 900 on 2026-11-03, highest 2,500 on 2026-11-02\n  a\n\n"
     )
-    assert "%" not in chart("a", [SizePoint(date(2026, 11, 1), 0)]).decode()
-    assert chart("a", []).decode() == "a\n  no sizes\n\n"
+    assert "%" not in chart("a", None, [SizePoint(date(2026, 11, 1), 0)]).decode()
+    assert chart("a", None, []).decode() == "a\n  no sizes\n\n"
 
 
 @pytest.mark.parametrize("line", ["{}", '{"id": 7}', '{"id": ""}', "{torn", "\ud83d"])
 def test_a_line_without_an_id(line: str) -> None:
     """A line without an id is refused, and the error has the number of the line."""
     with pytest.raises(ConfigError, match=r"^standard input, line 3: "):
-        list(parse_ids([b"a\n", b"\n", line.encode("utf-8", "surrogatepass")]))
+        list(parse_lines([b"a\n", b"\n", line.encode("utf-8", "surrogatepass")]))
 
 
 async def test_wrong_lines_send_no_request(braze: Sandbox) -> None:
@@ -448,7 +558,9 @@ async def test_signals_end_the_command(arguments: tuple[str, ...], number: signa
 
 async def test_ctrl_c_while_waiting_for_stdin(braze: Sandbox) -> None:
     """Ctrl-C ends a command that waits for ids on stdin."""
-    process = await _start(braze, "details", "-", stdin=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "details", "-", stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment(braze)
+    )
     assert process.stdin is not None
     process.stdin.write(b"\n" * 2**20)  # more than a pipe holds, so the command must be reading
     await process.stdin.drain()

@@ -122,6 +122,21 @@ def test_overwrite(run: Run, braze: Sandbox, tmp_path: Path) -> None:
     assert inside(tmp_path) == [target]
 
 
+def test_wait_existing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --wait-existing, the command waits until a running export ends, and then starts its own."""
+    monkeypatch.setattr("braze_segments_async.cli.commands.users._FIRST_POLL", 0.01)
+    with running_in_thread(Sandbox(2, users=3, export_delay=0.5, api_key=KEY)) as sandbox:
+        assert run(sandbox, "users", ID, "--fields", "email", "--timeout", "0")[0] == 1  # leaves it running
+        code, out, err = run(sandbox, "users", ID, "--fields", "email")
+        assert (code, out) == (1, "")
+        assert "--wait-existing waits" in err
+        code, out, err = run(sandbox, "users", ID, "--fields", "email", "--wait-existing")
+        assert (code, len(out.splitlines())) == (0, 3)
+        assert run(sandbox, "users", ID, "--fields", "email", "--timeout", "0")[0] == 1
+        code, _, err = run(sandbox, "users", ID, "--fields", "email", "--wait-existing", "--timeout", "0.1")
+        assert code == 1
+
+
 async def test_a_closed_pipe() -> None:
     """`braze-segments users | head` exits 0 and prints nothing to stderr."""
     async with Sandbox(1, users=1_500) as sandbox:
@@ -220,7 +235,8 @@ def test_another_export_is_running(run: Run, never_ready: Sandbox) -> None:
     assert (code, out) == (1, "")
     assert err == (
         f"braze-segments: POST /users/export/segment (segment_id={ID}): 429 after 1 attempt: an export of "
-        f"this segment's users is running already: wait for it; braze-segments cancel {ID} ends it\n"
+        f"this segment's users is running already: wait for it; braze-segments cancel {ID} ends it, "
+        "--wait-existing waits for its end\n"
     )
 
 

@@ -94,12 +94,19 @@ def test_the_options_are_those_of_the_help(command: str, capsys: pytest.CaptureF
     """The options in docs/cli.md are those of the help."""
     with pytest.raises(SystemExit):
         app([command, "--help"])
-    text = capsys.readouterr().out.partition("─ Workspace")[0]
+    text = capsys.readouterr().out.partition("\nWorkspace:")[0]
     section = COMMAND_LINE_PAGE.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
     documented = set(re.findall(r"^\| `(--[\w-]+)", section, re.MULTILINE))
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]+", text)) >= documented
     if command == "users":
-        assert documented == {"--fields", "--output", "--overwrite", "--timeout", "--no-wait"}
+        assert documented == {
+            "--fields",
+            "--output",
+            "--overwrite",
+            "--timeout",
+            "--no-wait",
+            "--wait-existing",
+        }
 
 
 def test_help_imports_no_command_and_no_extra() -> None:

@@ -292,7 +292,7 @@ async def test_a_success_does_not_use_tenacity(monkeypatch: pytest.MonkeyPatch) 
     def fail(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("braze_segments_async._http.sender.AsyncRetrying", fail)
+    monkeypatch.setattr("tenacity.AsyncRetrying", fail)
     assert await Harness("value").run() == "value"
     with pytest.raises(ZeroDivisionError):
         await Harness(down(), "value").run()

@@ -26,7 +26,7 @@ def cancel(
 
     Args:
         segment_id: Segment API identifier.
-        max_wait: Maximum seconds to wait for the rate limit; 3,900 by default.
+        max_wait: Maximum seconds to wait for the rate limit, which resets each hour.
         connection: The workspace.
     """
 

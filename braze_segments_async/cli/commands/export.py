@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from braze_segments_async._support import sibling
 from braze_segments_async._text import escape_control
+from braze_segments_async.catalogue import provenance_to_dict
 from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, show_progress
 from braze_segments_async.cli.runner import PARTIAL, run
 from braze_segments_async.cli.stdio import csv_to_stdout, in_terminal, json_to_stdout
@@ -24,6 +25,7 @@ from braze_segments_async.export import (
     journal_of,
     to_csv_line,
 )
+from braze_segments_async.export._formats.ndjson import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +54,10 @@ def run_export(
         if file is None:
             arguments.check_lines()
         elif arguments.resume and not arguments.overwrite and is_finished(file):
-            return _already_finished(file, quiet=arguments.quiet)
+            code = _already_finished(file, quiet=arguments.quiet)
+            if arguments.json:
+                await _print_json({"path": str(file), "written": False, "failed": count_failures(file)})
+            return code
         format_ = "ndjson" if file is None else format_of(destination_path(file), arguments.format)
         options = arguments.to_options(format_, concurrency=concurrency, max_wait=max_wait)
         how = {"quiet": arguments.quiet, "verbose": arguments.verbose}
@@ -60,7 +65,7 @@ def run_export(
             if file is None:
                 return await _to_stdout(client, options, **how)
             try:
-                return await _to_file(client, file, options, **how)
+                return await _to_file(client, file, options, json=arguments.json, **how)
             except ResumeError:
                 refused = True
                 raise
@@ -83,7 +88,7 @@ def resume_hint(file: Path) -> str:
 
 
 async def _to_file(
-    client: BrazeSegments, file: Path, options: ExportOptions, *, quiet: bool, verbose: bool
+    client: BrazeSegments, file: Path, options: ExportOptions, *, json: bool, quiet: bool, verbose: bool
 ) -> int:
     shown = escape_control(str(file))
     tracker = ProgressTracker(client, resumable=True)
@@ -97,11 +102,26 @@ async def _to_file(
             f"braze-segments: {shown} is not written: {missing} of {tracker.found:,} could not be fetched."
         )
         print_err("--resume tries them again; --resume --allow-partial writes the file without them.")
+        if json:
+            await _print_json(_result(client, file, error.result, written=False))
         return PARTIAL
     _print_failures(result.failures)
     if not quiet:
         print_err(f"{tracker.summary()}{_notes(result)} → {shown}")
+    if json:
+        await _print_json(_result(client, file, result, written=True))
     return PARTIAL if result.failures else 0
+
+
+def _result(client: BrazeSegments, file: Path, result: ExportResult, *, written: bool) -> dict[str, Any]:
+    """Return the result of an export, and where its data comes from."""
+    origin = {} if result.provenance is None else provenance_to_dict(result.provenance)
+    requests = {"requests": client.stats.requests, "retries": client.stats.retries}
+    return {"path": str(file), "written": written, **origin, "resumed": result.resumed, **requests}
+
+
+async def _print_json(result: dict[str, Any]) -> None:
+    await json_to_stdout(f"{to_json(result)}\n".encode())
 
 
 def _already_finished(file: Path, *, quiet: bool) -> int:

@@ -25,6 +25,7 @@ from braze_segments_async.errors import (
     ConfigError,
     ExportError,
     ExportExpiredError,
+    ExportRunningError,
     ReplyError,
     ServerError,
     TimedOutError,
@@ -44,6 +45,7 @@ __all__ = ["UsersJob", "users"]
 
 _Fields = Annotated[tuple[str, ...], Parameter(show_default=False)]
 _Output = Annotated[Path | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)]
+_FIRST_POLL, _MAX_POLL = 1.0, 60.0  # seconds between attempts to start while another export is running
 _ATTEMPTS = 8  # for each request, so that a minute without a network does not end hours of waiting
 
 
@@ -54,8 +56,11 @@ def users(
     fields: _Fields,
     output: _Output = None,
     overwrite: bool = False,
-    timeout: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
+    timeout: Annotated[
+        float | None, Parameter(validator=Number(gte=0), show_default="about four hours")
+    ] = None,
     no_wait: bool = False,
+    wait_existing: bool = False,
     max_wait: MaxWait = MAX_WAIT,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> int:
@@ -75,9 +80,11 @@ def users(
         fields: User fields to export, comma-separated (repeatable), such as external_id,email.
         output: Output file: .ndjson or .jsonl for one user a line, .zip for the file that Braze prepared.
         overwrite: Replace an existing file, in one step when the download is complete.
-        timeout: Maximum seconds to wait for Braze's file; about four hours by default.
+        timeout: Maximum seconds to wait for Braze's file, and for an export that is already running.
         no_wait: Start the export only, for a workspace that has its own cloud storage connected.
-        max_wait: Maximum seconds to wait for the rate limit; 3,900 by default.
+        wait_existing: If an export of this segment is already running, wait until it ends, then start this
+            one. Braze gives the file of an export only to the client that started it.
+        max_wait: Maximum seconds to wait for the rate limit, which resets each hour.
         connection: The workspace.
     """
     output = None if output == Path("-") else output
@@ -103,9 +110,10 @@ def users(
             # Lines of output on the same terminal would break a display.
             show_progress(job, bar=output is not None or not in_terminal()),
         ):
-            export = await job.start(client, names)
+            export = await job.start(client, names, wait_existing=wait_existing, seconds=timeout)
             if not no_wait:
-                await job.wait(export, timeout)
+                left = None if timeout is None else max(timeout - job.elapsed, 0.0)
+                await job.wait(export, left)
                 await job.download(export, output, overwrite=overwrite)
         if no_wait:
             await _print_started(export, job)
@@ -120,6 +128,7 @@ class UsersJob:
 
     Attributes:
         export: The export, once Braze has started it.
+        existing: Whether another export of the segment is running, whose end is waited for.
         running: Whether Braze prepares the file: "continues", "may continue", or empty.
         ready: Whether the file is ready.
         count: Users that were downloaded.
@@ -129,6 +138,7 @@ class UsersJob:
     def __init__(self, segment_id: str) -> None:
         """Start the clock."""
         self.export: UsersExport | None = None
+        self.existing = False
         self.running = ""
         self.ready = False
         self.count = 0
@@ -146,8 +156,29 @@ class UsersJob:
         """Note a pause; for the client's `on_pause`."""
         self._pause = event
 
-    async def start(self, client: BrazeSegments, fields: tuple[str, ...]) -> UsersExport:
-        """Start the export."""
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the command."""
+        return time.monotonic() - self._started
+
+    async def start(
+        self, client: BrazeSegments, fields: tuple[str, ...], *, wait_existing: bool, seconds: float | None
+    ) -> UsersExport:
+        """Start the export; if wanted, wait for the end of one that is running, for `seconds` at most."""
+        delay = _FIRST_POLL
+        while True:
+            try:
+                return await self._start(client, fields)
+            except ExportRunningError as error:
+                self.existing = wait_existing and (seconds is None or self.elapsed + delay <= seconds)
+                if not self.existing:
+                    if not wait_existing:
+                        error.remedy = {**error.remedy, "--wait-existing": "waits for its end"}
+                    raise
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, _MAX_POLL)
+
+    async def _start(self, client: BrazeSegments, fields: tuple[str, ...]) -> UsersExport:
         self.running = "may continue"
         try:
             self.export = await client.export_users(self._segment_id, fields=fields)
@@ -189,14 +220,14 @@ class UsersJob:
 
     def lines(self) -> list[str]:
         """Return the stage as one line, with the minutes of the waiting."""
-        return [self._stage(timedelta(minutes=(time.monotonic() - self._started) // 60))]
+        return [self._stage(timedelta(minutes=self.elapsed // 60))]
 
     def display(self) -> Callable[[], Text]:
         """Return a function that returns the stage at the moment, with the seconds of the waiting."""
         from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
 
         def render() -> Text:
-            stage = self._stage(timedelta(seconds=int(time.monotonic() - self._started)))
+            stage = self._stage(timedelta(seconds=int(self.elapsed)))
             if self.running and self.export:
                 stage += "\nCtrl-C stops waiting; the export continues at Braze"
             return Text(stage, style="dim", no_wrap=True, overflow="ellipsis")
@@ -204,12 +235,14 @@ class UsersJob:
         return render
 
     def _stage(self, elapsed: timedelta) -> str:
+        waited = f": {elapsed}" if elapsed else ""
         if self.export is None:
             if (pause := self.pause) is not None:
                 return f"waiting until {local_time(pause.until)}: {pause.reason}"
-            return "asking Braze for the users"
+            existing = f"waiting for the end of an export that is already running{waited}"
+            return existing if self.existing else "asking Braze for the users"
         if not self.ready:
-            return "waiting for Braze to make the file" + (f": {elapsed}" if elapsed else "")
+            return f"waiting for Braze to make the file{waited}"
         if self.count:
             return pluralize(self.count, "user")
         if self.export.size is None:
