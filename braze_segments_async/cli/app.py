@@ -46,8 +46,8 @@ def export(
     The API key needs the permissions segments.list and segments.details.
 
     Exit codes: 0 done, 1 failed, 2 wrong use (nothing was sent to Braze), 3 some
-    segments could not be fetched, 4 rate-limited for longer than --max-wait, 130
-    Ctrl-C, 143 SIGTERM.
+    segments could not be fetched, 4 rate-limited for longer than --max-wait, 5
+    the key is refused or lacks a permission, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
         choices: The output.

@@ -156,10 +156,13 @@ class WorkspacesArguments:
             that each gets a file in.
         dask: Address of the dask scheduler whose workers run the exports, such as tcp://scheduler:8786, or
             local to run them in this process.
+        parallel: Maximum number of workspaces that are exported at the same time; by default as many as the
+            limit of open files allows.
     """
 
     workspaces: Path | None = None
     dask: str | None = None
+    parallel: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
 
 @Parameter(name="*")

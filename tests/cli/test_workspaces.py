@@ -242,7 +242,7 @@ async def test_on_a_dask_cluster_in_the_process(workspaces: Workspaces) -> None:
     """`--dask local` prints the same results and errors as no `--dask`, and nothing from dask."""
     workspaces.environment["KEY_OF_B"] = "wrong-secret"
     code, results, err = await workspaces.run("--dask", "local")
-    assert code == 1
+    assert code == 5
     assert [result["outcome"] for result in results.values()] == ["done", "failed", "done"]
     assert len(err) == 1
     assert err[0].startswith("braze-segments: b: GET /segments/list (page=0): 401 after 1 attempt: ")
@@ -258,25 +258,28 @@ async def test_verbose_lines_name_the_workspace(workspaces: Workspaces) -> None:
 
 
 async def test_in_a_terminal(workspaces: Workspaces) -> None:
-    """A terminal shows progress for each workspace, then the errors and a table of results."""
+    """A terminal of 80 columns shows progress, then a table of results with the whole cause of a failure."""
     a, b, c = workspaces.sandboxes.values()
     b.inject(Answer(403), endpoint="details", ordinals=30)
     c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "0.5"}), endpoint="details", ordinals=3)
     a.inject(Answer(delay=0.3), endpoint="details", ordinals=range(10, 30))
     controller, terminal = pty.openpty()
-    workspaces.environment |= {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "140"}
+    workspaces.environment |= {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "80"}
     process = await workspaces.start(stdout=terminal, stderr=terminal)
     os.close(terminal)
     shown = asyncio.create_task(asyncio.to_thread(_read_terminal, controller))
-    assert await process.wait() == 1
+    assert await process.wait() == 5
     text = re.sub(r"\x1b\[\??[\d;]*\w", "", (await shown).decode())
     os.close(controller)
     assert " of 30" in text
     assert "paused until " in text
-    errors, _, drawn = text.rpartition("Workspace  Result  Segments")
-    assert "braze-segments: b: GET /segments/details " in errors
-    lines = [line.split()[:3] for line in drawn.splitlines()[1:]]
-    assert lines == [["a", "done", "30"], ["b", "failed", lines[1][2]], ["c", "done", "7"]]
+    drawn = text.rpartition("Workspace  Result        Segments")[2].splitlines()[1:]
+    rows = [line.split()[:3] for line in drawn if not line.startswith("  ")]
+    assert rows == [["a", "done", "30"], ["b", "failed", rows[1][2]], ["c", "done", "7"]]
+    cause = " ".join(line.strip() for line in drawn if re.match(r"  \S", line))
+    assert cause.startswith("GET /segments/details (segment_id=")
+    assert cause.endswith('(Braze says "The API key does not have the permission for this endpoint")')
+    assert all(len(line) <= 80 for line in drawn)
 
 
 def _read_terminal(terminal: int) -> bytes:
@@ -303,7 +306,7 @@ async def test_in_a_pipe_progress_is_lines(
         await asyncio.sleep(0.02)
         overview.finish(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
         await asyncio.sleep(0.02)
-    assert capsys.readouterr().err.splitlines() == ["a: under way", "b: under way", "b: done · 3 segments"]
+    assert capsys.readouterr().err.splitlines() == ["a: waiting", "b: waiting", "b: done · 3 segments"]
 
 
 def test_help_needs_neither_dask_nor_the_client() -> None:
