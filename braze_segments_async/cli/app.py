@@ -12,6 +12,7 @@ from braze_segments_async._version import __version__
 from .arguments import MAX_WAIT, Connection, ExportArguments, MaxWait, WorkspacesArguments
 from .commands.cancel import cancel
 from .commands.check import check
+from .commands.config import config
 from .commands.details import details
 from .commands.diff import diff
 from .commands.list import list_segments
@@ -89,4 +90,5 @@ def serve(
 app.command(list_segments, name="list")
 for command in (details, sizes, check, diff, users, cancel):
     app.command(command)
+app.command(config)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")

@@ -19,12 +19,21 @@ from braze_segments_async._instances import Instance  # noqa: TC001 - cyclopts r
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
 
+from .configuration import default_path, find_workspace
+
 if TYPE_CHECKING:
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._settings import ClientOptions
     from braze_segments_async.export import ExportOptions
 
-__all__ = ["MAX_WAIT", "Connection", "ExportArguments", "MaxWait", "WorkspacesArguments", "parse_env"]
+__all__ = [
+    "MAX_WAIT",
+    "Connection",
+    "ExportArguments",
+    "MaxWait",
+    "WorkspacesArguments",
+    "parse_env",
+]
 
 MAX_WAIT = 3_900.0  # a window of an hour, and a little
 MaxWait = Annotated[float, Parameter(validator=Number(gte=0))]
@@ -41,7 +50,12 @@ _ENV_LINE = re.compile(
 class Connection:
     """The workspace and the key. There is no option for the key: others could read it in the process list.
 
+    An option has precedence over the environment, and the environment over the configuration file.
+
     Attributes:
+        workspace: Name of a workspace in the configuration file, which says where its endpoint and key are.
+            Without it, and without a key and an endpoint from elsewhere, the only workspace of the file.
+        config: Configuration file; `braze-segments config path` prints the default.
         instance: Cluster of the workspace.
         base_url: REST endpoint, for a cluster that is not in this list; BRAZE_BASE_URL by default.
         api_key_file: File with the API key; BRAZE_API_KEY by default.
@@ -51,6 +65,8 @@ class Connection:
         segments: Number of segments in the invented workspace; 250 by default.
     """
 
+    workspace: str | None = None
+    config: Path | None = None
     instance: Instance | None = None
     base_url: str | None = None
     api_key_file: Path | None = None
@@ -89,17 +105,41 @@ class Connection:
     def _check(self) -> None:
         if self.instance is not None and self.base_url is not None:
             raise ConfigError("--instance and --base-url both name the endpoint: leave one out")
+        if self.workspace is not None and self.env_file is not None:
+            raise ConfigError("--workspace and --env-file both name the workspace: leave one out")
         if not self.sandbox:
             if self.segments is not None:
                 raise ConfigError("--segments needs --sandbox")
             return
-        for name in ("instance", "base_url", "api_key_file", "env_file"):
+        for name in ("workspace", "config", "instance", "base_url", "api_key_file", "env_file"):
             if getattr(self, name) is not None:
                 option = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"--sandbox has its own key and endpoint: leave {option} out")
 
     def _key_and_url(self) -> tuple[str, str]:
-        """Return the key and the endpoint: of the options, else the environment, else the env file."""
+        """Return the key and the endpoint: of the options, else the environment, else the configuration file.
+
+        The key and the endpoint of a workspace belong together. So `--workspace` takes neither of them from
+        the environment, and the only workspace of the file is used only if neither is given elsewhere.
+        """
+        url = self.base_url if self.instance is None else self.instance
+        if self.workspace is None and (found := self._from_environment(url)) is not None:
+            return found
+        config = find_workspace(self.workspace, self.config)
+        if config is None:
+            raise ConfigError(
+                "no API key and no REST endpoint: set BRAZE_API_KEY and BRAZE_BASE_URL, use options, or "
+                f"describe the workspace in {escape_control(str(default_path()))}"
+            )
+        key = config.read_key() if self.api_key_file is None else read_key(self.api_key_file)
+        return key, config.base_url if url is None else url
+
+    def _from_environment(self, url: str | None) -> tuple[str, str] | None:
+        """Return the key and the endpoint of the options, the environment and the env file, if any is there.
+
+        Args:
+            url: The endpoint of the options.
+        """
         in_file: dict[str, Secret] = {}
         if self.env_file is not None:
             in_file = parse_env(read_secret(self.env_file), escape_control(str(self.env_file)))
@@ -107,17 +147,19 @@ class Connection:
         def value(variable: str) -> Secret:
             return Secret(os.environ.get(variable) or in_file.get(variable, ""))
 
-        key = value("BRAZE_API_KEY")
-        if self.api_key_file is not None:
-            key = read_key(self.api_key_file)
-        url = self.base_url if self.base_url is not None else value("BRAZE_BASE_URL")
-        if self.instance is not None:
-            url = self.instance
+        key = value("BRAZE_API_KEY") if self.api_key_file is None else read_key(self.api_key_file)
+        endpoint = value("BRAZE_BASE_URL") if url is None else url
+        if not key and not endpoint and url is None:
+            return None
         if not key:
-            raise ConfigError("no API key: set BRAZE_API_KEY, or use --api-key-file or --env-file")
-        if not url and self.base_url is None:
-            raise ConfigError("no REST endpoint: use --instance or --base-url, or set BRAZE_BASE_URL")
-        return key, url
+            raise ConfigError(
+                "no API key: set BRAZE_API_KEY, or use --api-key-file, --env-file or --workspace"
+            )
+        if not endpoint and url is None:
+            raise ConfigError(
+                "no REST endpoint: use --instance, --base-url or --workspace, or set BRAZE_BASE_URL"
+            )
+        return key, endpoint
 
 
 # Not python-dotenv, which skips a line that it cannot parse, such as one with an unfinished quote; takes
