@@ -198,12 +198,14 @@ class WorkspacesArguments:
             that each gets a file in.
         dask: Address of the dask scheduler whose workers run the exports, such as tcp://scheduler:8786, or
             local to run them in this process.
+        worker_timeout: With --dask, the maximum seconds without any worker; 600 by default.
         parallel: Maximum number of workspaces that are exported at the same time; by default as many as the
             limit of open files allows.
     """
 
     workspaces: Path | None = None
     dask: str | None = None
+    worker_timeout: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     parallel: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import pty
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_helpers import COMMAND, environment, inside, until
+from rich.console import Console
 from workspaces_helpers import keys_in, table, write_file
 
+from braze_segments_async import ServerError
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.commands.workspaces import Overview
 from braze_segments_async.cli.progress import show_progress
+from braze_segments_async.export import ExportProgress
 from braze_segments_async.sandbox import Answer, Sandbox
 from braze_segments_async.workspaces import WorkspaceConfig, WorkspaceResult
 
@@ -324,3 +328,47 @@ def test_help_needs_neither_dask_nor_the_client() -> None:
     assert "--workspaces" in done.stdout
     assert "--dask" in done.stdout
     assert done.stdout.endswith("False False\n")
+
+
+async def test_progress_of_a_cluster(tmp_path: Path) -> None:
+    """A workspace on a cluster shows its counts, and a cluster without workers a warning."""
+    config = WorkspaceConfig(name="a", base_url="https://a.example", path=tmp_path / "a.csv", api_key_env="A")
+    overview = Overview([config])
+    overview.set_waiting(20.0)
+    waiting, warning = overview.lines()
+    assert waiting == "a: waiting"
+    assert warning.startswith("the dask scheduler has had no worker for 20 s: start one with `dask worker`; ")
+    progress = ExportProgress(
+        pages=2, listed=200, total=None, done=50, failed=0, archived=0, resumed=0, rate_limit=None
+    )
+    overview.update_remote(config, progress)
+    assert overview.lines() == ["a: 50 of 200 so far"]
+
+
+def test_a_small_terminal_shows_running_exports_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the workspaces do not fit, those that run and those that failed are shown, and all are counted."""
+    monkeypatch.setenv("LINES", "6")
+    configs = [
+        WorkspaceConfig(
+            name=f"w{n}", base_url="https://a.example", path=tmp_path / f"{n}", api_key_env=f"A{n}"
+        )
+        for n in range(40)
+    ]
+    overview = Overview(configs)
+    overview.finish(WorkspaceResult(name="w0", path=tmp_path / "0", rows=3))
+    overview.finish(WorkspaceResult(name="w1", path=tmp_path / "1", error=ServerError("no luck")))
+    progress = ExportProgress(
+        pages=1, listed=9, total=9, done=5, failed=0, archived=0, resumed=0, rate_limit=None
+    )
+    overview.update_remote(configs[30], progress)
+    console = Console(width=80, height=6, record=True, file=io.StringIO())
+    console.print(overview.display()())
+    text = console.export_text()
+    assert len(text.splitlines()) == 4
+    assert "w30" in text
+    assert "w1 " in text
+    assert "no luck" in text
+    assert "w0 " not in text
+    assert text.splitlines()[-1] == "1 running · 37 waiting · 1 done · 1 failed"

@@ -83,8 +83,10 @@ def _checked(
 ) -> tuple[Path, Path]:
     """Return the workspaces file and the output directory, once the options are consistent."""
     if many.workspaces is None:
-        alone = "--dask" if many.dask is not None else "--parallel"
-        raise ConfigError(f"{alone} is for many workspaces: it needs --workspaces")
+        alone = next(field.name for field in fields(many) if getattr(many, field.name) is not None)
+        raise ConfigError(f"--{alone.replace('_', '-')} is for many workspaces: it needs --workspaces")
+    if many.worker_timeout is not None and many.dask is None:
+        raise ConfigError("--worker-timeout needs --dask")
     for option in fields(connection):
         if getattr(connection, option.name) != option.default:
             name = option.name.replace("_", "-")
@@ -107,18 +109,36 @@ async def _results(
         )
     from braze_segments_async.dask import export_on_cluster  # noqa: PLC0415 - needs an extra
 
-    address = None if dask == _IN_PROCESS else dask
-    return await export_on_cluster(configs, address=address, on_result=overview.finish)
+    return await export_on_cluster(
+        configs,
+        address=None if dask == _IN_PROCESS else dask,
+        parallel=parallel,
+        **({} if many.worker_timeout is None else {"worker_timeout": many.worker_timeout}),
+        on_progress=overview.update_remote,
+        on_result=overview.finish,
+        on_waiting=overview.set_waiting,
+    )
 
 
 class Overview:
-    """Progress of all workspaces. That of a workspace on a cluster is known when it has ended."""
+    """Progress of all workspaces."""
 
     def __init__(self, configs: Iterable[WorkspaceConfig]) -> None:
         """Start with no progress."""
         self._names = [config.name for config in configs]
         self._trackers: dict[str, ProgressTracker] = {}
         self._results: dict[str, WorkspaceResult] = {}
+        self._remote: dict[str, ExportProgress] = {}
+        self._without_workers = 0.0
+
+    def update_remote(self, config: WorkspaceConfig, progress: ExportProgress) -> None:
+        """Take the progress of an export on a cluster; for `on_progress` of `export_on_cluster`."""
+        self._remote[config.name] = progress
+        self._without_workers = 0.0
+
+    def set_waiting(self, seconds: float) -> None:
+        """Note that the cluster has no worker; for `on_waiting`."""
+        self._without_workers = seconds
 
     def update(self, config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
         """Take the progress of an export; for `on_progress`, which each export calls in its own task."""
@@ -132,12 +152,21 @@ class Overview:
         self._results[result.name] = result
 
     def lines(self) -> list[str]:
-        """Return a line for each workspace."""
-        return [f"{name}: {self._line(name)}" for name in self._names]
+        """Return a line for each workspace, and one if the cluster has no worker."""
+        lines = [f"{name}: {self._line(name)}" for name in self._names]
+        return [*lines, self._warning()] if self._without_workers else lines
+
+    def _warning(self) -> str:
+        return (
+            f"the dask scheduler has had no worker for {self._without_workers:.0f} s: start one with `dask "
+            "worker`; --worker-timeout ends the waiting"
+        )
 
     def _line(self, name: str) -> str:
         if (result := self._results.get(name)) is not None:
             return " · ".join(filter(None, (result.outcome, _status(result))))
+        if (remote := self._remote.get(name)) is not None:
+            return _counts(remote)
         tracker = self._trackers.get(name)
         return "waiting" if tracker is None else tracker.line()
 
@@ -167,7 +196,11 @@ class Overview:
                     )
                 elif (tracker := self._trackers.get(name)) is not None:
                     tracker.update_task(table, task_id)
-            return Group(table, Text(self._summary(), style="dim", no_wrap=True, overflow="ellipsis"))
+                elif (remote := self._remote.get(name)) is not None:
+                    table.update(task_id, total=remote.total, completed=remote.done, counts=_counts(remote))
+            summary = Text(self._summary(), style="dim", no_wrap=True, overflow="ellipsis")
+            warning = [Text(self._warning(), style="yellow")] if self._without_workers else []
+            return Group(table, summary, *warning)
 
         return render
 
@@ -177,15 +210,18 @@ class Overview:
         def rank(name: str) -> int:
             result = self._results.get(name)
             if result is None:
-                return 0 if name in self._trackers else 2
+                return 0 if name in self._running() else 2
             return 1 if _problem(result) else 3
 
         return set(sorted(self._names, key=rank)[: max(rows, 1)])
 
+    def _running(self) -> set[str]:
+        return self._trackers.keys() | self._remote.keys()
+
     def _summary(self) -> str:
         """Return the number of workspaces in each state."""
         counts = Counter[str](result.outcome for result in self._results.values())
-        running = len(self._trackers.keys() - self._results.keys())
+        running = len(self._running() - self._results.keys())
         waiting = len(self._names) - len(self._results) - running
         states: dict[str, int] = {"running": running, "waiting": waiting, **counts}
         return " · ".join(f"{count:,} {state}" for state, count in states.items() if count)
@@ -193,6 +229,10 @@ class Overview:
 
 def _code(result: WorkspaceResult) -> int:
     return error_code(result.error) if result.outcome == "failed" else _CODES[result.outcome]
+
+
+def _counts(progress: ExportProgress) -> str:
+    return f"{progress.done:,} of {progress.listed:,}{' so far' if progress.total is None else ''}"
 
 
 def _status(result: WorkspaceResult) -> str:
