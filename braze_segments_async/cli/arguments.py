@@ -228,6 +228,8 @@ class ExportArguments:
             strict reads the list in both directions until both agree, fast reads it once.
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        metrics: A file with the result for Prometheus: a name that ends in .prom, in the directory of the
+            textfile collector of node_exporter.
         quiet: Print no progress and no summary, only errors.
         verbose: Print each retry and each pause, too.
     """
@@ -241,6 +243,7 @@ class ExportArguments:
     consistency: Consistency = "safe"
     sizes: int | None = None
     csv_safe: bool = False
+    metrics: Path | None = None
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 

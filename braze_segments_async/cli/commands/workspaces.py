@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from braze_segments_async._support import file_errors
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.bars import progress_table
+from braze_segments_async.cli.metrics import ExportMetrics, check_library, write_metrics
 from braze_segments_async.cli.progress import (
     ProgressTracker,
     log_prefix,
@@ -64,6 +65,8 @@ def run_workspaces(
     async def export() -> int:
         nonlocal configs
         file, output = _checked(many, choices, connection)
+        if choices.metrics is not None:
+            check_library()
         options = choices.to_options("ndjson", concurrency=concurrency, max_wait=max_wait)
         configs = read_workspaces(file, output=output, options=options)
         with file_errors(output):
@@ -72,6 +75,8 @@ def run_workspaces(
         async with show_progress(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
             results = await _results(configs, many, overview)
         await _print_results(results, quiet=choices.quiet)
+        if choices.metrics is not None:
+            write_metrics(choices.metrics, map(ExportMetrics.of_result, results))
         codes = {_code(result) for result in results}
         return next((code for code in _BY_WEIGHT if code in codes), 0)
 
