@@ -1,17 +1,17 @@
-"""Braze's clusters by name, and hints for a base URL of the wrong cluster (Braze: "API endpoints")."""
+"""Braze's clusters by name, and hints for a base URL of the wrong cluster (Braze: "API overview")."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
 
-__all__ = ["Instance", "likely_mistake", "suggest_instance"]
+__all__ = ["Instance", "find_instance", "likely_mistake", "suggest_instance"]
 
 
 class Instance(StrEnum):
     """A cluster of Braze, by its name in the dashboard; the value is its REST endpoint (a `base_url`).
 
-    The source is Braze's page "API endpoints". For a cluster that is not listed here, pass its URL.
+    The source is Braze's page "API overview". For a cluster that is not listed here, pass its URL.
     """
 
     US_01 = "https://rest.iad-01.braze.com"
@@ -36,8 +36,14 @@ class Instance(StrEnum):
         return self.name.replace("_", "-")
 
 
+_NAMES = {instance.label: instance for instance in Instance}
 _HOSTS = {instance.removeprefix("https://"): instance for instance in Instance}
 _REGIONS = {"iad": "US", "fra": "EU"}  # airport codes; other endpoints have the region's name
+
+
+def find_instance(name: str) -> Instance | None:
+    """Return the instance with a name such as "US-01", in any letter case; `None` if there is none."""
+    return _NAMES.get(name.strip().upper().replace("_", "-"))
 
 
 def likely_mistake(host: str) -> str:
