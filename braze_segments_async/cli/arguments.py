@@ -19,7 +19,7 @@ from braze_segments_async._instances import Instance  # noqa: TC001 - cyclopts r
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
 
-from .configuration import default_path, find_workspace
+from .configuration import default_path, environment_proxy, find_workspace
 
 if TYPE_CHECKING:
     from braze_segments_async._client import BrazeSegments
@@ -57,10 +57,13 @@ class Connection:
             Without it, and without a key and an endpoint from elsewhere, the only workspace of the file.
         config: Configuration file; `braze-segments config path` prints the default.
         instance: Cluster of the workspace.
-        base_url: REST endpoint, for a cluster that is not in this list; BRAZE_BASE_URL by default.
+        base_url: REST endpoint, for a cluster that is not in this list; BRAZE_BASE_URL by default. The name
+            of a cluster, such as US-01, is accepted, too.
         api_key_file: File with the API key; BRAZE_API_KEY by default.
         env_file: File with lines NAME=VALUE that set BRAZE_API_KEY and BRAZE_BASE_URL where the environment
             does not.
+        proxy: URL of a forward proxy, such as http://proxy.example.com:3128; HTTPS_PROXY by default, except
+            for hosts in NO_PROXY. Put a password only into HTTPS_PROXY: others can read options.
         sandbox: Use an invented workspace on this machine; needs no key.
         segments: Number of segments in the invented workspace; 250 by default.
     """
@@ -71,6 +74,7 @@ class Connection:
     base_url: str | None = None
     api_key_file: Path | None = None
     env_file: Path | None = None
+    proxy: str | None = None
     sandbox: bool = False
     segments: Annotated[int | None, Parameter(validator=Number(gte=0))] = None
 
@@ -99,7 +103,8 @@ class Connection:
                 server = await stack.enter_async_context(Sandbox(size))
                 key, options["base_url"] = server.api_key, server.base_url
             else:
-                key, options["base_url"] = self._key_and_url()
+                key, url, proxy = self._key_url_and_proxy()
+                options["base_url"], options["proxy"] = url, self.proxy or environment_proxy(url) or proxy
             yield await stack.enter_async_context(BrazeSegments(key, **options))
 
     def _check(self) -> None:
@@ -111,20 +116,20 @@ class Connection:
             if self.segments is not None:
                 raise ConfigError("--segments needs --sandbox")
             return
-        for name in ("workspace", "config", "instance", "base_url", "api_key_file", "env_file"):
+        for name in ("workspace", "config", "instance", "base_url", "api_key_file", "env_file", "proxy"):
             if getattr(self, name) is not None:
                 option = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"--sandbox has its own key and endpoint: leave {option} out")
 
-    def _key_and_url(self) -> tuple[str, str]:
-        """Return the key and the endpoint: of the options, else the environment, else the configuration file.
+    def _key_url_and_proxy(self) -> tuple[str, str, str | None]:
+        """Return key, endpoint and proxy: of the options, else the environment, else the configuration file.
 
         The key and the endpoint of a workspace belong together. So `--workspace` takes neither of them from
         the environment, and the only workspace of the file is used only if neither is given elsewhere.
         """
         url = self.base_url if self.instance is None else self.instance
         if self.workspace is None and (found := self._from_environment(url)) is not None:
-            return found
+            return (*found, None)
         config = find_workspace(self.workspace, self.config)
         if config is None:
             raise ConfigError(
@@ -132,7 +137,7 @@ class Connection:
                 f"describe the workspace in {escape_control(str(default_path()))}"
             )
         key = config.read_key() if self.api_key_file is None else read_key(self.api_key_file)
-        return key, config.base_url if url is None else url
+        return key, config.base_url if url is None else url, config.proxy
 
     def _from_environment(self, url: str | None) -> tuple[str, str] | None:
         """Return the key and the endpoint of the options, the environment and the env file, if any is there.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from braze_segments_async._text import escape_control
+from braze_segments_async._arguments import check_base_url, check_proxy, is_loopback
+from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from braze_segments_async.workspaces import WorkspaceConfig
 
-__all__ = ["configured_workspaces", "default_path", "find_workspace"]
+__all__ = ["configured_workspaces", "default_path", "environment_proxy", "find_workspace"]
 
 
 def default_path() -> Path:
@@ -58,3 +60,29 @@ def find_workspace(name: str | None, path: Path | None) -> WorkspaceConfig | Non
         if config.name == name:
             return config
     raise ConfigError(f"there is no workspace {escape_control(name)!r}: {known}")
+
+
+def environment_proxy(base_url: str) -> Secret | None:
+    """Return the proxy of HTTPS_PROXY, unless NO_PROXY lists the host of a REST endpoint or it is loopback.
+
+    Args:
+        base_url: The REST endpoint.
+
+    Raises:
+        ConfigError: HTTPS_PROXY is not the URL of a proxy. The message does not show it.
+    """
+    url = check_base_url(base_url)
+    proxies = getproxies_environment()
+    proxy = proxies.get("https")
+    if (
+        not proxy
+        or is_loopback(url.host or "")
+        or proxy_bypass_environment(f"{url.host}:{url.port}", proxies)
+    ):
+        return None
+    found = Secret(proxy if "://" in proxy else f"http://{proxy}")  # curl accepts it without a scheme, too
+    try:
+        check_proxy(found)
+    except ConfigError as error:
+        raise ConfigError(error.reason, argument="HTTPS_PROXY") from None
+    return found

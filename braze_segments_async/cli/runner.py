@@ -37,6 +37,7 @@ OPTIONS = {
     "format=": "--format",
     "max_rate_limit_wait": "--max-wait",
     "overwrite=True": "--overwrite",
+    "proxy": "--proxy",
     "resume=True": "--resume",
     "resume_within": "--resume-within",
     "retry.max_rate_limit_wait": "--max-wait",

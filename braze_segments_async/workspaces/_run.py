@@ -108,7 +108,11 @@ async def _export(
             missing = count_failures(config.path)
             return WorkspaceResult(name=config.name, path=config.path, failures=missing, skipped=True)
         async with BrazeSegments(
-            read_key(), base_url=config.base_url, concurrency=options.concurrency, retry=options.retry
+            read_key(),
+            base_url=config.base_url,
+            concurrency=options.concurrency,
+            retry=options.retry,
+            proxy=config.proxy,
         ) as client:
 
             def report(progress: ExportProgress) -> None:

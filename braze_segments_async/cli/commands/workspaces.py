@@ -9,9 +9,12 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from braze_segments_async._support import file_errors
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.bars import progress_table
+from braze_segments_async.cli.configuration import environment_proxy
 from braze_segments_async.cli.metrics import ExportMetrics, check_library, write_metrics
 from braze_segments_async.cli.progress import (
     ProgressTracker,
@@ -71,6 +74,7 @@ def run_workspaces(
         configs = read_workspaces(file, output=output, options=options)
         with file_errors(output):
             output.mkdir(exist_ok=True)
+        configs = tuple(_with_proxy(config, connection.proxy, many.dask) for config in configs)
         overview = Overview(configs)
         async with show_progress(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
             results = await _results(configs, many, overview)
@@ -93,7 +97,7 @@ def _checked(
     if many.worker_timeout is not None and many.dask is None:
         raise ConfigError("--worker-timeout needs --dask")
     for option in fields(connection):
-        if getattr(connection, option.name) != option.default:
+        if option.name != "proxy" and getattr(connection, option.name) != option.default:
             name = option.name.replace("_", "-")
             raise ConfigError(f"the --workspaces file names endpoints and keys: leave --{name} out")
     if choices.file is None:
@@ -102,6 +106,15 @@ def _checked(
         shown = escape_control(str(choices.file))
         raise ConfigError(f"{shown} is a file; with --workspaces, --output is a directory")
     return many.workspaces, choices.file
+
+
+def _with_proxy(config: WorkspaceConfig, proxy: str | None, dask: str | None) -> WorkspaceConfig:
+    """Return the workspace with the proxy of the option, else of the environment, else its own.
+
+    The environment of this process says nothing about the machines of a cluster.
+    """
+    here = environment_proxy(config.base_url) if dask in {None, _IN_PROCESS} else None
+    return evolve(config, proxy=proxy or here or config.proxy)
 
 
 async def _results(
