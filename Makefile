@@ -61,9 +61,9 @@ docs: $(VENV)/.docs  ## Build the documentation in build/docs, and run its examp
 	$(BIN)/python -m sphinx -E -n -q -W --keep-going docs build/docs
 	SITE=build/docs $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_docs.py
 
-recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron and Jupyter examples; the commands and faults on uvloop
+recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron, Kubernetes and Jupyter examples; the commands and faults on uvloop
 	$(BIN)/python -m pip install --quiet --group recipes
-	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_notebook.py tests/cli
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_deploy.py tests/docs/test_notebook.py tests/cli
 	LOOP=uvloop $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults/test_service.py tests/http/test_direct.py
 
 build: $(VENV)/.installed  ## Build the wheel and the sdist in dist/, and check them
