@@ -91,7 +91,7 @@ class BrazeSegments:
             timeout: Timeout of one attempt in seconds, from connecting to the last byte of the response.
             retry: Rules for retries.
             reserve: Fraction of the hourly rate limit that this client leaves to other uses of the workspace,
-                such as sending messages.
+                such as sending messages through the API.
             limits: Safety limits in seconds, bytes, pages and retries.
             proxy: URL of a forward proxy for all requests, such as "http://proxy.example.com:3128"; it may
                 contain a user and a password. Proxy variables such as `HTTPS_PROXY` are not read.

@@ -166,8 +166,9 @@ class SessionManager:
         assert task is not None  # noqa: S101 - the coroutines of this package run in tasks
         if task in self._calls:
             raise ConfigError(
-                "session: a middleware of it sends a request through the client that it serves, which would "
-                "wait for itself; let the middleware open a client of its own"
+                "has a middleware that sends a request through the client that it serves, which would wait "
+                "for itself; let the middleware open a client of its own",
+                argument="session",
             )
         call = self._calls[task] = TaskCancellation(task)
         try:
@@ -197,7 +198,6 @@ class SessionManager:
             raise ClosedError("this client is closed, and cannot be opened again; make a new one")
         if self._loop is not asyncio.get_running_loop():
             raise ClosedError("this client was opened in another event loop; open one in each loop")
-        self._transports[0].check_open()
         return self._sender
 
     async def aclose(self) -> None:

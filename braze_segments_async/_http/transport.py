@@ -111,7 +111,9 @@ class Transport:
                 self._direct = DirectGet.create(self._session, base_url, settings.proxy)
         else:
             if session.auth is not None or "Authorization" in session.headers:
-                raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
+                raise ConfigError(
+                    "has an auth of its own, in the place of the API key; leave it out", argument="session"
+                )
             self._session, self._headers = session, headers
         return self
 
