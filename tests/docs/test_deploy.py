@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEPLOY = ROOT / "examples" / "deploy"
 WRONG_USE = 2
 SIGTERM = 143
+NIGHTS = [(0, ""), (0, ""), (NOT_ALLOWED, "")]
 
 
 @pytest.fixture
@@ -40,15 +41,18 @@ def cronjob() -> Any:
     return list(yaml.safe_load_all((DEPLOY / "cronjob.yaml").read_text()))[1]
 
 
-async def run_as_deployed(arguments: list[str], folder: Path) -> None:
-    """Run a command of a deployment twice against a sandbox: the second night replaces the file."""
-    (folder / "api-key").write_text(f"{KEY}\n")
+async def run_as_deployed(arguments: list[str], folder: Path) -> list[tuple[int | None, str]]:
+    """Run a command of a deployment on two nights and with a refused key; return exit codes and output."""
+    key = folder / "api-key"
+    key.write_text(f"{KEY}\n")
+    found = []
     async with Sandbox(3, api_key=KEY) as sandbox:
-        for _ in range(2):
-            assert await run_command(sandbox, *arguments) == (0, "", "")
-        (folder / "api-key").write_text("another-key\n")
-        assert (await run_command(sandbox, *arguments))[0] == NOT_ALLOWED
-    assert (folder / "segments.parquet").exists()
+        for night in range(3):
+            if night == 2:
+                key.write_text("another-key\n")
+            code, out, err = await run_command(sandbox, *arguments)
+            found.append((code, out if code else out + err))
+    return found
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -80,7 +84,7 @@ async def test_the_command_of_the_service(unit: RawConfigParser, tmp_path: Path)
     assert "${" not in command
     program, *arguments = shlex.split(command)
     assert program == "/opt/braze/bin/braze-segments"
-    await run_as_deployed(arguments, tmp_path)
+    assert await run_as_deployed(arguments, tmp_path) == NIGHTS
     assert 'rows{workspace="segments"} 3.0' in (tmp_path / "braze.prom").read_text()
 
 
@@ -89,7 +93,7 @@ def test_kubernetes_accepts_the_cronjob() -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="run by make recipes")
     yaml = pytest.importorskip("yaml")
     for document in yaml.safe_load_all((DEPLOY / "cronjob.yaml").read_text()):
-        kubernetes_validate.validate(document, "1.31", strict=True)
+        assert kubernetes_validate.validate(document, "1.31", strict=True) == "1.31"
 
 
 def test_the_cronjob_does_not_retry_in_vain() -> None:
@@ -105,7 +109,8 @@ async def test_the_command_of_the_cronjob(tmp_path: Path) -> None:
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {"/data", "/run/secrets/braze"} <= mounts
     arguments = [re.sub(r"^(/data|/run/secrets/braze)/", f"{tmp_path}/", each) for each in container["args"]]
-    await run_as_deployed(arguments, tmp_path)
+    assert await run_as_deployed(arguments, tmp_path) == NIGHTS
+    assert (tmp_path / "segments.parquet").exists()
 
 
 def test_the_container_file() -> None:
