@@ -511,7 +511,7 @@ class BrazeSegments:
             check_integer("concurrency", concurrency, at_least=1)
             semaphore = asyncio.Semaphore(concurrency)
         concurrency = concurrency or self.concurrency
-        listing = self._listing("asc", 0, consistency, prefetch_depth(concurrency), semaphore)
+        listing = self._listing("asc", 0, consistency, prefetch_depth(concurrency, consistency), semaphore)
         return kind(
             listing if of is None else of,
             lambda segment: fetch(segment, semaphore),

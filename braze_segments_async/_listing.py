@@ -32,12 +32,15 @@ _MAX_REPEATED_PAGES = 1  # consecutive full pages without a new segment: one can
 _MAX_STRICT_ROUNDS = 5
 
 
-def prefetch_depth(concurrency: int) -> int:
+def prefetch_depth(concurrency: int, consistency: Consistency) -> int:
     """Return how many pages to prefetch so that `concurrency` requests for details do not wait for pages.
 
-    While one page is fetched, the 100 segments of the previous page keep up to 100 requests in flight.
+    While one page is fetched, the 100 segments of the previous page keep up to 100 requests in flight. Second
+    readings compete with the pages for free requests, so with them one more page is fetched early, except
+    where 100 segments last for two pages anyway.
     """
-    return 1 + concurrency // PAGE_SIZE
+    depth = 1 + concurrency // PAGE_SIZE
+    return depth if consistency == "fast" or 2 * concurrency <= PAGE_SIZE else depth + 1
 
 
 @define(eq=False)
