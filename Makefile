@@ -55,7 +55,7 @@ lowest: $(VENV)/.installed  ## Test with the lowest versions that pyproject.toml
 	rm -rf build/lowest
 	$(BIN)/uv venv --quiet --python 3.11 build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
-		--editable '.[cli,dask,fastapi,parquet,speed]'
+		--editable '.[cli,dask,fastapi,metrics,parquet,speed]'
 	$(BIN)/uv pip install --quiet --python build/lowest --group pytest
 	LOWEST=1 build/lowest/bin/python -m pytest tests/docs/test_lowest_versions.py tests/faults/test_service.py
 
@@ -84,9 +84,9 @@ docs: $(VENV)/.docs  ## Build the documentation in build/docs, and run its examp
 	$(BIN)/python -m sphinx -E -n -q -W --keep-going docs build/docs
 	SITE=build/docs $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_docs.py
 
-recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron and Jupyter examples; the commands and faults on uvloop
+recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron, Kubernetes and Jupyter examples; the commands and faults on uvloop
 	$(BIN)/python -m pip install --quiet --group recipes
-	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_notebook.py tests/cli
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_deploy.py tests/docs/test_notebook.py tests/cli
 	LOOP=uvloop $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults/test_service.py tests/http/test_direct.py
 
 contract: export UV_PYTHON_DOWNLOADS := never

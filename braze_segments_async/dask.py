@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -19,30 +20,50 @@ from uuid import uuid4
 
 from attrs import evolve
 
-from ._arguments import check_base_url, check_callback
+from ._arguments import check_base_url, check_callback, check_integer, check_seconds
 from ._support import cancel_and_wait, create_task, file_errors
-from ._text import escape_control
+from ._text import escape_control, logger
 from .errors import BrazeError, ConfigError, ExportError
-from .export import destination_path, locked_destination
+from .export import ExportProgress, count_failures, destination_path, locked_destination
 from .workspaces import WorkspaceResult, export_workspace
 from .workspaces._config import load_api_keys
+from .workspaces._parallel import parallel_exports
+from .workspaces._rows import count_rows
 from .workspaces._run import gather_or_cancel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
+    from ._client import BrazeSegments
     from .workspaces import WorkspaceConfig
     from .workspaces._run import OnResult
+
+    OnProgress = Callable[[WorkspaceConfig, ExportProgress], object]
+    OnWaiting = Callable[[float], object]
 
 __all__ = ["export_on_cluster"]
 
 _CONNECT = 10.0  # seconds
 _CANCEL_POLL_INTERVAL = 0.5
+_CLEAR = 0.5  # seconds at most for the last message to the scheduler, so that a cancellation is prompt
+_WORKER_TIMEOUT = 600.0
+_WARN_EVERY = 10.0
+_WORKER_POLL_INTERVAL = 1.0
+_PROGRESS_EVERY = 1.0  # seconds between two messages of a workspace
+_TOPIC = "braze-segments"  # one for all runs: the scheduler keeps the last messages of each topic
+_COUNTS = ("pages", "listed", "total", "done", "failed", "archived", "resumed")
 _RESUME = {"resume=True": "continues from there"}
 
 
 async def export_on_cluster(
-    configs: Iterable[WorkspaceConfig], *, address: str | None = None, on_result: OnResult | None = None
+    configs: Iterable[WorkspaceConfig],
+    *,
+    address: str | None = None,
+    parallel: int | None = None,
+    worker_timeout: float = _WORKER_TIMEOUT,
+    on_progress: OnProgress | None = None,
+    on_result: OnResult | None = None,
+    on_waiting: OnWaiting | None = None,
 ) -> tuple[WorkspaceResult, ...]:
     """Export workspaces on the workers of a cluster, each as a task of its own; see `export_workspaces`.
 
@@ -50,25 +71,95 @@ async def export_on_cluster(
     `distributed.scheduler.allowed-failures`. When the caller is cancelled or dies, the exports end, and their
     journals remain.
 
+    A cluster runs as many exports at the same time as its workers have threads. An export mostly waits for
+    responses, so give a worker many more threads than cores, such as `dask worker --nthreads 30`.
+
     Args:
         configs: The workspaces. The workers read their keys; this process reads only the keys that it has, to
             compare them.
         address: Address of the scheduler; by default a cluster is made in this process, for this call.
+        parallel: Without `address`, the maximum number of exports at the same time; see `export_workspaces`.
+        worker_timeout: Seconds without any worker after which the exports that have not ended fail. While
+            there is no worker, a warning is logged every ten seconds.
+        on_progress: Called with a workspace and its progress, once a second at most; a plain function that
+            must not block. The progress has no `rate_limit`.
         on_result: Called with each result when its export ends; a plain function that must not block.
+        on_waiting: Called every ten seconds while there is no worker, with the seconds since the last one.
 
     Returns:
         The results in the order of the workspaces.
 
     Raises:
-        ConfigError: `distributed` is not installed, the address is invalid, two workspaces have the same key,
-            name or file, or `on_result` is an `async def`; nothing was sent.
+        ConfigError: `distributed` is not installed, the address or a number is invalid, two workspaces have
+            the same key, name or file, or a callback is an `async def`; nothing was sent.
         ExportError: There is no scheduler at the address.
     """
+    check_callback("on_progress", on_progress)
     check_callback("on_result", on_result)
+    check_callback("on_waiting", on_waiting)
+    check_seconds("worker_timeout", worker_timeout)
     configs = tuple(configs)
+    if address is None:
+        parallel = parallel_exports(configs, parallel)
+    elif parallel is not None:
+        check_integer("parallel", parallel, at_least=1)
+        raise ConfigError(
+            "is for one process: on a cluster, the threads of the workers decide (dask worker --nthreads)",
+            argument="parallel",
+        )
     load_api_keys(configs)
-    async with _connected(address, len(configs)) as client:
-        return await gather_or_cancel(_result(client, config, on_result) for config in configs)
+    async with _connected(address, parallel or 1) as client:
+        tasks = {f"{config.name}-{uuid4().hex}": config for config in configs}
+        if on_progress is not None:
+            client.subscribe_topic(_TOPIC, lambda event: _report(event, tasks, on_progress))
+        no_workers = create_task(_no_workers(client, len(tasks), worker_timeout, on_waiting))
+        try:
+            return await gather_or_cancel(
+                _result(client, key, config, no_workers, on_result) for key, config in tasks.items()
+            )
+        finally:
+            await cancel_and_wait([no_workers])
+
+
+async def _no_workers(client: Any, size: int, seconds: float, on_waiting: OnWaiting | None) -> ExportError:
+    """Return an error when the cluster has had no worker for some time; warn before that."""
+    seen = warned = time.monotonic()
+    advised = False
+    while (waited := time.monotonic() - seen) < seconds:
+        threads: dict[str, int] | None = None
+        with suppress(OSError):  # the scheduler has stopped: the tasks say so
+            threads = await client.nthreads()
+        if threads is None or threads:
+            seen = warned = time.monotonic()
+        elif time.monotonic() - warned >= _WARN_EVERY:
+            warned = time.monotonic()
+            logger.warning(
+                "the dask scheduler has had no worker for %.0f s; start one with: dask worker", waited
+            )
+            if on_waiting is not None:
+                on_waiting(waited)
+        if threads and not advised and sum(threads.values()) < size:
+            advised = True
+            logger.info(
+                "the cluster exports %d of %d workspaces at a time, one a thread; for more, start its "
+                "workers with --nthreads",
+                sum(threads.values()),
+                size,
+            )
+        await asyncio.sleep(_WORKER_POLL_INTERVAL)
+    return ExportError(
+        f"the dask scheduler has had no worker for {seconds:g} s: start one with `dask worker`",
+        remedy={"worker_timeout": "can be longer", **_RESUME},
+    )
+
+
+def _report(
+    event: tuple[float, dict[str, Any]], tasks: Mapping[str, WorkspaceConfig], on_progress: OnProgress
+) -> None:
+    """Report the progress of an export of this run, from a message of its worker."""
+    _, message = event
+    if (config := tasks.get(message["key"])) is not None:
+        on_progress(config, ExportProgress(**{name: message[name] for name in _COUNTS}, rate_limit=None))
 
 
 def _distributed() -> Any:
@@ -81,7 +172,7 @@ def _distributed() -> Any:
 
 
 @asynccontextmanager
-async def _connected(address: str | None, size: int) -> AsyncGenerator[Any, None]:
+async def _connected(address: str | None, threads: int) -> AsyncGenerator[Any, None]:
     distributed = _distributed()
     async with AsyncExitStack() as stack:
         # Errors are in the results; dask would print them too, with their tracebacks.
@@ -93,7 +184,7 @@ async def _connected(address: str | None, size: int) -> AsyncGenerator[Any, None
                 distributed.Scheduler(protocol="inproc://", **private)
             )
             address = str(scheduler.address)
-            worker = distributed.Worker(address, nthreads=max(size, 1), memory_limit=None, **private)
+            worker = distributed.Worker(address, nthreads=threads, memory_limit=None, **private)
             await stack.enter_async_context(worker)
         client = distributed.Client(address, asynchronous=True, set_as_default=False)
         stack.push_async_callback(client.close)
@@ -114,10 +205,16 @@ async def _connect(client: Any, address: str) -> None:
     raise kind(f"cannot reach a dask scheduler at {escape_control(address)}: {problem}")
 
 
-async def _result(client: Any, config: WorkspaceConfig, on_result: OnResult | None) -> WorkspaceResult:
+async def _result(
+    client: Any,
+    key: str,
+    config: WorkspaceConfig,
+    no_workers: asyncio.Task[ExportError],
+    on_result: OnResult | None,
+) -> WorkspaceResult:
     """Export a workspace on the cluster, and report its result."""
     try:
-        result = await _submit(client, config)
+        result = await _submit(client, key, config, no_workers)
     except Exception as error:  # noqa: BLE001 - a cluster may raise anything, and this workspace fails alone
         result = WorkspaceResult.of_error(config, _to_export_error(error))
     if on_result is not None:
@@ -125,19 +222,28 @@ async def _result(client: Any, config: WorkspaceConfig, on_result: OnResult | No
     return result
 
 
-async def _submit(client: Any, config: WorkspaceConfig) -> WorkspaceResult:
-    key = f"{config.name}-{uuid4().hex}"
+async def _submit(
+    client: Any, key: str, config: WorkspaceConfig, no_workers: asyncio.Task[ExportError]
+) -> WorkspaceResult:
     future = client.submit(run_on_worker, config, key, key=key)
+    running = asyncio.ensure_future(future.result())
     try:
-        result: WorkspaceResult = await future
+        await asyncio.wait([running, no_workers], return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise no_workers.result()
+        result: WorkspaceResult = running.result()
+        return result
     finally:
         future.release()  # without an owner, dask does not run the task again when its worker dies
-    with suppress(OSError):  # a scheduler that has stopped has lost the event, too
-        await _distributed().Event(key, client=client).clear()
-    return result
+        await cancel_and_wait([running])
+        with suppress(OSError):  # a scheduler that has stopped has lost the event, too
+            async with asyncio.timeout(_CLEAR):
+                await _distributed().Event(key, client=client).clear()
 
 
 def _to_export_error(error: Exception) -> ExportError:
+    if isinstance(error, ExportError):
+        return error
     if isinstance(error, _distributed().KilledWorker):
         died = error.allowed_failures + 1
         return ExportError(f"{died} workers died while they exported it", remedy=_RESUME)
@@ -156,39 +262,70 @@ async def run_on_worker(config: WorkspaceConfig, key: str) -> WorkspaceResult:
         config: The workspace.
         key: Key of the task.
     """
-    tasks = _distributed().get_worker().state.tasks
+    distributed = _distributed()
+    tasks = distributed.get_worker().state.tasks
     export = create_task(_export(config, key))
     try:
         while key in tasks and tasks[key].state != "cancelled":
             if (await asyncio.wait([export], timeout=_CANCEL_POLL_INTERVAL))[0]:
                 return export.result()
-        raise asyncio.CancelledError
     finally:
         await cancel_and_wait([export])
+    with suppress(OSError):  # the caller may have cleared the event before this task has set it
+        await distributed.Event(key).clear()
+    raise asyncio.CancelledError
 
 
 async def _export(config: WorkspaceConfig, key: str) -> WorkspaceResult:
     """Export a workspace while no other worker does; resume if this task began on a worker that died."""
-    distributed = _distributed()
+    distributed, options = _distributed(), config.options
     lock = distributed.Lock(f"braze-segments {check_base_url(config.base_url)} {config.name}")
     # A dead worker's lock is held until its lease expires: dask's `distributed.scheduler.locks`.
     async with lock:
         begun = distributed.Event(key)
         try:
-            if not await begun.is_set():
+            if await begun.is_set():
+                if config.finished and not options.overwrite:
+                    return await asyncio.to_thread(_finished_before, config)
+            elif not (options.resume and not options.overwrite and config.finished):
                 _check_destination(config)
                 await begun.set()
-            config = evolve(config, options=evolve(config.options, resume=True))
+            config = evolve(config, options=evolve(options, resume=True))
         except BrazeError as error:
             return WorkspaceResult.of_error(config, error)
-        return await export_workspace(config)
+        return await export_workspace(config, on_progress=_Reporter(key, distributed.get_worker()))
+
+
+class _Reporter:
+    """Sends the progress of an export to its caller, by way of the scheduler; for `on_progress`."""
+
+    def __init__(self, key: str, worker: Any) -> None:
+        """Start with no message sent."""
+        self._key, self._worker = key, worker
+        self._sent = 0.0
+
+    def __call__(self, _config: WorkspaceConfig, _client: BrazeSegments, progress: ExportProgress) -> None:
+        """Send the progress, unless the last message is too recent."""
+        now = time.monotonic()
+        if now - self._sent >= _PROGRESS_EVERY:
+            self._sent = now
+            counts = {name: getattr(progress, name) for name in _COUNTS}
+            self._worker.log_event(_TOPIC, {"key": self._key, **counts})
+
+
+def _finished_before(config: WorkspaceConfig) -> WorkspaceResult:
+    """Return the result of a worker that died when its export was finished."""
+    return WorkspaceResult(
+        name=config.name,
+        path=config.path,
+        rows=count_rows(config.path, config.options.format),
+        failures=count_failures(config.path),
+    )
 
 
 def _check_destination(config: WorkspaceConfig) -> None:
     """Check that the export may write there, once: later a journal that exists is from this task."""
     options, path = config.options, config.path
-    if options.resume and not options.overwrite and config.finished:
-        return
     with file_errors(path):
         path = destination_path(path)  # a journal is beside what a link leads to
         with locked_destination(path, resume=options.resume, overwrite=options.overwrite) as target:

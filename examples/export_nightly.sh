@@ -26,7 +26,7 @@ while :; do
     case $code in
         0) exit 0 ;;
         1 | 3 | 4) [ "$attempt" -lt "$attempts" ] || break ;;  # worth a retry: failed, incomplete, rate-limited
-        *) break ;;  # not worth it: usage error (2), interrupted (130, 143), not installed (127)
+        *) break ;;  # not worth it: usage error (2), key refused (5), interrupted (130, 143), not installed (127)
     esac
     sleep "${PAUSE:-900}"
     attempt=$((attempt + 1))
@@ -36,6 +36,7 @@ case $code in
     2) todo="correct the options, the key file or the endpoint; no request was sent" ;;
     3) todo="some segments could not be fetched; to write the file without them, add --allow-partial" ;;
     4) todo="other clients use up the rate limit: start at another hour, or raise --max-wait" ;;
+    5) todo="the API key is refused or lacks a permission; run braze-segments check, then replace the key" ;;
     130 | 143) todo="it was interrupted; run it again to continue" ;;
     *) todo="see the message below" ;;
 esac

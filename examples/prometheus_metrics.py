@@ -27,6 +27,19 @@ class BrazeCollector(Collector):
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         """Yield the metrics."""
         stats, limit = self._client.stats, self._client.rate_limit
+        labels = ["endpoint", "status"]
+        responses = CounterMetricFamily(
+            "braze_responses", "Finished requests, retries included", labels=labels
+        )
+        seconds = CounterMetricFamily(
+            "braze_response_seconds", "Total duration of these requests", labels=labels
+        )
+        for each in stats.responses:
+            status = "none" if each.status is None else str(each.status)  # none: no complete response
+            responses.add_metric([each.endpoint, status], each.count)
+            seconds.add_metric([each.endpoint, status], each.seconds)
+        yield responses
+        yield seconds
         yield CounterMetricFamily("braze_requests", "Requests sent, retries included", stats.requests)
         yield CounterMetricFamily("braze_retries", "Retried requests", stats.retries)
         yield CounterMetricFamily("braze_waits", "Pauses for the rate limit", stats.waits)

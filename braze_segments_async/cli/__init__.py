@@ -15,7 +15,7 @@ def main() -> None:
 
         app()
     except ModuleNotFoundError as error:
-        if error.name not in {"cyclopts", "rich"}:
+        if error.name not in {"cyclopts", "platformdirs", "rich"}:
             raise
         sys.exit('braze-segments: the command needs an extra: pip install "braze-segments-async[cli]"')
     except KeyboardInterrupt:  # before or after `run`, which handles it

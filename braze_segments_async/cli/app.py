@@ -16,6 +16,7 @@ from .arguments import MAX_WAIT, Connection, ExportArguments, MaxWait, Workspace
 from .commands.audit import audit
 from .commands.cancel import cancel
 from .commands.check import check
+from .commands.config import config
 from .commands.details import details
 from .commands.diff import diff
 from .commands.history import history
@@ -67,8 +68,8 @@ def export(
     The API key needs the permissions segments.list and segments.details.
 
     Exit codes: 0 done, 1 failed, 2 wrong use (nothing was sent to Braze), 3 some
-    segments could not be fetched, 4 rate-limited for longer than --max-wait, 130
-    Ctrl-C, 143 SIGTERM.
+    segments could not be fetched, 4 rate-limited for longer than --max-wait, 5
+    the key is refused or lacks a permission, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
         file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db or .html. Without it, lines go
@@ -161,6 +162,7 @@ _COMMANDS: dict[Callable[..., int], tuple[str, str]] = {
 }
 for command, lines in _COMMANDS.items():
     app.command(command, name=command.__name__.partition("_")[0], help_epilogue=examples(*lines))
+app.command(config)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")
 for flag in ("--help", "--version", "--install-completion"):
     app[flag].group = "Options"

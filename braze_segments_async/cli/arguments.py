@@ -19,12 +19,21 @@ from braze_segments_async._instances import Instance  # noqa: TC001 - cyclopts r
 from braze_segments_async._text import Secret, escape_control
 from braze_segments_async.errors import ConfigError
 
+from .configuration import default_path, environment_proxy, find_workspace
+
 if TYPE_CHECKING:
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._settings import ClientOptions
     from braze_segments_async.export import ExportOptions
 
-__all__ = ["MAX_WAIT", "Connection", "ExportArguments", "MaxWait", "WorkspacesArguments", "parse_env"]
+__all__ = [
+    "MAX_WAIT",
+    "Connection",
+    "ExportArguments",
+    "MaxWait",
+    "WorkspacesArguments",
+    "parse_env",
+]
 
 MAX_WAIT = 3_900.0  # a window of an hour, and a little
 MaxWait = Annotated[float, Parameter(validator=Number(gte=0))]
@@ -41,20 +50,30 @@ _ENV_LINE = re.compile(
 class Connection:
     """The workspace and the key. There is no option for the key: others could read it in the process list.
 
+    An option has precedence over the environment, and the environment over the configuration file.
+
     Attributes:
+        workspace: Name of a workspace in the configuration file, which says where its endpoint and key are.
+            Without it, and without a key and an endpoint from elsewhere, the only workspace of the file.
+        config: Configuration file; `braze-segments config path` prints the default.
         instance: Cluster of the workspace.
-        base_url: REST endpoint, for a cluster that is not in this list.
+        base_url: REST endpoint, for a cluster that is not in this list; or the name of a cluster.
         api_key_file: File with the API key.
         env_file: File with lines NAME=VALUE that set BRAZE_API_KEY and BRAZE_BASE_URL where the environment
             does not.
+        proxy: URL of a forward proxy, such as http://proxy.example.com:3128; HTTPS_PROXY by default, except
+            for hosts in NO_PROXY. Put a password only into HTTPS_PROXY: others can read options.
         sandbox: Use an invented workspace on this machine; needs no key.
         segments: Number of segments in the invented workspace.
     """
 
+    workspace: str | None = None
+    config: Path | None = None
     instance: Instance | None = None
     base_url: Annotated[str | None, Parameter(metavar="URL", show_default="$BRAZE_BASE_URL")] = None
     api_key_file: Annotated[Path | None, Parameter(show_default="$BRAZE_API_KEY")] = None
     env_file: Path | None = None
+    proxy: str | None = None
     sandbox: bool = False
     segments: Annotated[int | None, Parameter(validator=Number(gte=0), show_default="250")] = None
 
@@ -83,23 +102,48 @@ class Connection:
                 server = await stack.enter_async_context(Sandbox(size))
                 key, options["base_url"] = server.api_key, server.base_url
             else:
-                key, options["base_url"] = self._key_and_url()
+                key, url, proxy = self._key_url_and_proxy()
+                options["base_url"], options["proxy"] = url, self.proxy or environment_proxy(url) or proxy
             yield await stack.enter_async_context(BrazeSegments(key, **options))
 
     def _check(self) -> None:
         if self.instance is not None and self.base_url is not None:
             raise ConfigError("--instance and --base-url both name the endpoint: leave one out")
+        if self.workspace is not None and self.env_file is not None:
+            raise ConfigError("--workspace and --env-file both name the workspace: leave one out")
         if not self.sandbox:
             if self.segments is not None:
                 raise ConfigError("--segments needs --sandbox")
             return
-        for name in ("instance", "base_url", "api_key_file", "env_file"):
+        for name in ("workspace", "config", "instance", "base_url", "api_key_file", "env_file", "proxy"):
             if getattr(self, name) is not None:
                 option = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"--sandbox has its own key and endpoint: leave {option} out")
 
-    def _key_and_url(self) -> tuple[str, str]:
-        """Return the key and the endpoint: of the options, else the environment, else the env file."""
+    def _key_url_and_proxy(self) -> tuple[str, str, str | None]:
+        """Return key, endpoint and proxy: of the options, else the environment, else the configuration file.
+
+        The key and the endpoint of a workspace belong together. So `--workspace` takes neither of them from
+        the environment, and the only workspace of the file is used only if neither is given elsewhere.
+        """
+        url = self.base_url if self.instance is None else self.instance
+        if self.workspace is None and (found := self._from_environment(url)) is not None:
+            return (*found, None)
+        config = find_workspace(self.workspace, self.config)
+        if config is None:
+            raise ConfigError(
+                "no API key and no REST endpoint: set BRAZE_API_KEY and BRAZE_BASE_URL, use options, or "
+                f"describe the workspace in {escape_control(str(default_path()))}"
+            )
+        key = config.read_key() if self.api_key_file is None else read_key(self.api_key_file)
+        return key, config.base_url if url is None else url, config.proxy
+
+    def _from_environment(self, url: str | None) -> tuple[str, str] | None:
+        """Return the key and the endpoint of the options, the environment and the env file, if any is there.
+
+        Args:
+            url: The endpoint of the options.
+        """
         in_file: dict[str, Secret] = {}
         if self.env_file is not None:
             in_file = parse_env(read_secret(self.env_file), escape_control(str(self.env_file)))
@@ -107,17 +151,19 @@ class Connection:
         def value(variable: str) -> Secret:
             return Secret(os.environ.get(variable) or in_file.get(variable, ""))
 
-        key = value("BRAZE_API_KEY")
-        if self.api_key_file is not None:
-            key = read_key(self.api_key_file)
-        url = self.base_url if self.base_url is not None else value("BRAZE_BASE_URL")
-        if self.instance is not None:
-            url = self.instance
+        key = value("BRAZE_API_KEY") if self.api_key_file is None else read_key(self.api_key_file)
+        endpoint = value("BRAZE_BASE_URL") if url is None else url
+        if not key and not endpoint and url is None:
+            return None
         if not key:
-            raise ConfigError("no API key: set BRAZE_API_KEY, or use --api-key-file or --env-file")
-        if not url and self.base_url is None:
-            raise ConfigError("no REST endpoint: use --instance or --base-url, or set BRAZE_BASE_URL")
-        return key, url
+            raise ConfigError(
+                "no API key: set BRAZE_API_KEY, or use --api-key-file, --env-file or --workspace"
+            )
+        if not endpoint and url is None:
+            raise ConfigError(
+                "no REST endpoint: use --instance, --base-url or --workspace, or set BRAZE_BASE_URL"
+            )
+        return key, endpoint
 
 
 # Not python-dotenv, which skips a line that it cannot parse, such as one with an unfinished quote; takes
@@ -156,10 +202,15 @@ class WorkspacesArguments:
             that each gets a file in.
         dask: Address of the dask scheduler whose workers run the exports, such as tcp://scheduler:8786, or
             local to run them in this process.
+        worker_timeout: With --dask, the maximum seconds without any worker; 600 by default.
+        parallel: Maximum number of workspaces that are exported at the same time; by default as many as the
+            limit of open files allows.
     """
 
     workspaces: Path | None = None
     dask: Annotated[str | None, Parameter(metavar="ADDRESS")] = None
+    worker_timeout: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    parallel: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
 
 
 @Parameter(name="*")
@@ -181,6 +232,8 @@ class ExportArguments:
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
         json: Print the result as one JSON object on standard output.
+        metrics: A file with the result for Prometheus: a name that ends in .prom, in the directory of the
+            textfile collector of node_exporter.
         quiet: Print no progress and no summary, only errors.
         verbose: Print each retry and each pause, too.
     """
@@ -195,6 +248,7 @@ class ExportArguments:
     sizes: int | None = None
     csv_safe: bool = False
     json: bool = False
+    metrics: Path | None = None
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 

@@ -9,13 +9,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from braze_segments_async._text import escape_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -185,21 +186,36 @@ def report_text(report: CheckReport) -> bytes:
     return _render(Console(soft_wrap=True), *lines, "", ready, *(Text(f"- {p}") for p in report.problems))
 
 
-def results_table(results: Iterable[WorkspaceResult]) -> bytes:
-    """Return the table of results; error texts are printed separately."""
+def results_table(results: Sequence[WorkspaceResult], problems: Mapping[str, str]) -> bytes:
+    """Return the table of results, with the whole cause below the row of a workspace that has a problem.
+
+    Args:
+        results: The results.
+        problems: Causes and remedies, by the names of the workspaces.
+    """
     styles = {"partial": "yellow", "rate-limited": "yellow", "failed": "red"}
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("Workspace", "Result", "Segments", "Time", "File"):
-        table.add_column(title, justify="right" if title in {"Segments", "Time"} else "left", overflow="fold")
-    for result in results:
-        table.add_row(
+    console = Console()
+    name_width = min(max([len("Workspace"), *(len(result.name) for result in results)]), 30)
+    rows = []
+    for number, result in enumerate(results):
+        # A table for each row, with the same widths: a cause takes the whole width between two of them.
+        row = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=not number)
+        row.add_column("Workspace", width=name_width, overflow="fold")
+        row.add_column("Result", width=len("rate-limited"))
+        row.add_column("Segments", justify="right", width=len("Segments"))
+        row.add_column("Time", justify="right", width=9)
+        row.add_column("File", overflow="fold")
+        row.add_row(
             result.name,
             Text(result.outcome, style=styles.get(result.outcome, "")),
             f"{result.rows:,}" if result.rows else "",
             f"{result.elapsed:,.1f} s" if result.elapsed else "",
             Text("" if result.error else escape_control(str(result.path))),
         )
-    return _render(Console(), table)
+        rows.append(_render(console, row))
+        if problem := problems.get(result.name):
+            rows.append(_render(console, Padding(Text(problem), (0, 0, 0, 2))))
+    return b"".join(rows)
 
 
 def _minute(moment: datetime | None) -> str:

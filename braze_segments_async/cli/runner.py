@@ -7,17 +7,24 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from braze_segments_async.errors import BrazeError, ConfigError, RateLimitedError
+from braze_segments_async.errors import (
+    AuthenticationError,
+    BrazeError,
+    ConfigError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
 
 from .progress import print_err
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-__all__ = ["OPTIONS", "PARTIAL", "RATE_LIMITED", "run", "usage_error"]
+__all__ = ["NOT_ALLOWED", "OPTIONS", "PARTIAL", "RATE_LIMITED", "error_code", "run", "usage_error"]
 
 PARTIAL = 3  # exit code: some segments could not be fetched
 RATE_LIMITED = 4  # exit code: the wait for the rate limit is longer than --max-wait
+NOT_ALLOWED = 5  # exit code: the key is refused or lacks a permission, so that a retry cannot help
 # The options of the command, by the arguments of the library; see `BrazeError.message`.
 OPTIONS = {
     "allow_partial=True": "--allow-partial",
@@ -30,6 +37,7 @@ OPTIONS = {
     "format=": "--format",
     "max_rate_limit_wait": "--max-wait",
     "overwrite=True": "--overwrite",
+    "proxy": "--proxy",
     "resume=True": "--resume",
     "resume_within": "--resume-within",
     "retry.max_rate_limit_wait": "--max-wait",
@@ -65,7 +73,7 @@ def run(
     except BrokenPipeError:  # only standard output has a reader, and it has stopped reading
         return 0
     except (BrazeError, OSError) as error:
-        code = RATE_LIMITED if isinstance(error, RateLimitedError) else 1
+        code = error_code(error)
         text = error.message(names) if isinstance(error, BrazeError) else str(error)
         print_err(f"braze-segments: {text}")
     except KeyboardInterrupt:
@@ -75,6 +83,13 @@ def run(
     if hint := interrupted():
         print_err(f"braze-segments: {hint}")
     return code
+
+
+def error_code(error: Exception | None) -> int:
+    """Return the exit code for an error other than a `ConfigError`."""
+    if isinstance(error, RateLimitedError):
+        return RATE_LIMITED
+    return NOT_ALLOWED if isinstance(error, AuthenticationError | PermissionDeniedError) else 1
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from attrs.converters import optional
 
 from braze_segments_async._api_keys import read_key
-from braze_segments_async._arguments import check_base_url
+from braze_segments_async._arguments import check_base_url, check_proxy
 from braze_segments_async._text import Secret
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.export import ExportOptions, is_finished
@@ -43,6 +43,7 @@ class WorkspaceConfig:
         path: The file to write.
         api_key_env: The environment variable that has the key, in the process that exports; or else …
         api_key_file: … a file that holds the key and nothing else, on the machine that exports.
+        proxy: URL of a forward proxy; it may contain a password, and is shown nowhere.
         options: The options of the export.
 
     Raises:
@@ -54,6 +55,7 @@ class WorkspaceConfig:
     path: Path = field(converter=Path)
     api_key_env: str | None = field(default=None, converter=_variable)
     api_key_file: Path | None = field(default=None, converter=optional(Path))
+    proxy: str | None = field(default=None, converter=optional(Secret))
     options: ExportOptions = ExportOptions()  # noqa: RUF009 - frozen
 
     def __attrs_post_init__(self) -> None:
@@ -65,6 +67,7 @@ class WorkspaceConfig:
         if _WINDOWS_DEVICE.fullmatch(self.name):
             raise ConfigError(f"name must be another than {self.name}, which is a device on Windows")
         check_base_url(self.base_url)
+        check_proxy(self.proxy)
         if (self.api_key_env is None) == (self.api_key_file is None):
             raise ConfigError("say where the key is: in either api_key_env or api_key_file")
         if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):

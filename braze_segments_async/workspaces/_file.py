@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["read_workspaces"]
 
 _LIKE_A_KEY = re.compile(r"[0-9A-Fa-f-]{32,}")
-_KEYS = ("name", "instance", "base_url", "api_key_env", "api_key_file", "resume_within")
+_KEYS = ("name", "instance", "base_url", "api_key_env", "api_key_file", "proxy", "resume_within")
 
 
 def read_workspaces(
@@ -40,7 +40,8 @@ def read_workspaces(
     Args:
         path: The file: a table `[[workspace]]` for each, with `name`, either `instance` or `base_url`, and
             either `api_key_env` or `api_key_file`; the latter is relative to this file. `resume_within`, as
-            "6h", replaces that of the options for its workspace.
+            "6h", replaces that of the options for its workspace. `proxy` is the URL of a forward proxy
+            without a password.
         output: The directory of the files, each called after its workspace, with the suffix of the format.
         options: The options of the exports.
 
@@ -116,12 +117,15 @@ def _config(table: dict[str, Any], folder: Path, output: Path, options: ExportOp
     name, api_key_file = str(table.get("name", "")), table.get("api_key_file")
     if api_key_file is not None and _LIKE_A_KEY.fullmatch(api_key_file):
         raise ConfigError("api_key_file must be the name of a file, and what is there looks like a key")
+    if "@" in (proxy := table.get("proxy", "")):
+        raise ConfigError("proxy must not contain a password in this file: set HTTPS_PROXY for the command")
     return WorkspaceConfig(
         name=name,
         base_url=_base_url(table),
         path=output / f"{name}.{options.format}",
         api_key_env=table.get("api_key_env"),
         api_key_file=None if api_key_file is None else folder / api_key_file,
+        proxy=proxy or None,
         options=options,
     )
 

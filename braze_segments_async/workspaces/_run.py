@@ -13,6 +13,7 @@ from braze_segments_async.errors import BrazeError
 from braze_segments_async.export import ExportProgress, count_failures, export_to_file
 
 from ._config import load_api_keys
+from ._parallel import parallel_exports
 from ._results import WorkspaceResult
 
 if TYPE_CHECKING:
@@ -56,13 +57,17 @@ async def export_workspace(
 async def export_workspaces(
     configs: Iterable[WorkspaceConfig],
     *,
+    parallel: int | None = None,
     on_progress: OnProgress | None = None,
     on_result: OnResult | None = None,
 ) -> tuple[WorkspaceResult, ...]:
-    """Export workspaces, all at the same time, each with a client, a rate limit and a journal of its own.
+    """Export workspaces at the same time, each with a client, a rate limit and a journal of its own.
 
     Args:
         configs: The workspaces.
+        parallel: Maximum number of exports that run at the same time; the others wait for their turn. By
+            default as many as the process may have open files for. Either way, the soft limit of open files
+            (`RLIMIT_NOFILE`) is raised to what the exports need, as far as the system allows.
         on_progress: Called with the workspace, its open client and its progress: when the client is opened,
             then up to ten times a second, and at the end. The client's `stats` tell whether it waits. A plain
             function that must not block.
@@ -72,19 +77,21 @@ async def export_workspaces(
         The results in the order of the workspaces, each with the error of its own export.
 
     Raises:
-        ConfigError: Two of them have the same key, name or file, or a callback cannot be called or is an
-            `async def`; nothing was sent.
+        ConfigError: Two of them have the same key, name or file, `parallel` is not a positive integer, or a
+            callback cannot be called or is an `async def`; nothing was sent.
     """
     check_callback("on_progress", on_progress)
     check_callback("on_result", on_result)
     configs = tuple(configs)
+    slots = asyncio.Semaphore(parallel_exports(configs, parallel))
     keys = load_api_keys(configs)
 
     async def export(config: WorkspaceConfig) -> WorkspaceResult:
         # A key is read once: its file may be a pipe. A missing key is read again here, so that its error is
         # in the result of this workspace.
         key = keys.get(config.name)
-        result = await _export(config, config.read_key if key is None else lambda: key, on_progress)
+        async with slots:
+            result = await _export(config, config.read_key if key is None else lambda: key, on_progress)
         if on_result is not None:
             on_result(result)
         return result
@@ -101,7 +108,11 @@ async def _export(
             missing = count_failures(config.path)
             return WorkspaceResult(name=config.name, path=config.path, failures=missing, skipped=True)
         async with BrazeSegments(
-            read_key(), base_url=config.base_url, concurrency=options.concurrency, retry=options.retry
+            read_key(),
+            base_url=config.base_url,
+            concurrency=options.concurrency,
+            retry=options.retry,
+            proxy=config.proxy,
         ) as client:
 
             def report(progress: ExportProgress) -> None:

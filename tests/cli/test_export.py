@@ -64,14 +64,14 @@ async def test_output_writes_a_new_file_and_refuses_an_existing_one(tmp_path: Pa
         assert target.read_bytes() == whole
 
 
-async def test_a_rejected_key_exits_1_without_printing_it(tmp_path: Path) -> None:
-    """A key that Braze rejects exits 1 with one line on stderr without the key, and leaves no file."""
+async def test_a_rejected_key_exits_5_without_printing_it(tmp_path: Path) -> None:
+    """A key that Braze rejects exits 5 with one line on stderr without the key, and leaves no file."""
     async with Sandbox(5) as sandbox:
         variables = environment(sandbox, BRAZE_API_KEY=KEY)
         code, _, err = await run_command(
             sandbox, "export", "--output", str(tmp_path / "x.ndjson"), env=variables
         )
-    assert code == 1
+    assert code == 5
     assert err.startswith("braze-segments: GET /segments/list (page=0): 401 after 1 attempt: ")
     assert len(err.splitlines()) == 1
     assert inside(tmp_path) == []

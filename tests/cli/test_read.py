@@ -285,7 +285,7 @@ async def test_a_missing_permission_stops_the_command(braze: Sandbox) -> None:
     """A missing permission stops the command with one line, whatever the number of ids."""
     braze.inject(Answer(status=403), endpoint="details")
     code, out, err = await _run(braze, "details", *braze.segment_ids[:60])
-    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert (code, out, len(err.splitlines())) == (5, "", 1)
     assert "needs the permission segments.details" in err
 
 
@@ -382,10 +382,10 @@ def test_check(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_check_names_missing_permissions() -> None:
-    """`check` exits 1 and names the missing permissions and the page of the dashboard for API keys."""
+    """`check` exits 5 and names the missing permissions and the page of the dashboard for API keys."""
     async with Sandbox(5, api_key=KEY, permissions=("segments.list",)) as sandbox:
         code, out, err = await _run(sandbox, "check")
-    assert (code, err) == (1, "")
+    assert (code, err) == (5, "")
     assert "Not ready to export:" in out
     assert "- the key lacks segments.details and segments.data_series: " in out
     assert "Settings > APIs and Identifiers" in out

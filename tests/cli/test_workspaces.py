@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import pty
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_helpers import COMMAND, environment, inside, until
+from rich.console import Console
 from workspaces_helpers import keys_in, table, write_file
 
+from braze_segments_async import ServerError
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.commands.workspaces import Overview
 from braze_segments_async.cli.progress import show_progress
+from braze_segments_async.export import ExportProgress
 from braze_segments_async.sandbox import Answer, Sandbox
 from braze_segments_async.workspaces import WorkspaceConfig, WorkspaceResult
 
@@ -242,7 +246,7 @@ async def test_on_a_dask_cluster_in_the_process(workspaces: Workspaces) -> None:
     """`--dask local` prints the same results and errors as no `--dask`, and nothing from dask."""
     workspaces.environment["KEY_OF_B"] = "wrong-secret"
     code, results, err = await workspaces.run("--dask", "local")
-    assert code == 1
+    assert code == 5
     assert [result["outcome"] for result in results.values()] == ["done", "failed", "done"]
     assert len(err) == 1
     assert err[0].startswith("braze-segments: b: GET /segments/list (page=0): 401 after 1 attempt: ")
@@ -258,25 +262,28 @@ async def test_verbose_lines_name_the_workspace(workspaces: Workspaces) -> None:
 
 
 async def test_in_a_terminal(workspaces: Workspaces) -> None:
-    """A terminal shows progress for each workspace, then the errors and a table of results."""
+    """A terminal of 80 columns shows progress, then a table of results with the whole cause of a failure."""
     a, b, c = workspaces.sandboxes.values()
     b.inject(Answer(403), endpoint="details", ordinals=30)
     c.inject(Answer(429, headers={"X-RateLimit-Retry-After": "0.5"}), endpoint="details", ordinals=3)
     a.inject(Answer(delay=0.3), endpoint="details", ordinals=range(10, 30))
     controller, terminal = pty.openpty()
-    workspaces.environment |= {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "140"}
+    workspaces.environment |= {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "80"}
     process = await workspaces.start(stdout=terminal, stderr=terminal)
     os.close(terminal)
     shown = asyncio.create_task(asyncio.to_thread(_read_terminal, controller))
-    assert await process.wait() == 1
+    assert await process.wait() == 5
     text = re.sub(r"\x1b\[\??[\d;]*\w", "", (await shown).decode())
     os.close(controller)
     assert " of 30" in text
     assert "paused until " in text
-    errors, _, drawn = text.rpartition("Workspace  Result  Segments")
-    assert "braze-segments: b: GET /segments/details " in errors
-    lines = [line.split()[:3] for line in drawn.splitlines()[1:]]
-    assert lines == [["a", "done", "30"], ["b", "failed", lines[1][2]], ["c", "done", "7"]]
+    drawn = text.rpartition("Workspace  Result        Segments")[2].splitlines()[1:]
+    rows = [line.split()[:3] for line in drawn if not line.startswith("  ")]
+    assert rows == [["a", "done", "30"], ["b", "failed", rows[1][2]], ["c", "done", "7"]]
+    cause = " ".join(line.strip() for line in drawn if re.match(r"  \S", line))
+    assert cause.startswith("GET /segments/details (segment_id=")
+    assert cause.endswith('(Braze says "The API key does not have the permission for this endpoint")')
+    assert all(len(line) <= 80 for line in drawn)
 
 
 def _read_terminal(terminal: int) -> bytes:
@@ -303,7 +310,7 @@ async def test_in_a_pipe_progress_is_lines(
         await asyncio.sleep(0.02)
         overview.finish(WorkspaceResult(name="b", path=tmp_path / "b", rows=3))
         await asyncio.sleep(0.02)
-    assert capsys.readouterr().err.splitlines() == ["a: under way", "b: under way", "b: done · 3 segments"]
+    assert capsys.readouterr().err.splitlines() == ["a: waiting", "b: waiting", "b: done · 3 segments"]
 
 
 def test_help_needs_neither_dask_nor_the_client() -> None:
@@ -321,3 +328,47 @@ def test_help_needs_neither_dask_nor_the_client() -> None:
     assert "--workspaces" in done.stdout
     assert "--dask" in done.stdout
     assert done.stdout.endswith("False False\n")
+
+
+async def test_progress_of_a_cluster(tmp_path: Path) -> None:
+    """A workspace on a cluster shows its counts, and a cluster without workers a warning."""
+    config = WorkspaceConfig(name="a", base_url="https://a.example", path=tmp_path / "a.csv", api_key_env="A")
+    overview = Overview([config])
+    overview.set_waiting(20.0)
+    waiting, warning = overview.lines()
+    assert waiting == "a: waiting"
+    assert warning.startswith("the dask scheduler has had no worker for 20 s: start one with `dask worker`; ")
+    progress = ExportProgress(
+        pages=2, listed=200, total=None, done=50, failed=0, archived=0, resumed=0, rate_limit=None
+    )
+    overview.update_remote(config, progress)
+    assert overview.lines() == ["a: 50 of 200 so far"]
+
+
+def test_a_small_terminal_shows_running_exports_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the workspaces do not fit, those that run and those that failed are shown, and all are counted."""
+    monkeypatch.setenv("LINES", "6")
+    configs = [
+        WorkspaceConfig(
+            name=f"w{n}", base_url="https://a.example", path=tmp_path / f"{n}", api_key_env=f"A{n}"
+        )
+        for n in range(40)
+    ]
+    overview = Overview(configs)
+    overview.finish(WorkspaceResult(name="w0", path=tmp_path / "0", rows=3))
+    overview.finish(WorkspaceResult(name="w1", path=tmp_path / "1", error=ServerError("no luck")))
+    progress = ExportProgress(
+        pages=1, listed=9, total=9, done=5, failed=0, archived=0, resumed=0, rate_limit=None
+    )
+    overview.update_remote(configs[30], progress)
+    console = Console(width=80, height=6, record=True, file=io.StringIO())
+    console.print(overview.display()())
+    text = console.export_text()
+    assert len(text.splitlines()) == 4
+    assert "w30" in text
+    assert "w1 " in text
+    assert "no luck" in text
+    assert "w0 " not in text
+    assert text.splitlines()[-1] == "1 running · 37 waiting · 1 done · 1 failed"

@@ -134,6 +134,16 @@ async def test_permanent_errors_are_not_retried(night_home: Path, sandbox: Sandb
     assert not sandbox.requests
 
 
+async def test_a_refused_key_is_not_retried(night_home: Path, sandbox: Sandbox) -> None:
+    """A key that Braze refuses stops the script after one attempt, with the exit code of the command."""
+    (night_home / KEY_FILE).write_text("another-key\n")
+    code, _, err = await _nightly(night_home, sandbox)
+    assert code == 5
+    assert "attempt 1 of 3" in err
+    assert "replace the key" in err
+    assert len(sandbox.requests) == 1
+
+
 async def test_an_interrupted_export_is_not_retried(night_home: Path, sandbox: Sandbox) -> None:
     """An export ended by SIGTERM, as during a shutdown, is not retried."""
     sandbox.inject(Answer(delay=30.0), endpoint="details", segment_id=sandbox.segment_ids[249])

@@ -478,11 +478,9 @@ async def test_raised_by_a_callback_for_workspaces(
     def terminate(*_: object) -> None:
         raise Termination
 
+    callback: dict[str, Any] = {hook: terminate}
     with pytest.raises(Termination):
-        await export_workspaces(
-            read_workspaces(file, output=tmp_path, options=FAST),
-            **{hook: terminate},
-        )
+        await export_workspaces(read_workspaces(file, output=tmp_path, options=FAST), **callback)
 
 
 @pytest.mark.parametrize("where", ["a worker", "on_result"])

@@ -13,25 +13,27 @@ from collections import Counter
 from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
 from attrs import evolve, frozen
 from cli_helpers import ROOT, environment, run_command, until
-from distributed import KilledWorker
+from distributed import Client, KilledWorker
 from export_helpers import journaled_ids, requested_ids, sibling
 from workspaces_helpers import variable, write_file
 
 from braze_segments_async import BrazeSegments, ConfigError, ExportError, RetryPolicy
 from braze_segments_async import dask as on_dask
 from braze_segments_async.dask import export_on_cluster
-from braze_segments_async.export import export_segments
+from braze_segments_async.export import ExportProgress, export_segments
 from braze_segments_async.sandbox import Answer, LoggedRequest, Sandbox
 from braze_segments_async.workspaces import ExportOptions, WorkspaceConfig, WorkspaceResult, read_workspaces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
+
+    from braze_segments_async._arguments import Format
 
 KEYS = {name: f"secret-of-{name}" for name in "abc"}
 CONCURRENCY = 8
@@ -244,15 +246,99 @@ async def test_overwrite_starts_afresh(
 
 
 @pytest.mark.usefixtures("keys_in_this_process")
+@pytest.mark.parametrize("format_", ["ndjson", "csv", "parquet", "sqlite"])
 async def test_a_worker_died_after_the_export(
-    sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...]
+    sandboxes: dict[str, Sandbox], configs: tuple[WorkspaceConfig, ...], format_: Format
 ) -> None:
-    """If dask repeats a task whose worker died after the export, the export is skipped without requests."""
+    """If dask repeats a task whose worker died after the export, the result is the same, without requests."""
+    path = configs[0].path.with_suffix(f".{format_}")
+    config = evolve(configs[0], path=path, options=evolve(OPTIONS, format=format_, concurrency=64))
     async with on_dask._connected(None, 1) as client:
-        for expected in ("done", "skipped"):
-            result = await client.submit(on_dask._export, configs[0], "one run", pure=False)
+        for _ in range(2):
+            result = await client.submit(on_dask._export, config, "one run", pure=False)
+            assert (result.outcome, result.rows) == ("done", 150)
+        # A new run finds a finished file, and is refused; with `resume` it has nothing to do.
+        skipping = evolve(config, options=evolve(config.options, resume=True))
+        for expected in ("skipped", "skipped"):
+            result = await client.submit(on_dask._export, skipping, "another run", pure=False)
             assert result.outcome == expected
     assert sandboxes["a"].count("details") == 150
+
+
+async def test_progress(shared: Cluster, configs: tuple[WorkspaceConfig, ...]) -> None:
+    """`on_progress` gets the counts of each workspace from its worker."""
+    reported: dict[str, list[ExportProgress]] = {}
+    await export_on_cluster(
+        configs,
+        address=shared.address,
+        on_progress=lambda config, progress: reported.setdefault(config.name, []).append(progress),
+    )
+    assert set(reported) == {"a", "b", "c"}
+    assert all(each.done <= each.listed <= 150 for progress in reported.values() for each in progress)
+
+
+async def test_no_worker(
+    configs: tuple[WorkspaceConfig, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a worker, warnings are logged and reported, and every workspace fails after the timeout."""
+    monkeypatch.setattr(on_dask, "_WARN_EVERY", 0.1)
+    monkeypatch.setattr(on_dask, "_WORKER_POLL_INTERVAL", 0.01)
+    waited: list[float] = []
+    with cluster(0) as found:
+        results = await export_on_cluster(
+            configs, address=found.address, worker_timeout=0.4, on_waiting=waited.append
+        )
+    assert [result.outcome for result in results] == ["failed"] * 3
+    assert "has had no worker for 0.4 s: start one with `dask worker`; worker_timeout can be longer" in str(
+        results[0].error
+    )
+    assert len(waited) >= 2
+    assert waited == sorted(waited)
+    warnings = [record.getMessage() for record in caplog.records if record.name == "braze_segments_async"]
+    assert len(warnings) == len(waited)
+    assert "the dask scheduler has had no worker" in warnings[0]
+
+
+async def test_few_threads(
+    shared: Cluster, configs: tuple[WorkspaceConfig, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the workers have fewer threads than there are workspaces, a log record advises `--nthreads`."""
+    (a, *_) = configs
+    many = [
+        evolve(
+            a, name=f"a{number}", path=a.path.with_name(f"{number}.ndjson"), api_key_env=f"NO_KEY_{number}"
+        )
+        for number in range(9)
+    ]
+    with caplog.at_level("INFO", logger="braze_segments_async"):
+        results = await export_on_cluster(many, address=shared.address)
+    assert [result.outcome for result in results] == ["failed"] * 9
+    assert (
+        "of 9 workspaces at a time, one a thread; for more, start its workers with --nthreads" in caplog.text
+    )
+
+
+async def test_nothing_is_left_on_the_scheduler(
+    shared: Cluster, configs: tuple[WorkspaceConfig, ...]
+) -> None:
+    """After a success and after a failure, the scheduler keeps no event and no task of the run."""
+    no_key = evolve(configs[1], api_key_env="NOT_SET")
+    results = await export_on_cluster([configs[0], no_key], address=shared.address)
+    assert [result.outcome for result in results] == ["done", "failed"]
+
+    def left(dask_scheduler: Any) -> list[str]:
+        names = [*dask_scheduler.extensions["events"]._events, *dask_scheduler.tasks]
+        return [str(name) for name in names if str(name).startswith(("a-", "b-"))]
+
+    connect: Any = Client  # has no types
+    async with connect(shared.address, asynchronous=True, set_as_default=False) as client:
+        assert await client.run_on_scheduler(left) == []
+
+
+async def test_parallel_is_for_one_process(configs: tuple[WorkspaceConfig, ...]) -> None:
+    """On a cluster the threads of the workers decide, so `parallel` is refused."""
+    with pytest.raises(ConfigError, match="parallel is for one process"):
+        await export_on_cluster(configs, address="tcp://127.0.0.1:9", parallel=3)
 
 
 @pytest.mark.parametrize(

@@ -469,10 +469,9 @@ async def test_an_error_of_a_callback(
             raise LookupError
 
     sandboxes[1].inject(Answer(delay=30), endpoint="details", ordinals=50)
+    callback: dict[str, Any] = {f"on_{where}": fail}
     with pytest.raises(LookupError):
-        await export_workspaces(
-            configuration.configs(a=sandboxes[0], b=sandboxes[1]), **{f"on_{where}": fail}
-        )
+        await export_workspaces(configuration.configs(a=sandboxes[0], b=sandboxes[1]), **callback)
     assert not sibling(configuration.output / "b.ndjson", ".lock").exists()
 
 

@@ -6,7 +6,7 @@ from attrs import asdict
 
 from braze_segments_async._settings import RetryPolicy
 from braze_segments_async.cli.arguments import Connection
-from braze_segments_async.cli.runner import run
+from braze_segments_async.cli.runner import NOT_ALLOWED, run
 from braze_segments_async.cli.stdio import json_to_stdout, to_stdout
 
 __all__ = ["check"]
@@ -15,7 +15,8 @@ __all__ = ["check"]
 def check(*, json: bool = False, connection: Connection = Connection()) -> int:  # noqa: B008 - frozen
     """Check the API key: host, permissions and remaining requests. Sends four requests at most.
 
-    Exit codes: 0 ready to export, 1 not ready to export, 2 wrong use.
+    Exit codes: 0 ready to export, 1 not ready to export, 2 wrong use, 5
+    not ready because the key is refused or lacks a permission.
 
     Args:
         json: Print one JSON object.
@@ -35,6 +36,9 @@ def check(*, json: bool = False, connection: Connection = Connection()) -> int: 
             await json_to_stdout(f"{to_json({'ready': report.ready} | asdict(report))}\n".encode())
         else:
             await to_stdout(report_text(report))
-        return 0 if report.ready else 1
+        if report.ready:
+            return 0
+        needed = (report.permissions.get(name) for name in ("segments.list", "segments.details"))
+        return NOT_ALLOWED if report.key is False or False in needed else 1
 
     return run(work())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from braze_segments_async._support import sibling
 from braze_segments_async._text import escape_control
 from braze_segments_async.catalogue import provenance_to_dict
+from braze_segments_async.cli.metrics import recorded_metrics
 from braze_segments_async.cli.progress import ProgressTracker, pluralize, print_err, show_progress
 from braze_segments_async.cli.runner import PARTIAL, run
 from braze_segments_async.cli.stdio import csv_to_stdout, in_terminal, json_to_stdout
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from braze_segments_async._client import BrazeSegments
     from braze_segments_async._models import SegmentFailure
     from braze_segments_async.cli.arguments import Connection, ExportArguments
+    from braze_segments_async.cli.metrics import ExportMetrics
     from braze_segments_async.export import ExportOptions, ExportResult
 
 __all__ = ["resume_hint", "run_export"]
@@ -48,24 +50,31 @@ def run_export(
     """Export one workspace; return the exit code."""
     file = arguments.file
     refused = False
+    label = connection.workspace or ("stdout" if file is None else file.stem)
 
     async def export() -> int:
+        with recorded_metrics(arguments.metrics, label) as metrics:
+            return await exported(metrics)
+
+    async def exported(metrics: ExportMetrics) -> int:
         nonlocal refused
         if file is None:
             arguments.check_lines()
         elif arguments.resume and not arguments.overwrite and is_finished(file):
+            metrics.failed = count_failures(file)
+            metrics.complete = not metrics.failed
             code = _already_finished(file, quiet=arguments.quiet)
             if arguments.json:
-                await _print_json({"path": str(file), "written": False, "failed": count_failures(file)})
+                await _print_json({"path": str(file), "written": False, "failed": metrics.failed})
             return code
         format_ = "ndjson" if file is None else format_of(destination_path(file), arguments.format)
         options = arguments.to_options(format_, concurrency=concurrency, max_wait=max_wait)
         how = {"quiet": arguments.quiet, "verbose": arguments.verbose}
         async with connection.client(concurrency=concurrency, retry=options.retry) as client:
             if file is None:
-                return await _to_stdout(client, options, **how)
+                return await _to_stdout(client, options, metrics, **how)
             try:
-                return await _to_file(client, file, options, json=arguments.json, **how)
+                return await _to_file(client, file, options, metrics, json=arguments.json, **how)
             except ResumeError:
                 refused = True
                 raise
@@ -88,7 +97,14 @@ def resume_hint(file: Path) -> str:
 
 
 async def _to_file(
-    client: BrazeSegments, file: Path, options: ExportOptions, *, json: bool, quiet: bool, verbose: bool
+    client: BrazeSegments,
+    file: Path,
+    options: ExportOptions,
+    metrics: ExportMetrics,
+    *,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     shown = escape_control(str(file))
     tracker = ProgressTracker(client, resumable=True)
@@ -96,6 +112,7 @@ async def _to_file(
         async with show_progress(tracker, bar=True, quiet=quiet, verbose=verbose):
             result = await export_to_file(client, file, options, tracker.update)
     except IncompleteExportError as error:
+        metrics.failed = len(error.result.failures)
         _print_failures(error.result.failures)
         missing = pluralize(len(error.result.failures), "segment")
         print_err(
@@ -105,6 +122,7 @@ async def _to_file(
         if json:
             await _print_json(_result(client, file, error.result, written=False))
         return PARTIAL
+    metrics.set_written(result.rows, len(result.failures))
     _print_failures(result.failures)
     if not quiet:
         print_err(f"{tracker.summary()}{_notes(result)} → {shown}")
@@ -137,7 +155,9 @@ def _already_finished(file: Path, *, quiet: bool) -> int:
     return 0
 
 
-async def _to_stdout(client: BrazeSegments, options: ExportOptions, *, quiet: bool, verbose: bool) -> int:
+async def _to_stdout(
+    client: BrazeSegments, options: ExportOptions, metrics: ExportMetrics, *, quiet: bool, verbose: bool
+) -> int:
     """Write the segments as lines, in the order of the list: oldest first."""
     tracker = ProgressTracker(client)
     export = ExportRun(
@@ -155,6 +175,7 @@ async def _to_stdout(client: BrazeSegments, options: ExportOptions, *, quiet: bo
                 await csv_to_stdout(to_csv_line(line, safe=options.csv_safe))
             else:
                 await json_to_stdout(line)
+    metrics.set_written(tracker.done, len(export.failures))
     _print_failures(export.failures)
     if not quiet:
         archived = f"; {export.archived:,} archived during the export" if export.archived else ""

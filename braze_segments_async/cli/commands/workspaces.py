@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from braze_segments_async._support import file_errors
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.bars import progress_table
+from braze_segments_async.cli.configuration import environment_proxy
+from braze_segments_async.cli.metrics import ExportMetrics, check_library, write_metrics
 from braze_segments_async.cli.progress import (
     ProgressTracker,
     log_prefix,
@@ -18,7 +24,7 @@ from braze_segments_async.cli.progress import (
     show_progress,
 )
 from braze_segments_async.cli.rendering import results_table
-from braze_segments_async.cli.runner import OPTIONS, PARTIAL, RATE_LIMITED, run
+from braze_segments_async.cli.runner import NOT_ALLOWED, OPTIONS, PARTIAL, RATE_LIMITED, error_code, run
 from braze_segments_async.cli.stdio import in_terminal, to_stdout
 from braze_segments_async.errors import ConfigError
 from braze_segments_async.export import ResumeError, destination_path, failures_of
@@ -28,7 +34,7 @@ from braze_segments_async.workspaces import export_workspaces, read_workspaces
 from .export import resume_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -40,8 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_workspaces"]
 
-# The command exits with the first of these that any workspace has.
-_CODES: dict[Outcome, int] = {"failed": 1, "rate-limited": RATE_LIMITED, "partial": PARTIAL}
+_CODES: dict[Outcome, int] = {"done": 0, "skipped": 0, "partial": PARTIAL, "rate-limited": RATE_LIMITED}
+# The command exits with the first of these that any workspace has: those that a retry can help come first.
+_BY_WEIGHT = (1, RATE_LIMITED, PARTIAL, NOT_ALLOWED)
 # The workspaces file has the key `base_url`, where the command has --base-url.
 _WORDS = {name: option for name, option in OPTIONS.items() if name != "base_url"}
 _IN_PROCESS = "local"
@@ -61,15 +68,21 @@ def run_workspaces(
     async def export() -> int:
         nonlocal configs
         file, output = _checked(many, choices, connection)
+        if choices.metrics is not None:
+            check_library()
         options = choices.to_options("ndjson", concurrency=concurrency, max_wait=max_wait)
         configs = read_workspaces(file, output=output, options=options)
         with file_errors(output):
             output.mkdir(exist_ok=True)
+        configs = tuple(_with_proxy(config, connection.proxy, many.dask) for config in configs)
         overview = Overview(configs)
         async with show_progress(overview, bar=True, quiet=choices.quiet, verbose=choices.verbose):
-            results = await _results(configs, many.dask, overview)
+            results = await _results(configs, many, overview)
         await _print_results(results, quiet=choices.quiet)
-        return next((code for outcome, code in _CODES.items() if outcome in {r.outcome for r in results}), 0)
+        if choices.metrics is not None:
+            write_metrics(choices.metrics, map(ExportMetrics.of_result, results))
+        codes = {_code(result) for result in results}
+        return next((code for code in _BY_WEIGHT if code in codes), 0)
 
     return run(export(), lambda: _hint(config.path for config in configs), _WORDS)
 
@@ -79,9 +92,12 @@ def _checked(
 ) -> tuple[Path, Path]:
     """Return the workspaces file and the output directory, once the options are consistent."""
     if many.workspaces is None:
-        raise ConfigError("--dask distributes workspaces: it needs --workspaces")
+        alone = next(field.name for field in fields(many) if getattr(many, field.name) is not None)
+        raise ConfigError(f"--{alone.replace('_', '-')} is for many workspaces: it needs --workspaces")
+    if many.worker_timeout is not None and many.dask is None:
+        raise ConfigError("--worker-timeout needs --dask")
     for option in fields(connection):
-        if getattr(connection, option.name) != option.default:
+        if option.name != "proxy" and getattr(connection, option.name) != option.default:
             name = option.name.replace("_", "-")
             raise ConfigError(f"the --workspaces file names endpoints and keys: leave --{name} out")
     if choices.file is None:
@@ -92,25 +108,55 @@ def _checked(
     return many.workspaces, choices.file
 
 
+def _with_proxy(config: WorkspaceConfig, proxy: str | None, dask: str | None) -> WorkspaceConfig:
+    """Return the workspace with the proxy of the option, else of the environment, else its own.
+
+    The environment of this process says nothing about the machines of a cluster.
+    """
+    here = environment_proxy(config.base_url) if dask in {None, _IN_PROCESS} else None
+    return evolve(config, proxy=proxy or here or config.proxy)
+
+
 async def _results(
-    configs: tuple[WorkspaceConfig, ...], dask: str | None, overview: Overview
+    configs: tuple[WorkspaceConfig, ...], many: WorkspacesArguments, overview: Overview
 ) -> tuple[WorkspaceResult, ...]:
+    parallel, dask = many.parallel, many.dask
     if dask is None:
-        return await export_workspaces(configs, on_progress=overview.update, on_result=overview.finish)
+        return await export_workspaces(
+            configs, parallel=parallel, on_progress=overview.update, on_result=overview.finish
+        )
     from braze_segments_async.dask import export_on_cluster  # noqa: PLC0415 - needs an extra
 
-    address = None if dask == _IN_PROCESS else dask
-    return await export_on_cluster(configs, address=address, on_result=overview.finish)
+    return await export_on_cluster(
+        configs,
+        address=None if dask == _IN_PROCESS else dask,
+        parallel=parallel,
+        **({} if many.worker_timeout is None else {"worker_timeout": many.worker_timeout}),
+        on_progress=overview.update_remote,
+        on_result=overview.finish,
+        on_waiting=overview.set_waiting,
+    )
 
 
 class Overview:
-    """Progress of all workspaces. That of a workspace on a cluster is known when it has ended."""
+    """Progress of all workspaces."""
 
     def __init__(self, configs: Iterable[WorkspaceConfig]) -> None:
         """Start with no progress."""
         self._names = [config.name for config in configs]
         self._trackers: dict[str, ProgressTracker] = {}
         self._results: dict[str, WorkspaceResult] = {}
+        self._remote: dict[str, ExportProgress] = {}
+        self._without_workers = 0.0
+
+    def update_remote(self, config: WorkspaceConfig, progress: ExportProgress) -> None:
+        """Take the progress of an export on a cluster; for `on_progress` of `export_on_cluster`."""
+        self._remote[config.name] = progress
+        self._without_workers = 0.0
+
+    def set_waiting(self, seconds: float) -> None:
+        """Note that the cluster has no worker; for `on_waiting`."""
+        self._without_workers = seconds
 
     def update(self, config: WorkspaceConfig, client: BrazeSegments, progress: ExportProgress) -> None:
         """Take the progress of an export; for `on_progress`, which each export calls in its own task."""
@@ -124,25 +170,39 @@ class Overview:
         self._results[result.name] = result
 
     def lines(self) -> list[str]:
-        """Return a line for each workspace."""
-        return [f"{name}: {self._line(name)}" for name in self._names]
+        """Return a line for each workspace, and one if the cluster has no worker."""
+        lines = [f"{name}: {self._line(name)}" for name in self._names]
+        return [*lines, self._warning()] if self._without_workers else lines
+
+    def _warning(self) -> str:
+        return (
+            f"the dask scheduler has had no worker for {self._without_workers:.0f} s: start one with `dask "
+            "worker`; --worker-timeout ends the waiting"
+        )
 
     def _line(self, name: str) -> str:
         if (result := self._results.get(name)) is not None:
             return " · ".join(filter(None, (result.outcome, _status(result))))
+        if (remote := self._remote.get(name)) is not None:
+            return _counts(remote)
         tracker = self._trackers.get(name)
-        return "under way" if tracker is None else tracker.line()
+        return "waiting" if tracker is None else tracker.line()
 
     def display(self) -> Callable[[], RenderableType]:
-        """Return a function that returns a row for each workspace at the moment."""
+        """Return a function that returns the rows of the workspaces at the moment, as many as fit."""
+        from rich.console import Group  # noqa: PLC0415 - only a terminal needs it
+        from rich.text import Text  # noqa: PLC0415
+
         table = progress_table(rows=True)
         ids = {
-            name: table.add_task(name, total=None, counts="under way", status="", paused=False)
+            name: table.add_task(name, total=None, counts="waiting", status="", paused=False)
             for name in self._names
         }
 
         def render() -> RenderableType:
+            shown = self._names_that_fit(shutil.get_terminal_size().lines - 3)
             for name, task_id in ids.items():
+                table.update(task_id, visible=name in shown)
                 if (result := self._results.get(name)) is not None:
                     table.update(
                         task_id,
@@ -154,9 +214,43 @@ class Overview:
                     )
                 elif (tracker := self._trackers.get(name)) is not None:
                     tracker.update_task(table, task_id)
-            return table
+                elif (remote := self._remote.get(name)) is not None:
+                    table.update(task_id, total=remote.total, completed=remote.done, counts=_counts(remote))
+            summary = Text(self._summary(), style="dim", no_wrap=True, overflow="ellipsis")
+            warning = [Text(self._warning(), style="yellow")] if self._without_workers else []
+            return Group(table, summary, *warning)
 
         return render
+
+    def _names_that_fit(self, rows: int) -> set[str]:
+        """Return the names to show: exports that run, problems, exports that wait, then the others."""
+
+        def rank(name: str) -> int:
+            result = self._results.get(name)
+            if result is None:
+                return 0 if name in self._running() else 2
+            return 1 if _problem(result) else 3
+
+        return set(sorted(self._names, key=rank)[: max(rows, 1)])
+
+    def _running(self) -> set[str]:
+        return self._trackers.keys() | self._remote.keys()
+
+    def _summary(self) -> str:
+        """Return the number of workspaces in each state."""
+        counts = Counter[str](result.outcome for result in self._results.values())
+        running = len(self._running() - self._results.keys())
+        waiting = len(self._names) - len(self._results) - running
+        states: dict[str, int] = {"running": running, "waiting": waiting, **counts}
+        return " · ".join(f"{count:,} {state}" for state, count in states.items() if count)
+
+
+def _code(result: WorkspaceResult) -> int:
+    return error_code(result.error) if result.outcome == "failed" else _CODES[result.outcome]
+
+
+def _counts(progress: ExportProgress) -> str:
+    return f"{progress.done:,} of {progress.listed:,}{' so far' if progress.total is None else ''}"
 
 
 def _status(result: WorkspaceResult) -> str:
@@ -173,11 +267,18 @@ def _problem(result: WorkspaceResult) -> str:
     return ""
 
 
-async def _print_results(results: Collection[WorkspaceResult], *, quiet: bool) -> None:
-    """Print the problems on standard error, and all results on standard output."""
+async def _print_results(results: Sequence[WorkspaceResult], *, quiet: bool) -> None:
+    """Print the problems on standard error, and all results on standard output.
+
+    The table of a terminal contains the problems. Elsewhere, standard error has them.
+    """
+    problems = {result.name: problem for result in results if (problem := _problem(result))}
+    table = not quiet and in_terminal()
+    apart = not table or sys.stderr is None or not sys.stderr.isatty()
     for result in results:
-        if problem := _problem(result):
-            print_err(f"braze-segments: {result.name}: {problem}")
+        if result.name in problems:
+            if apart:
+                print_err(f"braze-segments: {result.name}: {problems[result.name]}")
         elif result.skipped and not quiet:
             shown = escape_control(str(result.path))
             print_err(f"{result.name}: {shown} is finished, nothing to do; --overwrite replaces it")
@@ -186,8 +287,8 @@ async def _print_results(results: Collection[WorkspaceResult], *, quiet: bool) -
     if quiet or sys.stdout is None:
         return
     with suppress(BrokenPipeError):  # the reader of a pipe may leave early; the files are complete
-        if in_terminal():
-            await to_stdout(results_table(results))
+        if table:
+            await to_stdout(results_table(results, problems))
         else:
             await to_stdout(b"".join(_result_json(result) for result in results))
 
