@@ -133,7 +133,7 @@ def check_segment_id(value: object) -> str:
         raise ConfigError(f"segment_id must be text, got {describe(value)}")
     if not value.strip():
         raise ConfigError(
-            "segment_id is empty. Get ids from list(), or from the API Keys page of the dashboard"
+            "segment_id is empty. Get ids from list(), or in the dashboard: Settings > APIs and Identifiers"
         )
     if value.isascii():  # as all ids seen so far: skip the encoding
         return value
@@ -163,7 +163,9 @@ def check_key(api_key: object, base_url: object = "") -> Secret:
         kind = api_key if isinstance(api_key, type) else type(api_key)
         raise ConfigError(f"api_key must be text, got {kind.__name__}")
     if not api_key.strip():
-        raise ConfigError("api_key is empty. Create a key in the dashboard under Settings > API Keys")
+        raise ConfigError(
+            "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers"
+        )
     if re.match(r"bearer\b", api_key, re.IGNORECASE):
         raise ConfigError("api_key must be the key alone, without `Bearer` in front")
     if "://" in api_key:
@@ -181,7 +183,7 @@ def check_key(api_key: object, base_url: object = "") -> Secret:
 
 
 def check_base_url(base_url: object) -> URL:
-    """Return the REST endpoint of the workspace's cluster (Braze: "API endpoints"), normalised.
+    """Return the REST endpoint of the workspace's cluster (Braze: "API overview"), normalised.
 
     A missing scheme becomes https and a trailing slash is removed. A path, as of a gateway, is kept.
     """
@@ -205,7 +207,7 @@ def check_base_url(base_url: object) -> URL:
     if url.host.startswith(("dashboard", "sdk.")):
         raise ConfigError(
             f"must be the REST endpoint, not {escape_control(url.host)}: the endpoint is listed beside it on"
-            ' Braze\'s page "API endpoints", such as rest.iad-01.braze.com or rest.fra-01.braze.eu',
+            ' Braze\'s page "API overview", such as rest.iad-01.braze.com or rest.fra-01.braze.eu',
             argument="base_url",
         )
     return url.with_path(url.path.rstrip("/"))

@@ -29,7 +29,7 @@ UNKNOWN_SEGMENT = "00000000-0000-0000-0000-000000000000"
 CONCLUSIVE_ERRORS = (BadRequestError, AuthenticationError, PermissionDeniedError)
 _KEY_RECOGNISED_ERRORS = (BadRequestError, PermissionDeniedError)
 _REMEDY = (
-    "in the dashboard under Settings > API Keys, create a key with all the permissions it needs "
+    "in the dashboard under Settings > APIs and Identifiers, create a key with all the permissions it needs "
     "(those of an existing key cannot be changed)"
 )
 
@@ -110,7 +110,7 @@ def _problems(
     if key is False:
         problems.append(
             "Braze does not accept the key: check that it is complete and listed in the dashboard under "
-            f"Settings > API Keys, and that the REST endpoint is that of its cluster{mistake}"
+            f"Settings > APIs and Identifiers, and that the REST endpoint is that of its cluster{mistake}"
         )
     # Few keys need to read users, so that permission is never reported as missing.
     missing = [name for name, granted in permissions.items() if granted is False and name != USERS.permission]

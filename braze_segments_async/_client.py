@@ -73,13 +73,13 @@ class BrazeSegments:
         Args:
             api_key: REST API key with the permissions `segments.list` and `segments.details`, for sizes
                 `segments.data_series`, and for users `users.export.segment` (Braze: "REST API key").
-            base_url: REST endpoint of the workspace's cluster (Braze: "API endpoints"), as a URL or an
+            base_url: REST endpoint of the workspace's cluster (Braze: "API overview"), as a URL or an
                 `Instance`.
             concurrency: Maximum number of requests in flight, except in a stream with its own `concurrency`.
             timeout: Timeout of one attempt in seconds, from connecting to the last byte of the response.
             retry: Rules for retries.
             reserve: Fraction of the hourly rate limit that this client leaves to other uses of the workspace,
-                such as sending messages.
+                such as messages that are sent through the API.
             limits: Safety limits in seconds, bytes, pages and retries.
             session: Your own session, for its proxy, TLS settings or tracing. The client never closes it.
             direct: Whether GET requests bypass aiohttp's session to save CPU. Without effect if `session` is

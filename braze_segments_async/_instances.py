@@ -1,4 +1,4 @@
-"""Braze's clusters by name, and hints for a base URL of the wrong cluster (Braze: "API endpoints")."""
+"""Braze's clusters by name, and hints for a base URL of the wrong cluster (Braze: "API overview")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Instance", "likely_mistake", "suggest_instance"]
 class Instance(StrEnum):
     """A cluster of Braze, by its name in the dashboard; the value is its REST endpoint (a `base_url`).
 
-    The source is Braze's page "API endpoints". For a cluster that is not listed here, pass its URL.
+    The source is Braze's page "API overview". For a cluster that is not listed here, pass its URL.
     """
 
     US_01 = "https://rest.iad-01.braze.com"

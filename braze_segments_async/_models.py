@@ -30,7 +30,8 @@ class Segment:
     Attributes:
         id: Segment API identifier, which the other endpoints take.
         name: Name in the dashboard; need not be unique.
-        analytics_tracking_enabled: Whether Braze records the size over time; `None` if not in the response.
+        analytics_tracking_enabled: Whether Braze records sessions, custom events and revenue of the segment
+            over time; `None` if not in the response.
         tags: Names of the tags, in Braze's order.
         extra: All other fields of the response, with Braze's names.
     """

@@ -204,7 +204,10 @@ class AuthenticationError(StatusError):
 
 
 class PermissionDeniedError(StatusError):
-    """Status 403: the key lacks the permission that the message names."""
+    """Status 403: usually the key lacks the permission that the message names.
+
+    Braze also documents it for an endpoint that the plan or the account does not include.
+    """
 
 
 class NotFoundError(StatusError):

@@ -278,7 +278,7 @@ async def test_check_names_missing_permissions() -> None:
     assert (code, err) == (1, "")
     assert "Not ready to export:" in out
     assert "- the key lacks segments.details and segments.data_series: " in out
-    assert "Settings > API Keys" in out
+    assert "Settings > APIs and Identifiers" in out
 
 
 # --- diff ---------------------------------------------------------------------------------------------

@@ -146,7 +146,10 @@ def test_limits_are_checked_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("", "segment_id is empty. Get ids from list(), or from the API Keys page of the dashboard"),
+        (
+            "",
+            "segment_id is empty. Get ids from list(), or in the dashboard: Settings > APIs and Identifiers",
+        ),
         (None, "segment_id must be text, got None"),
         (b"a", "segment_id must be text, got a bytes"),
         ("a\ud800", "segment_id contains a lone surrogate, which cannot be sent as UTF-8"),
@@ -161,8 +164,8 @@ def test_a_segment_id_is_opaque(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("", "api_key is empty. Create a key in the dashboard under Settings > API Keys"),
-        (" \n", "api_key is empty. Create a key in the dashboard under Settings > API Keys"),
+        ("", "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers"),
+        (" \n", "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers"),
         (HOST, "api_key is a URL. The values of api_key and base_url may be swapped"),
         (None, "api_key must be text, got NoneType"),
         (SECRET.encode(), "api_key must be text, got bytes"),

@@ -66,7 +66,9 @@ async def test_a_missing_permission_is_named_with_the_remedy() -> None:
     assert (report.host, report.key) == (True, True)
     assert report.permissions == ALL | {"segments.details": False}
     (problem,) = report.problems
-    assert problem.startswith("the key lacks segments.details: in the dashboard under Settings > API Keys, ")
+    assert problem.startswith(
+        "the key lacks segments.details: in the dashboard under Settings > APIs and Identifiers, "
+    )
 
 
 async def test_size_histories_are_not_needed_for_an_export() -> None:
