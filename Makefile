@@ -32,7 +32,7 @@ lowest: $(VENV)/.installed  ## Test with the lowest versions that pyproject.toml
 	rm -rf build/lowest
 	$(BIN)/uv venv --quiet --python 3.11 build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
-		--editable '.[cli,dask,fastapi,parquet,speed]'
+		--editable '.[cli,dask,fastapi,parquet,speed,xlsx]'
 	$(BIN)/uv pip install --quiet --python build/lowest --group pytest
 	LOWEST=1 build/lowest/bin/python -m pytest tests/docs/test_lowest_versions.py tests/faults/test_service.py
 

@@ -168,8 +168,8 @@ class ExportArguments:
     """The options of an export; see `ExportOptions`, which checks them.
 
     Attributes:
-        output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite or .db. Without it, or with -, lines go to
-            standard output.
+        output: The file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db or .xlsx. Without it, or with -, lines
+            go to standard output.
         format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.
@@ -181,6 +181,7 @@ class ExportArguments:
             strict reads the list in both directions until both agree, fast reads it once.
         sizes: Add the size history of so many days. Needs the permission segments.data_series.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        excel: Write CSV for Excel: with a byte order mark, times as Excel reads them, and --csv-safe.
         quiet: Print no progress and no summary, only errors.
         verbose: Print each retry and each pause, too.
     """
@@ -194,6 +195,7 @@ class ExportArguments:
     consistency: Consistency = "safe"
     sizes: int | None = None
     csv_safe: bool = False
+    excel: bool = False
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 
@@ -227,6 +229,7 @@ class ExportArguments:
             overwrite=self.overwrite,
             allow_partial=self.allow_partial,
             csv_safe=self.csv_safe,
+            excel=self.excel,
             sizes=self.sizes,
             retry=RetryPolicy(max_rate_limit_wait=max_wait),
         )
@@ -237,7 +240,7 @@ class ExportArguments:
         Raises:
             ConfigError: An option needs a file.
         """
-        if self.format in {"parquet", "sqlite"}:
+        if self.format in {"parquet", "sqlite", "xlsx"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
         for option in ("resume", "resume_within", "overwrite", "sizes"):
             if getattr(self, option):

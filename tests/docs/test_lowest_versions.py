@@ -45,7 +45,7 @@ def test_the_lowest_versions_are_installed() -> None:
         requirement = Requirement(text)
         if requirement.marker is None or any(
             requirement.marker.evaluate({"extra": extra})
-            for extra in ("cli", "dask", "fastapi", "parquet", "speed")
+            for extra in ("cli", "dask", "fastapi", "parquet", "speed", "xlsx")
         ):
             (floor,) = (part.version for part in requirement.specifier if part.operator == ">=")
             assert Version(version(requirement.name)) == Version(floor), requirement.name

@@ -63,7 +63,13 @@ async def test_a_complete_export(sandbox: Sandbox, client: BrazeSegments, target
 async def test_an_empty_workspace(tmp_path: Path) -> None:
     """An empty workspace is exported as a file without rows, in every format."""
     async with Sandbox(0) as sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
-        for suffix, size in ((".ndjson", 0), (".csv", 145), (".parquet", None), (".sqlite", None)):
+        for suffix, size in (
+            (".ndjson", 0),
+            (".csv", 145),
+            (".parquet", None),
+            (".sqlite", None),
+            (".xlsx", None),
+        ):
             target = tmp_path / f"a{suffix}"
             assert (await export_segments(client, target)).rows == 0
             assert size in {None, len(content(target))}
@@ -180,7 +186,7 @@ async def test_a_listing_that_fails_stops_the_export(
         await export_segments(client, target, allow_partial=True, overwrite=True)
 
 
-@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite"])
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite", ".xlsx"])
 async def test_cancelled_at_any_moment(client: BrazeSegments, tmp_path: Path, suffix: str) -> None:
     """After a cancellation the file is absent or complete, the journal is kept, and `resume` finishes."""
     await export_segments(client, whole := tmp_path / f"whole{suffix}")
@@ -304,7 +310,7 @@ async def test_an_error_of_a_callback(client: BrazeSegments, target: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "xlsx"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite"'),
+        ({"format": "xls"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite" or "xlsx"'),
         ({"consistency": "best"}, 'consistency must be "fast" or "safe" or "strict"'),
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"sizes": 0}, "sizes must be at least 1"),

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from braze_segments_async.sandbox import Sandbox
 
-FORMATS = {"ndjson": ".ndjson", "csv": ".csv", "parquet": ".parquet", "sqlite": ".sqlite"}
+FORMATS = {"ndjson": ".ndjson", "csv": ".csv", "parquet": ".parquet", "sqlite": ".sqlite", "xlsx": ".xlsx"}
 
 
 class Exporter:
@@ -84,7 +86,10 @@ def sibling(target: Path, suffix: str) -> Path:
 
 
 def content(target: Path) -> Any:
-    """Return what is the same for equal exports: the bytes of a file, or the rows of a database."""
+    """Return what is the same for equal exports: bytes, or the rows of a database or workbook."""
+    if target.suffix == ".xlsx":
+        with closing(openpyxl.load_workbook(target, read_only=True)) as book:
+            return {sheet.title: list(sheet.values) for sheet in book if sheet.title != "Read me"}
     if target.suffix != ".sqlite":
         return target.read_bytes()
     with closing(sqlite3.connect(target)) as database:

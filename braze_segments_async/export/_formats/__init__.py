@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from braze_segments_async._arguments import Format
+    from braze_segments_async.catalogue import Provenance
 
 __all__ = ["check_library", "check_path", "write_rows"]
 
@@ -31,6 +32,10 @@ def check_library(format: Format) -> None:  # noqa: A002 - the word of the publi
         from .sqlite import check_sqlite  # noqa: PLC0415
 
         check_sqlite()
+    elif format == "xlsx":
+        from .xlsx import check_xlsx  # noqa: PLC0415
+
+        check_xlsx()
 
 
 def check_path(format: Format, path: Path) -> None:  # noqa: A002
@@ -56,6 +61,8 @@ def write_rows(
     *,
     sizes: bool = False,
     csv_safe: bool = False,
+    excel: bool = False,
+    provenance: Provenance | None = None,
 ) -> None:
     """Write segments to a new file.
 
@@ -65,6 +72,8 @@ def write_rows(
         format: The format of the file.
         sizes: Whether each line has the size history.
         csv_safe: Whether to put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        excel: Whether to write CSV for Excel.
+        provenance: Where the data comes from, for the formats that can hold it.
 
     Raises:
         ExportError: The library of the format failed.
@@ -78,7 +87,7 @@ def write_rows(
         case "csv":
             from .csv import write_csv  # noqa: PLC0415
 
-            write_csv(path, lines, sizes=sizes, safe=csv_safe)
+            write_csv(path, lines, sizes=sizes, safe=csv_safe, excel=excel)
         case "parquet":
             from .parquet import write_parquet  # noqa: PLC0415
 
@@ -87,3 +96,7 @@ def write_rows(
             from .sqlite import write_sqlite  # noqa: PLC0415
 
             write_sqlite(path, lines)
+        case "xlsx":
+            from .xlsx import write_xlsx  # noqa: PLC0415
+
+            write_xlsx(path, lines, sizes=sizes, provenance=provenance)
