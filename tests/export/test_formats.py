@@ -187,7 +187,7 @@ def test_csv_columns() -> None:
 
 
 def test_csv_for_excel() -> None:
-    """`excel` adds a byte order mark and the apostrophes of `csv_safe`, and writes times in UTC without a T."""
+    """`excel` adds a byte order mark and the apostrophes of `csv_safe`, and writes times without a T."""
     assert csv_header(excel=True) == b"\xef\xbb\xbf" + csv_header()
     row = evolve(ONE, name="=1+1", description="a;b", created_at=None)
     id_, name, description, *_ = to_csv_line(to_json_line(row), excel=True).decode().split(",")

@@ -62,7 +62,8 @@ def test_sheets(tmp_path: Path) -> None:
     heading, one, bare = sheets["Segments"].values
     assert dict(zip(heading, one, strict=True)) == {
         "Name": "One", "Size": 12,
-        "Edited": datetime.fromisoformat("2026-07-16 19:55:54"), "Filters": "Country is Japan", "Teams": "CRM",
+        "Edited": datetime.fromisoformat("2026-07-16 19:55:54"),
+        "Filters": "Country is Japan", "Teams": "CRM",
         "Created": datetime.fromisoformat("2026-07-16 19:55:53"), "Tags": "x; y; z", "Note": "two\nlines",
         "Tracking": "no", "Size estimated": None, "Id": "0123", "Other fields": '{"new":[1]}',
     }  # fmt: skip
