@@ -36,7 +36,7 @@ LAYERS = [
     {"_client"},
     {"catalogue"},
     {"export"},
-    {"workspaces", "fastapi"},
+    {"workspaces", "fastapi", "dlt"},
     {"dask"},
     {"__init__", "cli"},
     {"__main__"},
@@ -143,6 +143,7 @@ def test_names_show_what_is_public(module: str) -> None:
         "export",
         "workspaces",
         "dask",
+        "dlt",
         "fastapi",
         "sandbox",
     }
