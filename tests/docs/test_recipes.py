@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import json
 import os
 import py_compile
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cli_helpers import COMMAND, ROOT, environment, inside, until
 
 from braze_segments_async.sandbox import Answer, Sandbox
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif("RECIPES" not in os.environ, reason="run by make recipes")
 
@@ -34,7 +33,8 @@ def watch(event, arguments):
         os._exit(99)
 
 sys.addaudithook(watch)
-runpy.run_path(sys.argv[1], run_name="__main__")
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -49,11 +49,13 @@ async def _run(sandbox: Sandbox | None, *command: str | Path, **variables: str) 
 
 
 async def _run_example(
-    name: str, home: Path, sandbox: Sandbox | None = None, **more: str
+    name: str, home: Path, sandbox: Sandbox | None = None, *arguments: str, **more: str
 ) -> tuple[int, str, str]:
     """Run an example in its own home directory, without network access."""
     variables = {"HOME": str(home), "TMPDIR": str(home), "DLT_DATA_DIR": str(home / "dlt"), **more}
-    return await _run(sandbox, sys.executable, "-W", "error", "-c", LOCAL_ONLY, EXAMPLES / name, **variables)
+    return await _run(
+        sandbox, sys.executable, "-W", "error", "-c", LOCAL_ONLY, EXAMPLES / name, *arguments, **variables
+    )
 
 
 # cron
@@ -243,3 +245,39 @@ def _counts(file: Path) -> tuple[int, int, int]:
         ).fetchone()
     assert found is not None
     return found
+
+
+# Singer
+
+
+async def test_singer_tap(tmp_path: Path, sandbox: Sandbox) -> None:
+    """The tap describes itself, and sends every segment to a target, or no record if one is missing."""
+    config, target = tmp_path / "config.json", tmp_path / "target.json"
+    config.write_text(json.dumps({"api_key": sandbox.api_key, "base_url": sandbox.base_url}))
+    target.write_text(json.dumps({"output_path": str(tmp_path)}))
+
+    async def tap(*arguments: str) -> tuple[int, str, str]:
+        return await _run_example("singer_tap.py", tmp_path, None, *arguments)
+
+    code, out, err = await tap("--about", "--format=json")
+    assert code == 0, err
+    assert {"discover", "catalog", "state"} <= set(json.loads(out)["capabilities"])
+    code, catalog, err = await tap("--config", str(config), "--discover")
+    assert code == 0, err
+    assert [stream["tap_stream_id"] for stream in json.loads(catalog)["streams"]] == ["segments"]
+    (tmp_path / "catalog.json").write_text(catalog)
+    (tmp_path / "state.json").write_text("{}")
+    options = ["--config", str(config), "--catalog", str(tmp_path / "catalog.json")]
+    code, out, err = await tap(*options, "--state", str(tmp_path / "state.json"))
+    assert code == 0, err
+    assert sandbox.api_key not in out + err
+    (tmp_path / "records.jsonl").write_text(out)
+    load = f'"{Path(sys.executable).with_name("target-csv")}" --config target.json --input records.jsonl'
+    code, _, err = await _run(None, "/bin/sh", "-c", load, HOME=str(tmp_path))
+    assert code == 0, err
+    with (tmp_path / "segments.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["id"] for row in csv.DictReader(file)} == set(sandbox.segment_ids)
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[-1], times=1)
+    code, out, err = await tap(*options)
+    assert (code, '"RECORD"' in out) == (1, False)
+    assert "422 after 1 attempt" in err
