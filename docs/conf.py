@@ -54,7 +54,7 @@ nitpick_ignore_regex = [
 ]
 
 # The modules whose `__all__` is the public API.
-MODULES = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
+MODULES = ("", ".export", ".cache", ".sandbox", ".workspaces", ".dask", ".fastapi")
 # Classes that only the library creates: their signatures are not documented.
 NOT_FOR_CONSTRUCTION = ("Error", "Stream", "SegmentListing", "UsersExport", "Instance", "LoggedRequest")
 # Replacements that make signatures readable.

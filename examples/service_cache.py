@@ -1,7 +1,7 @@
-"""A service that holds all segments in memory and refreshes them every few minutes.
+"""A service that holds all segments in memory, and refreshes them in the background.
 
 Uses Braze if `BRAZE_API_KEY` and `BRAZE_BASE_URL` are set, and a local sandbox otherwise. `REFRESHES` is the
-number of refreshes (default: 2), and `EVERY` the pause between them in seconds.
+number of refreshes (default: 2), and `MAX_AGE` the seconds between them (default: 0.1).
 """
 
 import asyncio
@@ -10,36 +10,36 @@ import os
 import sys
 from contextlib import AsyncExitStack
 
-from braze_segments_async import BrazeError, BrazeSegments, SegmentDetails
+from braze_segments_async import BrazeSegments, SegmentDetails
+from braze_segments_async.cache import SegmentCache
 from braze_segments_async.sandbox import Sandbox
 
 logger = logging.getLogger("service")
 
 
-async def refresh(segments: BrazeSegments) -> dict[str, SegmentDetails]:
-    """Return all segments with their details, or raise an error."""
-    return {details.id: details async for details in segments.all_details()}
-
-
 async def main() -> None:
-    """Refresh with one client; a failed refresh keeps the previous segments."""
+    """Answer many calls from one cache, until it has been refreshed several times."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-    catalogue: dict[str, SegmentDetails] = {}
+    refreshes = asyncio.Semaphore(0)
+
+    def on_refresh(segments: tuple[SegmentDetails, ...]) -> None:
+        logger.info("%d segments", len(segments))
+        refreshes.release()
+
     async with AsyncExitStack() as stack:
         if "BRAZE_API_KEY" in os.environ:
             client = BrazeSegments.from_env()
         else:
             sandbox = await stack.enter_async_context(Sandbox(segments=250))
             client = BrazeSegments(sandbox.api_key, base_url=sandbox.base_url)
-        segments = await stack.enter_async_context(client)
+        await stack.enter_async_context(client)
+        max_age = float(os.environ.get("MAX_AGE", "0.1"))
+        cache = await stack.enter_async_context(SegmentCache(client, max_age=max_age, on_refresh=on_refresh))
+        # The first calls wait for the first refresh. All later ones return at once, also during an outage.
+        catalogues = await asyncio.gather(*(cache.all() for _ in range(1_000)))
+        logger.info("%d calls, %d requests to Braze", len(catalogues), client.stats.requests)
         for _ in range(int(os.environ.get("REFRESHES", "2"))):
-            try:
-                catalogue = await refresh(segments)
-            except BrazeError as error:
-                logger.warning("kept %d segments: %s", len(catalogue), error)
-            else:
-                logger.info("%d segments", len(catalogue))
-            await asyncio.sleep(float(os.environ.get("EVERY", "0")))
+            await refreshes.acquire()
 
 
 if __name__ == "__main__":

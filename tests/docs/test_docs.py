@@ -145,7 +145,7 @@ def test_json_and_toml_blocks(page: str) -> None:
 
 def test_the_reference_lists_the_public_names() -> None:
     """The reference lists exactly the public names."""
-    modules = ("", ".export", ".sandbox", ".workspaces", ".dask", ".fastapi")
+    modules = ("", ".export", ".cache", ".sandbox", ".workspaces", ".dask", ".fastapi")
     public = {
         f"{PACKAGE}{suffix}.{name}"
         for suffix in modules
@@ -212,6 +212,7 @@ def test_fastapi_example(monkeypatch: pytest.MonkeyPatch) -> None:
             with TestClient(names["app"]) as client:
                 assert client.post("/refresh").status_code == 202
                 assert len(names["app"].state.cache) == 120
+                assert client.get(f"/segments/{Sandbox(120).segment_ids[0]}").json()["name"]
         finally:
             process.terminate()
 
