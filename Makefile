@@ -43,15 +43,18 @@ lint: $(VENV)/.installed  ## Check style and formatting with ruff
 types: $(VENV)/.installed  ## Check types with mypy
 	$(BIN)/mypy
 
-$(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group bench
+# In an environment of its own: Braze's local MCP server needs mcp<2, and the recipes need mcp>=2.
+$(VENV)-bench/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-bench/bin/python -m pip install --quiet --editable '.[parquet]' --group bench
 	@touch $@
 
-bench: $(VENV)/.bench  ## Run the benchmarks, and draw the chart in the docs: four minutes
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)-bench/.installed  ## Run the benchmarks, and draw the chart in the docs: four minutes
+	$(VENV)-bench/bin/python benchmarks/run.py
 
-bench-full: $(VENV)/.bench  ## Run the benchmarks in full size, three times: forty minutes
-	$(BIN)/python benchmarks/run.py --full
+bench-full: $(VENV)-bench/.installed  ## Run the benchmarks in full size, three times: forty minutes
+	$(VENV)-bench/bin/python benchmarks/run.py --full
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group docs
@@ -61,9 +64,10 @@ docs: $(VENV)/.docs  ## Build the documentation in build/docs, and run its examp
 	$(BIN)/python -m sphinx -E -n -q -W --keep-going docs build/docs
 	SITE=build/docs $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_docs.py
 
-recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron and Jupyter examples; the commands and faults on uvloop
+recipes: $(VENV)/.installed  ## Test the examples that need other packages or LibreOffice; the commands on uvloop
 	$(BIN)/python -m pip install --quiet --group recipes
-	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_notebook.py tests/cli
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_notebook.py tests/integrations \
+		tests/cli
 	LOOP=uvloop $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults/test_service.py tests/http/test_direct.py
 
 build: $(VENV)/.installed  ## Build the wheel and the sdist in dist/, and check them
@@ -73,4 +77,4 @@ build: $(VENV)/.installed  ## Build the wheel and the sdist in dist/, and check 
 	$(BIN)/python .ci/check_dist.py
 
 clean:  ## Remove the virtual environment and everything generated
-	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bench build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
