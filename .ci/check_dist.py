@@ -7,6 +7,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 PACKAGE = "braze_segments_async"
+PYTEST_PLUGIN = "pytest_braze_segments.py"
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         fields = message_from_bytes(archive.read(metadata))
     info = metadata.split("/")[0]
-    unexpected = [name for name in names if name.split("/")[0] not in {PACKAGE, info}]
+    unexpected = [name for name in names if name.split("/")[0] not in {PACKAGE, PYTEST_PLUGIN, info}]
     unexpected += [
         name for name in names if not name.startswith(info) and not name.endswith((".py", "/py.typed"))
     ]
@@ -27,6 +28,7 @@ def main() -> None:
     version = (dist.parent / PACKAGE / "_version.py").read_text(encoding="utf-8").split('"')[-2]
     checks = {
         f"the wheel contains files outside the package: {unexpected}": bool(unexpected),
+        "the wheel has no pytest plugin": PYTEST_PLUGIN not in names,
         "the wheel is not marked as typed": f"{PACKAGE}/py.typed" not in names,
         f"the version is {fields['Version']}, not {version}": fields["Version"] != version,
         "the README is not the description": "# braze-segments-async" not in str(fields.get_payload()),

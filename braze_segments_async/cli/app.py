@@ -72,18 +72,46 @@ def serve(
     segments: Annotated[int, Parameter(validator=Number(gte=0))] = 250,
     seed: int = 0,
     latency: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
+    fault: tuple[str, ...] = (),
+    rate_limit: str | None = None,
+    permissions: str | None = None,
+    api_key: str = "sandbox-api-key",
+    log: bool = False,
 ) -> int:
     """Serve an invented workspace on this machine until Ctrl-C.
+
+    Any client in any language can use it in place of Braze.
+
+    With --fault 503@list:3 the third request for a page of the list fails, with
+    503@list:3-5 three of them, with 503@details:10% one in ten requests for
+    details, and with 429 every request. 2.5s@details makes details slow. The
+    endpoints are list, details, data_series, users, cancel and file (the exported
+    files). The option can be repeated; the first that matches applies.
 
     Args:
         port: Port on 127.0.0.1; 8765 by default, 0 for a free one.
         segments: Number of segments; 250 by default.
         seed: Number that decides names, sizes and dates.
         latency: Seconds before each response.
+        fault: STATUS@ENDPOINT:WHICH, as above.
+        rate_limit: Requests and seconds of a window, such as 500/2s; 250000/3600s by default.
+        permissions: Permissions of the key, with commas between; all by default.
+        api_key: The only valid key, which is no secret; sandbox-api-key by default.
+        log: Print each request to standard error.
     """
     from .commands.sandbox import run_sandbox  # noqa: PLC0415 - see above
 
-    return run_sandbox(port=port, segments=segments, seed=seed, latency=latency)
+    return run_sandbox(
+        port=port,
+        segments=segments,
+        seed=seed,
+        latency=latency,
+        faults=fault,
+        rate_limit=rate_limit,
+        permissions=permissions,
+        api_key=api_key,
+        log=log,
+    )
 
 
 app.command(list_segments, name="list")

@@ -4,12 +4,13 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from math import ceil
 from typing import Any, Final, Self
+from uuid import UUID
 
 import attrs
 from aiohttp import web
@@ -36,7 +37,7 @@ _NONE_REMAINING: Final = {"X-RateLimit-Remaining": "0"}
 _ERROR_MESSAGES: Final = {
     202: "queued",
     401: "Invalid API key: {key}",  # like the live service, which echoes the key
-    403: "The API key does not have the permission for this endpoint",
+    403: "Access Denied",
     404: "Invalid URL",
     429: "Rate limit exceeded",
 }
@@ -115,7 +116,7 @@ class ApiHost:
         api_key: The only valid key.
         permissions: Permissions of the key.
         latency: Seconds before each response.
-        log: All requests so far.
+        log: Log of the requests.
         in_flight: Counter of the requests that are being answered.
         details_in_flight: Counter of those to `GET /segments/details`.
     """
@@ -127,7 +128,7 @@ class ApiHost:
     api_key: str
     permissions: frozenset[str]
     latency: float
-    log: RequestLog = attrs.field(factory=RequestLog, init=False)
+    log: RequestLog
     in_flight: InFlightCounter = attrs.field(factory=InFlightCounter, init=False)
     details_in_flight: InFlightCounter = attrs.field(factory=InFlightCounter, init=False)
 
@@ -138,7 +139,11 @@ class ApiHost:
         with self.in_flight, self.details_in_flight if endpoint == "details" else nullcontext():
             # Answer and headers are decided on arrival; the latency comes after.
             answer = self._decide(self.log.requests[index])
-            headers = {**self.window.headers(answer.status), "Content-Type": answer.content_type}
+            headers = {
+                **self.window.headers(answer.status),
+                "Content-Type": answer.content_type,
+                "X-Request-Id": str(UUID(int=index + 1)),
+            }
             if (delay := self.latency + answer.delay) > 0:
                 await asyncio.sleep(delay)
             self.log.set_status(index, answer.status)
@@ -160,12 +165,12 @@ class ApiHost:
         return attrs.evolve(injected, body=body, headers={**error.headers, **injected.headers})
 
     def _genuine_answer(self, request: LoggedRequest) -> Answer:
-        if request.headers.get("Authorization") != f"Bearer {self.api_key}":
+        if request.endpoint == "other":  # answered before the key is read, so it counts for no workspace
+            status = 404
+        elif request.headers.get("Authorization") != f"Bearer {self.api_key}":
             status = 401
         elif not self.window.acquire():
             status = 429
-        elif request.endpoint == "other":
-            status = 404
         elif _PERMISSIONS[request.endpoint] not in self.permissions:
             status = 403
         else:
@@ -220,7 +225,8 @@ def _data_series(
     ending_at = query.get("ending_at")
     try:
         end = datetime.fromtimestamp(now, UTC) if ending_at is None else datetime.fromisoformat(ending_at)
-        return {"message": "success", "data": workspace.sizes(segment_id, int(length), end.date())}
+        last = (end - timedelta(microseconds=1)).date()  # midnight excludes the day that begins then
+        return {"message": "success", "data": workspace.sizes(segment_id, int(length), last)}
     except (ValueError, OverflowError):  # not a date, or so early that the calendar has no days before it
         raise RefusedError("ending_at must be an ISO 8601 date") from None
 

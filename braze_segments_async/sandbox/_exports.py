@@ -10,10 +10,12 @@ from uuid import UUID
 import attrs
 
 from ._faults import Answer, LoggedRequest
+from ._vocabulary import EXPORT_FIELDS
 from ._workspace import Workspace
 
 UNKNOWN_SEGMENT: Final = "segment_id must be a string of the Segment api identifier"
 _MAX_RUNNING: Final = 100  # of a company, over all its segments
+_MAX_ATTRIBUTES: Final = 500
 
 
 class RefusedError(Exception):
@@ -27,6 +29,7 @@ class Export:
     Attributes:
         segment_id: Segment of the users.
         fields: Fields to export.
+        attributes: Names of the custom attributes to export; `None` for all, if they are one of the fields.
         path: Path of the file.
         signature: Query of the presigned URL.
         ready_at: Time when the file is ready, in seconds since the epoch.
@@ -36,6 +39,7 @@ class Export:
 
     segment_id: str
     fields: frozenset[str]
+    attributes: frozenset[str] | None
     path: str
     signature: Mapping[str, str]
     ready_at: float
@@ -61,6 +65,7 @@ class Exports:
         delay: Seconds until a file is ready.
         life: Seconds until a URL expires, counted from the start of the export.
         cloud_storage: Whether files go to the workspace's own storage, so that there is no URL.
+        unknown_fields: Whether unknown names in `fields_to_export` are accepted.
         clock: Function that returns the seconds since the epoch.
         origin: Origin of the file host.
     """
@@ -70,6 +75,7 @@ class Exports:
     delay: float
     life: float
     cloud_storage: bool
+    unknown_fields: bool
     clock: Callable[[], float]
     origin: str = ""
     _exports: list[Export] = attrs.field(factory=list, init=False)
@@ -90,7 +96,7 @@ class Exports:
         if not isinstance(segment_id, str) or segment_id not in self.workspace:
             raise RefusedError(UNKNOWN_SEGMENT)
         if request.endpoint == "users":
-            return self._start(segment_id, _fields(request.body))
+            return self._start(segment_id, self._fields(request.body), _attributes(request.body))
         for export in self._running(self.clock()):
             if export.segment_id == segment_id:
                 export.cancelled = True
@@ -110,7 +116,19 @@ class Exports:
     def _running(self, now: float) -> list[Export]:
         return [export for export in self._exports if export.is_running(now)]
 
-    def _start(self, segment_id: str, fields: frozenset[str]) -> Answer:
+    def _fields(self, body: Mapping[str, Any]) -> frozenset[str]:
+        fields = _names(body, "fields_to_export")
+        if not fields:
+            raise RefusedError("fields_to_export must not be empty")
+        if not self.unknown_fields and fields.difference(EXPORT_FIELDS):
+            raise RefusedError("fields_to_export has an unknown field")
+        if not isinstance(body.get("callback_endpoint"), str | None):
+            raise RefusedError("callback_endpoint must be a string")
+        if body.get("output_format") not in (None, "zip", "gzip"):  # gzip applies to cloud storage only
+            raise RefusedError("output_format must be zip or gzip")
+        return fields
+
+    def _start(self, segment_id: str, fields: frozenset[str], attributes: frozenset[str] | None) -> Answer:
         now = self.clock()
         running = self._running(now)
         if len(running) >= _MAX_RUNNING or any(export.segment_id == segment_id for export in running):
@@ -121,6 +139,7 @@ class Exports:
         export = Export(
             segment_id=segment_id,
             fields=fields,
+            attributes=attributes,
             path=f"/segment-export/{segment_id}/{day:%Y-%m-%d}/{prefix}/{self._hex_digits(32)}.zip",
             signature=self._signature(day),
             ready_at=now + self.delay,
@@ -146,12 +165,17 @@ class Exports:
         return f"{self._random.getrandbits(4 * count):0{count}x}"
 
 
-def _fields(body: Mapping[str, Any]) -> frozenset[str]:
-    fields = body.get("fields_to_export")
-    if not isinstance(fields, list) or not fields or not all(isinstance(name, str) for name in fields):
-        raise RefusedError("fields_to_export must be an array of the names of fields, and not be empty")
-    if not isinstance(body.get("callback_endpoint"), str | None):
-        raise RefusedError("callback_endpoint must be a string")
-    if body.get("output_format") not in (None, "zip", "gzip"):  # gzip applies to cloud storage only
-        raise RefusedError("output_format must be zip or gzip")
-    return frozenset(fields)
+def _names(body: Mapping[str, Any], parameter: str) -> frozenset[str]:
+    names = body.get(parameter)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RefusedError(f"{parameter} must be an array of strings")
+    return frozenset(names)
+
+
+def _attributes(body: Mapping[str, Any]) -> frozenset[str] | None:
+    if body.get("custom_attributes_to_export") is None:
+        return None
+    names = _names(body, "custom_attributes_to_export")
+    if len(names) > _MAX_ATTRIBUTES:
+        raise RefusedError(f"custom_attributes_to_export must have at most {_MAX_ATTRIBUTES} names")
+    return names

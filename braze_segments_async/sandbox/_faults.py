@@ -130,8 +130,14 @@ class Rule:
 
 @attrs.define
 class RequestLog:
-    """The requests to one host, in order of arrival."""
+    """The requests to one host, in order of arrival.
 
+    Attributes:
+        on_response: Function that is called with each request when its response is sent.
+        requests: All requests so far.
+    """
+
+    on_response: Callable[[LoggedRequest], object] | None = None
     requests: list[LoggedRequest] = attrs.field(factory=list, init=False)
     _ordinals: Counter[Endpoint] = attrs.field(factory=Counter, init=False)
 
@@ -160,6 +166,8 @@ class RequestLog:
     def set_status(self, index: int, status: int) -> None:
         """Replace a logged request by one with a status; the object that a hook received does not change."""
         self.requests[index] = attrs.evolve(self.requests[index], status=status)
+        if self.on_response is not None:
+            self.on_response(self.requests[index])
 
 
 def build_response(

@@ -23,6 +23,8 @@ from ._users import encode_user
 _CHUNK: Final = 2**18
 _DIGEST_BYTES: Final = 16  # as many as an ETag of S3
 
+_Contents = tuple[str, frozenset[str], frozenset[str] | None]  # segment, fields, custom attributes
+
 
 class ZipFiles:
     """ZIP files of exported users: members of `per_file` JSON lines, one user a line.
@@ -43,12 +45,12 @@ class ZipFiles:
         self._per_file = per_file
         self._seed = seed
         self._directory: TemporaryDirectory[str] | None = None
-        self._written: dict[tuple[str, frozenset[str]], asyncio.Future[Path]] = {}
+        self._written: dict[_Contents, asyncio.Future[Path]] = {}
         self._closing = Event()
 
-    async def path(self, segment_id: str, fields: frozenset[str]) -> Path:
-        """Return the path of a complete ZIP file; its name is a digest of its contents."""
-        contents = (segment_id, fields)
+    async def path(self, export: Export) -> Path:
+        """Return the path of the complete ZIP file of an export; its name is a digest of its contents."""
+        contents = (export.segment_id, export.fields, export.attributes)
         if contents not in self._written:
             self._directory = self._directory or TemporaryDirectory(prefix="braze-sandbox-")
             path = Path(self._directory.name, f"{self._digest(*contents)}.zip")
@@ -67,11 +69,14 @@ class ZipFiles:
         if directory is not None:
             await asyncio.to_thread(directory.cleanup)
 
-    def _digest(self, segment_id: str, fields: frozenset[str]) -> str:
-        contents = (self._seed, self._users, self._per_file, segment_id, sorted(fields))
+    def _digest(self, segment_id: str, fields: frozenset[str], attributes: frozenset[str] | None) -> str:
+        chosen = None if attributes is None else sorted(attributes)
+        contents = (self._seed, self._users, self._per_file, segment_id, sorted(fields), chosen)
         return blake2b(repr(contents).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
-    def _write(self, path: Path, segment_id: str, fields: frozenset[str]) -> Path:
+    def _write(
+        self, path: Path, segment_id: str, fields: frozenset[str], attributes: frozenset[str] | None
+    ) -> Path:
         with ZipFile(path, "w") as archive:
             for start in range(0, self._users, self._per_file):
                 entry = ZipInfo(
@@ -82,7 +87,7 @@ class ZipFiles:
                     for index in range(start, min(start + self._per_file, self._users)):
                         if self._closing.is_set():
                             return path
-                        file.write(encode_user(self._seed, segment_id, index, fields))
+                        file.write(encode_user(self._seed, segment_id, index, fields, attributes))
         return path
 
 
@@ -98,14 +103,14 @@ class FileHost:
         zip_files: Files of the exports.
         injected: Function that returns the injected answer to a request, if any.
         latency: Seconds before each response.
-        log: All requests so far.
+        log: Log of the requests.
     """
 
     exports: Exports
     zip_files: ZipFiles
     injected: Callable[[LoggedRequest], Answer | None]
     latency: float
-    log: RequestLog = attrs.field(factory=RequestLog, init=False)
+    log: RequestLog
 
     async def serve(self, request: web.BaseRequest) -> web.Response:
         """Answer a request."""
@@ -117,7 +122,7 @@ class FileHost:
             body = answer.encoded()
             response = build_response(answer, {"Content-Type": answer.content_type}, body, len(body))
         else:
-            path = await self.zip_files.path(export.segment_id, export.fields)
+            path = await self.zip_files.path(export)
             response = _file_response(request, path, answer)
         self.log.set_status(index, response.status)
         return response

@@ -4,6 +4,8 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Future
+from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -11,7 +13,7 @@ from aiohttp import web
 
 from ._api import ApiHost, RateWindow
 from ._exports import Exports
-from ._faults import Answer, Endpoint, Hook, LoggedRequest, Rule
+from ._faults import Answer, Endpoint, Hook, LoggedRequest, RequestLog, Rule
 from ._files import FileHost, ZipFiles
 from ._workspace import Workspace
 
@@ -21,12 +23,17 @@ _SHUTDOWN_SECONDS: Final = 0.02  # aiohttp takes 0 for "wait forever"
 class Sandbox:
     """A local server that behaves like Braze, started and stopped by `async with`.
 
+    Without asyncio, `with` starts it in a thread of its own, where it also calls injected functions.
+
     It answers `GET /segments/list`, `/segments/details` and `/segments/data_series`,
     `POST /users/export/segment` and `/export/segment/cancel` as Braze documents them, for an invented
     workspace that is the same for the same arguments. Exported files are served from another port, as Braze
     serves them from another host. A `callback_endpoint` is never called. The answer to a request is decided
-    when the request arrives (key, then rate limit, path, permission, parameters) and sent after the latency.
+    when the request arrives (path, then key, rate limit, permission, parameters) and sent after the latency.
     The end of the block cancels requests in flight.
+
+    Braze does not document every body. The guide "Testing" lists which bodies are documented or recorded, and
+    which are invented.
 
     Args:
         segments: Initial number of segments.
@@ -44,6 +51,9 @@ class Sandbox:
         export_delay: Seconds until an export is ready.
         export_life: Seconds until the URL of an export expires, counted from its start.
         cloud_storage: Whether the workspace has its own storage, so that exports have no URL.
+        unknown_fields: Whether an export accepts unknown names in `fields_to_export`, and exports nothing for
+            them; `False` refuses the request with 400. What Braze does is not documented.
+        on_response: Function that is called with each logged request when its response is sent.
 
     Attributes:
         api_key: The only valid key.
@@ -76,13 +86,23 @@ class Sandbox:
         export_delay: float = 0.0,
         export_life: float = 14_400.0,
         cloud_storage: bool = False,
+        unknown_fields: bool = True,
+        on_response: Callable[[LoggedRequest], object] | None = None,
     ) -> None:
         self.api_key = api_key
         self._seed = seed
         self._port = port
         self._rules: list[Rule] = []
         self._workspace = Workspace(segments, seed)
-        self._exports = Exports(self._workspace, seed, export_delay, export_life, cloud_storage, clock)
+        self._exports = Exports(
+            workspace=self._workspace,
+            seed=seed,
+            delay=export_delay,
+            life=export_life,
+            cloud_storage=cloud_storage,
+            unknown_fields=unknown_fields,
+            clock=clock,
+        )
         self._zip_files = ZipFiles(users, users_per_file, seed)
         self._api = ApiHost(
             workspace=self._workspace,
@@ -92,11 +112,34 @@ class Sandbox:
             api_key=api_key,
             permissions=frozenset(permissions),
             latency=latency,
+            log=RequestLog(on_response),
         )
-        self._files = FileHost(self._exports, self._zip_files, self._injected, latency)
+        self._files = FileHost(
+            self._exports, self._zip_files, self._injected, latency, RequestLog(on_response)
+        )
         self.requests, self.file_requests = self._api.log.requests, self._files.log.requests
         self._runners: list[web.ServerRunner] = []
         self._base_url: str | None = None
+        self._thread: Thread | None = None
+        self._stop_thread: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        """Start the server in a thread of its own."""
+        started: Future[Callable[[], object]] = Future()
+        thread = Thread(target=asyncio.run, args=(self._serve(started),), name="braze-sandbox", daemon=True)
+        thread.start()
+        stop = started.result()  # raises what the start raised
+        self._thread, self._stop_thread = thread, stop
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server, cancel requests in flight, and wait for the end of the thread."""
+        if self._thread is not None and self._stop_thread is not None:
+            self._stop_thread()
+            self._thread.join()
+            self._thread = self._stop_thread = None
 
     async def __aenter__(self) -> Self:
         """Start the server."""
@@ -211,6 +254,17 @@ class Sandbox:
         """
         generator = random.Random(f"{self._seed}:rule:{len(self._rules)}")
         self._rules.append(Rule(answer, endpoint, ordinals, segment_id, page, times, chance, generator))
+
+    async def _serve(self, started: Future[Callable[[], object]]) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with self:
+                started.set_result(lambda: loop.call_soon_threadsafe(stop.set))
+                await stop.wait()
+        except Exception as error:
+            if started.done():
+                raise
+            started.set_exception(error)
 
     async def _listen(
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int

@@ -41,12 +41,23 @@ class _FastRandom(random.Random):
         return _format_time(since + self.below(_NOW - since), self.below(1_000))
 
 
-def encode_user(seed: int, segment_id: str, index: int, fields: Collection[str]) -> bytes:
+def encode_user(
+    seed: int,
+    segment_id: str,
+    index: int,
+    fields: Collection[str],
+    attributes: Collection[str] | None = None,
+) -> bytes:
     """Return user `index`, from 0, of a segment as one line of an exported file.
 
-    The line has only `fields`, without those that are null, false or empty.
+    The line has only `fields`, without those that are null, false or empty. `attributes` are the names of the
+    custom attributes to export, instead of all or none of them.
     """
     user = _user(_FastRandom(f"{seed}:{segment_id}:{index}"), index)
+    if attributes is not None:
+        fields = {*fields, "custom_attributes"}
+        chosen = {name: value for name, value in user["custom_attributes"].items() if name in attributes}
+        user["custom_attributes"] = chosen
     exported = {
         name: value
         for name, value in user.items()

@@ -91,3 +91,11 @@ REMARKS: Final = (
     "👩‍👩‍👧 family plan",
     "=SUM(A1:A9)",
 )
+
+EXPORT_FIELDS: Final = _words(  # all that Braze documents for "fields_to_export"
+    "apps; attributed_ad; attributed_adgroup; attributed_campaign; attributed_source; braze_id",
+    "campaigns_received; canvases_received; country; created_at; created_from; custom_attributes",
+    "custom_events; devices; dob; email; email_subscribe; external_id; first_name; gender; home_city",
+    "language; last_coordinates; last_name; phone; purchases; push_subscribe; push_tokens",
+    "random_bucket; time_zone; total_revenue; uninstalled_at; user_aliases",
+)

@@ -19,6 +19,7 @@ from zlib import crc32
 from . import _vocabulary as vocabulary
 
 PAGE_SIZE: Final = 100  # GET /segments/list: "returns 100 segments per page"
+_MAX_TRACKED: Final = 25  # Braze tracks the analytics of at most this number of segments in a workspace
 
 _FIRST: Final = int(datetime(2019, 1, 7, 8, 0, tzinfo=UTC).timestamp())
 _LAST: Final = int(datetime(2026, 7, 1, tzinfo=UTC).timestamp())
@@ -63,6 +64,8 @@ class Workspace:
         self._initial = segments
         self._ids = [self._new_id() for _ in range(segments)]
         self._index = {segment_id: index for index, segment_id in enumerate(self._ids)}
+        trackable = random.Random(f"{seed}:tracked").sample(range(segments), min(segments, _MAX_TRACKED))
+        self._trackable = frozenset(trackable)
         self._live = list(range(segments))  # sorted, so that an unarchived segment returns to its position
         self._names: dict[int, str] = {}
         self._edits: dict[int, int] = {}
@@ -137,8 +140,8 @@ class Workspace:
             "name": row["name"],
             "description": choices.pick((" AND ", " OR ")).join(filters),
             "text_description": choices.pick(vocabulary.NOTES) if choices.below(4) == 0 else "",
-            "tags": [tag for tag in row.get("tags") or () if tag is not None],
-            "teams": (None, [], [], [], [], choices.pick_some(vocabulary.TEAMS, 1 + choices.below(2)))[
+            "tags": [tag for tag in row["tags"] if tag is not None],
+            "teams": ([], [], [], [], [], choices.pick_some(vocabulary.TEAMS, 1 + choices.below(2)))[
                 choices.below(6)
             ],
             "estimated_size": estimate,
@@ -179,20 +182,19 @@ class Workspace:
             quarter=1 + choices.below(4), number=choices.below(1_000), year=2019 + choices.below(8)
         )
         name = choices.pick(vocabulary.NAMES).format(who=who, what=what, where=where, mark=mark)
-        row = {
-            "id": self._ids[index],
-            "name": self._names.get(index, name),
-            "analytics_tracking_enabled": choices.below(4) != 0,
-        }
+        tracked = choices.below(4) != 0 and index in self._trackable
         tags: list[str | None] = [*choices.pick_some(vocabulary.TAGS, choices.below(5))]
         match choices.below(40):
-            case 0:
-                return row
-            case 1:
-                return row | {"tags": None}
+            case 0 | 1:
+                tags = []
             case 2:
                 tags.insert(0, None)
-        return row | {"tags": tags}
+        return {
+            "id": self._ids[index],
+            "name": self._names.get(index, name),
+            "analytics_tracking_enabled": tracked,
+            "tags": tags,
+        }
 
     def _size(self, index: int, day: date) -> int | float:
         if day < _datetime(self._created(index)).date():

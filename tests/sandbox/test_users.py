@@ -18,6 +18,7 @@ from yarl import URL
 
 from braze_segments_async.sandbox import Answer, Sandbox, _files
 from braze_segments_async.sandbox import _users as users
+from braze_segments_async.sandbox._vocabulary import EXPORT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,12 +28,7 @@ if TYPE_CHECKING:
 
 START, CANCEL = "/users/export/segment", "/export/segment/cancel"
 NOW = 1_795_342_500.0  # 2026-11-22T10:15:00Z
-FIELDS = (  # noqa: SIM905 - as they stand in braze.md, and no 32 lines
-    "apps attributed_campaign attributed_source attributed_adgroup attributed_ad braze_id country created_at "
-    "custom_attributes custom_events devices dob email email_subscribe external_id first_name gender "
-    "home_city language last_coordinates last_name phone purchases push_subscribe push_tokens random_bucket "
-    "time_zone total_revenue uninstalled_at user_aliases campaigns_received canvases_received"
-).split()
+FIELDS = [name for name in EXPORT_FIELDS if name != "created_from"]  # its values are not documented
 
 
 @attrs.frozen
@@ -114,6 +110,8 @@ async def test_an_export_has_a_url_on_another_host() -> None:
         ("fields_to_export must", {"fields_to_export": []}),
         ("fields_to_export must", {"fields_to_export": "email"}),
         ("fields_to_export must", {"fields_to_export": ["email", 1]}),
+        ("custom_attributes_to_export must", {"custom_attributes_to_export": "score"}),
+        ("custom_attributes_to_export must", {"custom_attributes_to_export": [f"a{n}" for n in range(501)]}),
         ("callback_endpoint must", {"callback_endpoint": 1}),
         ("output_format must", {"output_format": "rar"}),
         ("output_format must", {"output_format": ["zip"]}),
@@ -360,6 +358,32 @@ async def test_only_requested_fields_that_are_not_empty() -> None:
     assert not [user for user in whole for value in user.values() if value in (None, "", [], {})]
     assert not [user for user in whole for value in user.values() if value is False]
     assert 0 < sum("email" not in user for user in whole) < 150
+
+
+async def test_unknown_fields() -> None:
+    """An unknown field exports nothing, or is refused with `unknown_fields=False`."""
+    fields = ["email", "shoe_size"]
+    async with Sandbox(1, users=5) as sandbox:
+        exported = await _users(sandbox, fields_to_export=fields)
+    async with Sandbox(1, users=5, unknown_fields=False) as sandbox:
+        refused = await _post(sandbox, fields_to_export=fields)
+        assert (await _post(sandbox, fields_to_export=list(FIELDS))).status == 201
+    assert all(user.keys() <= {"email"} for user in exported)
+    assert (refused.status, refused.json()["message"]) == (400, "fields_to_export has an unknown field")
+
+
+async def test_chosen_custom_attributes() -> None:
+    """`custom_attributes_to_export` exports the attributes with these names, and no others."""
+    async with Sandbox(1, users=30) as sandbox:
+        whole = await _users(sandbox, fields_to_export=["braze_id", "custom_attributes"])
+        some = await _users(
+            sandbox, fields_to_export=["braze_id"], custom_attributes_to_export=["score", "no such"]
+        )
+    assert len(some) == 30
+    for user, other in zip(some, whole, strict=True):
+        score = {name: value for name, value in other["custom_attributes"].items() if name == "score"}
+        assert (user["braze_id"], user.get("custom_attributes", {})) == (other["braze_id"], score)
+    assert any("custom_attributes" in user for user in some)
 
 
 async def test_users_look_real() -> None:
