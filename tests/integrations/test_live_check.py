@@ -48,6 +48,14 @@ def page(sandbox: Sandbox, request: LoggedRequest) -> dict[str, Any]:
     return {"message": "success", "segments": rows}
 
 
+async def test_the_sandbox_follows_the_assumptions(sandbox: Sandbox, run: Run) -> None:
+    """A workspace as assumed has no differences, whatever its size; about a dozen requests are sent."""
+    assert await run(sandbox) == "12 requests, 0 differences from docs/braze.md\n"
+    async with Sandbox(0) as empty:
+        output = await run(empty)
+    assert output == "7 requests, 0 differences from docs/braze.md\n"
+
+
 def add_field(name: str, value: object) -> Change:
     """Return a change that sets a field of the details."""
     return lambda body: body.update({name: value})
