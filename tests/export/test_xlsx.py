@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import zipfile
 from contextlib import closing
@@ -201,3 +202,25 @@ def test_an_error_leaves_nothing_open(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space"), closing(lines()) as rows:
         write_rows(tmp_path / "a.xlsx", rows, "xlsx")
     assert [left.name for left in tmp_path.iterdir()] == ["a.xlsx"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit for the size of files")
+def test_a_full_disk(tmp_path: Path) -> None:
+    """If the disk is full when the file is packed, the error says so, and nothing is printed later."""
+    program = f"""
+import os, resource, signal
+from pathlib import Path
+from braze_segments_async import SegmentDetails
+from braze_segments_async.export import to_json_line
+from braze_segments_async.export._formats import write_rows
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, -1))  # more than the rows, and less than all sheets
+rows = (to_json_line(SegmentDetails(id=str(n), name=os.urandom(99).hex())) for n in range(500))
+try:
+    write_rows(Path({str(tmp_path / "a.xlsx")!r}), rows, "xlsx")
+except Exception as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    assert "File too large" in ran.stdout
+    assert ran.stderr == ""

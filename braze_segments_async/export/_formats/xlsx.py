@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from shutil import rmtree
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from braze_segments_async._support import create_private, sibling
 from braze_segments_async._text import escape_control
@@ -15,7 +15,7 @@ from braze_segments_async.errors import ConfigError, ExportError
 from .ndjson import TIMES, replace_surrogates, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from xlsxwriter import Workbook
@@ -84,11 +84,13 @@ def write_xlsx(
     options = {"constant_memory": True, "tmpdir": str(folder), "use_zip64": True}
     try:
         with create_private(path, 0o666) as file:
-            workbook = Workbook(file, options)
+            output = _File(file)
+            workbook = Workbook(output, options)
             try:
                 _fill(workbook, lines, sizes=sizes, provenance=provenance)
                 workbook.close()
             finally:
+                output.done = True
                 for sheet in workbook.worksheets():  # after an error, the files of rows are still open
                     with suppress(OSError):
                         sheet._opt_close()  # noqa: SLF001
@@ -96,6 +98,21 @@ def write_xlsx(
         raise ExportError(f"cannot write {escape_control(str(path))}: {error}") from None
     finally:
         rmtree(folder, ignore_errors=True)
+
+
+class _File:
+    """The file of a workbook, which ignores all calls when it is `done`.
+
+    XlsxWriter leaves its `ZipFile` open after an error. When that is garbage-collected, it writes to the
+    file, which is closed by then, and Python would print the error.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.done = False
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return (lambda *_: 0) if self.done else getattr(self._file, name)
 
 
 def _fill(workbook: Workbook, lines: Iterable[bytes], *, sizes: bool, provenance: Provenance | None) -> None:
