@@ -8,7 +8,7 @@ start and every 15 minutes.
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, NamedTuple
 
 from mcp.server import MCPServer
@@ -17,12 +17,13 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from braze_segments_async import BrazeError, BrazeSegments
+from braze_segments_async import BrazeError, BrazeSegments, SegmentDetails
 from braze_segments_async.cache import SegmentCache
 from braze_segments_async.sandbox import Sandbox
 
 Limit = Annotated[int, Field(ge=1, le=100, description="Maximum number of results")]
 Offset = Annotated[int, Field(ge=0, description="Number of results to skip, for the next page")]
+EARLY = datetime.min.replace(tzinfo=UTC)
 READ_ONLY = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
 
@@ -98,6 +99,13 @@ def tool_errors() -> Iterator[None]:
         raise ToolError(str(error)) from None
 
 
+def search(found: list[SegmentDetails], limit: int, offset: int) -> Search:
+    """Return a part of the segments, the last edited ones first."""
+    found.sort(key=lambda segment: segment.updated_at or EARLY, reverse=True)
+    shown = [Segment.model_validate(segment) for segment in found[offset : offset + limit]]
+    return Search(segments=shown, total=len(found), has_more=offset + limit < len(found))
+
+
 @server.tool(annotations=READ_ONLY)
 async def search_segments(
     context: Context[State, Any], text: str = "", tag: str = "", limit: Limit = 20, offset: Offset = 0
@@ -110,9 +118,18 @@ async def search_segments(
             content = " ".join(parts).casefold()
             if (not tag or tag in segment.tags) and all(word in content for word in words):
                 found.append(segment)
-    found.sort(key=lambda segment: str(segment.updated_at or ""), reverse=True)
-    shown = [Segment.model_validate(segment) for segment in found[offset : offset + limit]]
-    return Search(segments=shown, total=len(found), has_more=offset + limit < len(found))
+    return search(found, limit, offset)
+
+
+@server.tool(annotations=READ_ONLY)
+async def diff_since(
+    context: Context[State, Any], day: date, limit: Limit = 20, offset: Offset = 0
+) -> Search:
+    """Return the segments created or edited since a day (UTC). Archived ones are not known."""
+    moment = datetime.combine(day, time(), UTC)
+    with tool_errors():
+        segments = await context.request_context.lifespan_context.cache.all()
+    return search([each for each in segments if each.updated_at and each.updated_at >= moment], limit, offset)
 
 
 @server.tool(annotations=READ_ONLY)

@@ -6,12 +6,15 @@ import json
 import os
 import time
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from braze_segments_async._arguments import check_callback
 from braze_segments_async._support import file_errors, run_in_thread
+from braze_segments_async._version import __version__
+from braze_segments_async.catalogue import Provenance
 from braze_segments_async.errors import ConfigError
 
 from ._destination import locked_destination, resolved
@@ -120,7 +123,7 @@ async def _export(
     on_progress: Callable[[ExportProgress], object] | None,
 ) -> ExportResult:
     """Fetch into the journal what it lacks, then write the file from it."""
-    began = time.monotonic()
+    began, started_at = time.monotonic(), datetime.now(UTC)
     with file_errors(journal.path):
         await run_in_thread(journal.open)
     run = ExportRun(
@@ -147,6 +150,20 @@ async def _export(
             elapsed=time.monotonic() - began,
         )
 
+    def provenance() -> Provenance:
+        return Provenance(
+            instance=urlsplit(client.base_url).hostname or "",
+            started_at=started_at,
+            finished_at=datetime.now(UTC),
+            rows=run.done,
+            failed=len(run.failures),
+            archived=run.archived,
+            recovered=run.listing.recovered,
+            consistency=options.consistency,
+            options={} if options.sizes is None else {"sizes": options.sizes},
+            version=__version__,
+        )
+
     def write(stop: CancelToken) -> None:
         lines = journal.rows(stop)
 
@@ -158,6 +175,7 @@ async def _export(
                 sizes=options.sizes is not None,
                 csv_safe=options.csv_safe,
                 excel=options.excel,
+                provenance=provenance(),
             )
 
         target.put(fill, map(_to_line, run.failures))

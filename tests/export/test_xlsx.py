@@ -108,7 +108,7 @@ def test_provenance(tmp_path: Path) -> None:
     )
     read_me = texts(write(tmp_path / "a.xlsx", ONE, provenance=provenance)["Read me"])
     for line in (
-        "Partial | 3 segments could not be fetched and are missing here.",
+        "Partial | Segments that could not be fetched and are missing here: 3",
         "Instance | rest.iad-01.braze.com",
         "Exported | 2026-07-16 02:17 to 2026-07-16 02:19 UTC",
         "Options | sizes: 90",

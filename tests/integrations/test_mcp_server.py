@@ -51,7 +51,7 @@ async def test_tools(sandbox: Sandbox) -> None:
     """Each tool is read-only, says so, and has schemas for its arguments and its result."""
     async with connected(sandbox) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) >= {"search_segments", "get_segment", "segment_sizes"}
+    assert set(tools) >= {"search_segments", "get_segment", "segment_sizes", "diff_since"}
     for tool in tools.values():
         assert tool.annotations.read_only_hint is True
         assert tool.description
@@ -78,6 +78,10 @@ async def test_search_and_details(sandbox: Sandbox) -> None:
         name = sandbox.segment(ids[0])["name"]
         named = await result(client, "search_segments", text=name.upper(), limit=1)
         assert named["segments"][0]["name"].casefold() == name.casefold()
+        edited = sorted(sandbox.details(segment_id)["updated_at"] for segment_id in sandbox.segment_ids)
+        since = await result(client, "diff_since", day=edited[-3][:10], limit=1)
+        expected = sum(moment >= edited[-3][:10] for moment in edited)
+        assert (since["total"], since["segments"][0]["updated_at"][:19]) == (expected, edited[-1][:19])
         details = await result(client, "get_segment", segment_id=ids[0])
         assert (details["id"], details["description"]) == (ids[0], sandbox.details(ids[0])["description"])
         sizes = await result(client, "segment_sizes", segment_id=ids[0], limit=7)

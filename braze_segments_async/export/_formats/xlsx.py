@@ -252,7 +252,7 @@ def _description(
     yield "Contents", f"{segments.rows:,} segments of a Braze workspace. Sizes are estimates by Braze."
     if provenance is not None:
         if provenance.failed:
-            yield "Partial", f"{provenance.failed:,} segments could not be fetched and are missing here."
+            yield "Partial", f"Segments that could not be fetched and are missing here: {provenance.failed:,}"
         yield "Instance", provenance.instance
         yield (
             "Exported",
