@@ -1,6 +1,14 @@
 """General tools for files, tasks and threads. They know nothing about Braze."""
 
-from .files import atomic_write, check_regular, create_private, file_errors, open_regular, sibling
+from .files import (
+    atomic_write,
+    check_regular,
+    create_private,
+    failures_of,
+    file_errors,
+    open_regular,
+    sibling,
+)
 from .tasks import TaskCancellation, cancel_and_wait, create_task
 from .threads import CancelToken, run_in_thread
 
@@ -12,6 +20,7 @@ __all__ = [
     "check_regular",
     "create_private",
     "create_task",
+    "failures_of",
     "file_errors",
     "open_regular",
     "run_in_thread",

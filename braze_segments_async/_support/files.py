@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["atomic_write", "check_regular", "create_private", "file_errors", "open_regular", "sibling"]
+__all__ = [
+    "atomic_write",
+    "check_regular",
+    "create_private",
+    "failures_of",
+    "file_errors",
+    "open_regular",
+    "sibling",
+]
 
 # Other users may be able to write to the directory: do not follow a link, and do not block on a pipe.
 _NEVER_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -37,6 +45,11 @@ def file_errors(path: Path) -> Iterator[None]:
 def sibling(path: Path, suffix: str) -> Path:
     """Return a path in the same directory, from which a file can be renamed to `path` atomically."""
     return path.with_name(path.name + suffix)
+
+
+def failures_of(path: Path) -> Path:
+    """Return the path of the list of segments that failed in an export."""
+    return sibling(path, ".failures.ndjson")
 
 
 def check_regular(path: Path) -> bool:

@@ -53,6 +53,13 @@ class CatalogueSegment:
     sizes: tuple[SizePoint, ...] = ()
     fields: frozenset[str] = frozenset()
 
+    @property
+    def size(self) -> int | float | None:
+        """The estimated size, else the last point of the size history."""
+        if self.estimated_size is None and self.sizes:
+            return self.sizes[-1].size
+        return self.estimated_size
+
 
 @frozen(kw_only=True)
 class Provenance:
@@ -93,9 +100,26 @@ class Catalogue:
         failed: Ids of the segments that could not be fetched, with their error messages; from the file that
             `allow_partial` leaves beside a partial export.
         provenance: Where the file comes from; `None` if its format does not record it.
+        modified_at: Time of the last modification of the file (aware, UTC); `None` if there is no file.
     """
 
     path: Path | None = None
     segments: tuple[CatalogueSegment, ...]
     failed: Mapping[str, str] = field(factory=dict)
     provenance: Provenance | None = None
+    modified_at: datetime | None = None
+
+    @property
+    def exported_at(self) -> datetime | None:
+        """Time of the data (aware, UTC): the end of the export, else the last modification of the file."""
+        return self.modified_at if self.provenance is None else self.provenance.finished_at
+
+    @property
+    def unlisted_failures(self) -> int:
+        """Number of failed segments whose ids are not known, because the list beside the file is missing."""
+        return 0 if self.provenance is None else max(self.provenance.failed - len(self.failed), 0)
+
+    @property
+    def partial(self) -> bool:
+        """Whether segments are missing that could not be fetched."""
+        return bool(self.failed or self.unlisted_failures)

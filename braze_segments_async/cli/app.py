@@ -10,10 +10,12 @@ from cyclopts.validators import Number
 from braze_segments_async._version import __version__
 
 from .arguments import MAX_WAIT, Connection, ExportArguments, MaxWait, WorkspacesArguments
+from .commands.audit import audit
 from .commands.cancel import cancel
 from .commands.check import check
 from .commands.details import details
 from .commands.diff import diff
+from .commands.history import history
 from .commands.list import list_segments
 from .commands.sizes import sizes
 from .commands.users import users
@@ -115,6 +117,6 @@ def serve(
 
 
 app.command(list_segments, name="list")
-for command in (details, sizes, check, diff, users, cancel):
+for command in (details, sizes, check, diff, audit, history, users, cancel):
     app.command(command)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")

@@ -10,8 +10,9 @@ All requests are sent through the open client that `export_segments` gets.
 from braze_segments_async._arguments import FORMATS, Format
 
 # The names that are imported as themselves are for other parts of the package. They are not public.
+from braze_segments_async._support import failures_of as failures_of
+
 from ._destination import count_failures as count_failures
-from ._destination import failures_of as failures_of
 from ._destination import is_finished as is_finished
 from ._destination import journal_of as journal_of
 from ._destination import locked_destination as locked_destination

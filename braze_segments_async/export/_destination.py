@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from braze_segments_async._support import atomic_write, check_regular, file_errors, open_regular, sibling
+from braze_segments_async._support import (
+    atomic_write,
+    check_regular,
+    failures_of,
+    file_errors,
+    open_regular,
+    sibling,
+)
 from braze_segments_async._text import escape_control
 from braze_segments_async.errors import ConfigError, ExportError
 
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Target",
     "count_failures",
-    "failures_of",
     "is_finished",
     "journal_of",
     "locked_destination",
@@ -150,11 +156,6 @@ def count_failures(path: Path) -> int:
             return 0
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             return sum(1 for _ in file)
-
-
-def failures_of(path: Path) -> Path:
-    """Return the path of the list of segments that failed in an export."""
-    return sibling(path, ".failures.ndjson")
 
 
 def is_finished(path: Path) -> bool:

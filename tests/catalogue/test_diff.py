@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from braze_segments_async import ConfigError, SegmentDetails
+from braze_segments_async.catalogue import Catalogue, Change, diff, read_catalogue
+from braze_segments_async.catalogue._rows import read_text
 from braze_segments_async.cli.commands.diff import change_text, summary
 from braze_segments_async.export import csv_header, to_csv_line, to_json_line
-from braze_segments_async.export._diff import Change, compare, read_export, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,10 +48,10 @@ def _write(path: Path, segments: list[SegmentDetails]) -> Path:
 @pytest.mark.parametrize("old", ["old.ndjson", "old.csv"])
 @pytest.mark.parametrize("new", ["new.jsonl", "new.csv"])
 def test_every_kind_of_change(tmp_path: Path, old: str, new: str) -> None:
-    """Each kind of change is found, in the order of the new export and in all formats; sizes are ignored."""
+    """Each kind of change is found, in the order of the new export and in all formats; a new size is not."""
     before, after = _write(tmp_path / old, OLD), _write(tmp_path / new, NEW)
-    assert list(compare(read_export(before), read_export(after))) == CHANGES
-    assert list(compare(read_export(before), read_export(before))) == []
+    assert list(diff(read_catalogue(before), read_catalogue(after))) == CHANGES
+    assert not diff(read_catalogue(before), read_catalogue(before))
 
 
 def test_the_order_of_tags_and_segments_is_ignored() -> None:
@@ -57,18 +59,19 @@ def test_the_order_of_tags_and_segments_is_ignored() -> None:
     other: dict[str, Any] = {"id": "b", "name": "B"}
     old = [{"id": "a", "name": "A", "tags": ["x", "y"], "text_description": None}, other]
     new = [other, {"id": "a", "name": "A", "tags": ["y", "x"], "text_description": ""}]
-    assert list(compare(_rows(old), _rows(new))) == []
+    assert not diff(_rows(old), _rows(new))
 
 
 def test_the_output_of_list_can_be_compared() -> None:
     """Fields that one side lacks are not compared: the output of `list` has names and tags but no filters."""
     old = [{"id": "a", "name": "A", "tags": []}]
     new = [{"id": "a", "name": "A", "tags": ["new"], "description": "x", "text_description": "y"}]
-    assert [change.kind for change in compare(_rows(old), _rows(new))] == ["tags"]
+    assert [change.kind for change in diff(_rows(old), _rows(new))] == ["tags"]
 
 
-def _rows(values: list[dict[str, Any]]) -> Any:
-    return read_lines([json.dumps(value).encode() for value in values], "x")
+def _rows(values: list[dict[str, Any]]) -> Catalogue:
+    lines = "".join(f"{json.dumps(value)}\n" for value in values)
+    return Catalogue(segments=read_text(io.BytesIO(lines.encode()), "x"))
 
 
 @pytest.mark.parametrize(
@@ -89,18 +92,15 @@ def _rows(values: list[dict[str, Any]]) -> Any:
 )
 def test_a_line_without_a_segment_is_refused(line: bytes) -> None:
     """A line without a segment is refused with the source and its number; blank lines are ignored."""
-    rows = read_lines([b'{"id": "a", "name": "A"}\n', b"\n", line], "old.ndjson")
-    assert next(rows)["id"] == "a"
-    with pytest.raises(
-        ConfigError, match=r"^old\.ndjson: segment 2 is not one of an export in NDJSON or CSV$"
-    ):
-        next(rows)
+    lines = io.BytesIO(b'{"id": "a", "name": "A"}\n\n' + line)
+    with pytest.raises(ConfigError, match=r"^old\.ndjson: segment 2 is not one of an export$"):
+        read_text(lines, "old.ndjson")
 
 
 def test_the_same_segment_twice_is_refused() -> None:
     """A segment that occurs twice in a file, as in two concatenated exports, is refused."""
     with pytest.raises(ConfigError, match="segment 2 has the id of one before it, a"):
-        list(_rows([{"id": "a", "name": "A"}] * 2))
+        _rows([{"id": "a", "name": "A"}] * 2)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes) -> N
     """A CSV file with other columns, an incomplete one, and a database are refused."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match="segment 1 is not one of an export"):
-        list(read_export(tmp_path / name))
+        read_catalogue(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["none.ndjson", ".", "none.csv"])
 def test_files_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     """The error for an unreadable file names the file and the reason."""
     with pytest.raises(ConfigError, match=r"^cannot read "):
-        list(read_export(tmp_path / name))
+        read_catalogue(tmp_path / name)
 
 
 def test_changes_as_text() -> None:
@@ -146,6 +146,6 @@ def test_changes_as_text() -> None:
 def test_a_long_description_in_csv(tmp_path: Path) -> None:
     """A cell of an export in CSV can be longer than the default limit of Python's csv module."""
     path = tmp_path / "long.csv"
-    path.write_bytes(csv_header() + to_csv_line(b'{"id":"a","name":"%s"}\n' % (b"x" * 200_000)))
-    (row,) = read_export(path)
-    assert len(row["name"]) == 200_000
+    path.write_bytes(csv_header() + to_csv_line(to_json_line(SegmentDetails(id="a", name="x" * 200_000))))
+    (segment,) = read_catalogue(path).segments
+    assert len(segment.name) == 200_000

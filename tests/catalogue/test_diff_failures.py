@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from braze_segments_async import BrazeSegments, ConfigError
+from braze_segments_async.catalogue import Change
+from braze_segments_async.catalogue._read import read_failures
 from braze_segments_async.cli.app import app
 from braze_segments_async.cli.commands.diff import change_text, summary
 from braze_segments_async.export import export_segments
-from braze_segments_async.export._diff import Change, failed_segments
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def test_through_a_link(tmp_path: Path) -> None:
     old = _write(tmp_path / "old.ndjson", "ab")
     _write(tmp_path / "files" / "new.ndjson", "a", failed="b")
     (new := tmp_path / "new.ndjson").symlink_to(tmp_path / "files" / "new.ndjson")
-    assert failed_segments(old) == set()
-    assert failed_segments(new) == {"b"}
+    assert read_failures(old) == {}
+    assert read_failures(new) == {"b": ""}
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", "7", "{}", '{"segment_id": 7}', "[" * 100_000, "\udcff"])
@@ -131,5 +132,5 @@ def test_a_list_of_failures_that_cannot_be_read(tmp_path: Path) -> None:
     export = _write(tmp_path / "new.ndjson", "a")
     (tmp_path / "new.ndjson.failures.ndjson").mkdir()
     with pytest.raises(ConfigError, match=r"^cannot read .*new\.ndjson\.failures\.ndjson: "):
-        failed_segments(export)
-    assert failed_segments(_write(tmp_path / ("x" * 248 + ".ndjson"), "a")) == set()
+        read_failures(export)
+    assert read_failures(_write(tmp_path / ("x" * 248 + ".ndjson"), "a")) == {}
