@@ -48,7 +48,7 @@ _SIZES = {"segment_id": "text", "time": "date", "size": "double"}
 _SCD2 = {"disposition": "merge", "strategy": "scd2"}
 
 
-@dlt.source(name="braze_segments")
+@dlt.source(name="braze_segments")  # type: ignore[untyped-decorator]
 def braze_segments(
     api_key: str = dlt.secrets.value,
     base_url: str = dlt.config.value,
@@ -96,14 +96,16 @@ def braze_segments(
             for point in series.sizes
         ]
 
-    @dlt.resource(
+    @dlt.resource(  # type: ignore[untyped-decorator]
         columns=_columns(_SEGMENTS), primary_key="id", write_disposition=_SCD2 if history else "merge"
     )
     def segments() -> Iterator[Any]:
         # Without the mark, dlt ignores an empty load, and segments of an emptied workspace would remain.
         yield _run(fetch_segments()) or dlt.mark.materialize_table_schema()
 
-    @dlt.resource(columns=_columns(_SIZES), primary_key=("segment_id", "time"), write_disposition="merge")
+    @dlt.resource(  # type: ignore[untyped-decorator]
+        columns=_columns(_SIZES), primary_key=("segment_id", "time"), write_disposition="merge"
+    )
     def segment_sizes() -> Iterator[Any]:
         yield _run(fetch_sizes())
 
