@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, NamedTuple
 
+from attrs import evolve
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -19,6 +20,7 @@ from pydantic import BaseModel, Field
 
 from braze_segments_async import BrazeError, BrazeSegments, SegmentDetails
 from braze_segments_async.cache import SegmentCache
+from braze_segments_async.catalogue import Catalogue, CatalogueSegment, audit
 from braze_segments_async.sandbox import Sandbox
 
 Limit = Annotated[int, Field(ge=1, le=100, description="Maximum number of results")]
@@ -61,6 +63,30 @@ class Sizes(BaseModel):
 
     sizes: list[Size]
     has_more: bool = Field(description="Whether there may be earlier days")
+
+
+class Named(BaseModel, from_attributes=True):
+    """A segment in a finding."""
+
+    id: str
+    name: str
+
+
+class Finding(BaseModel, from_attributes=True):
+    """A reason to look at segments."""
+
+    rule: str
+    why: str
+    check: str = Field(description="What to check first")
+    segments: list[Named]
+
+
+class Audit(BaseModel):
+    """A part of the findings of an audit, which are candidates for a clean-up, and not known to be unused."""
+
+    findings: list[Finding]
+    total: int
+    has_more: bool
 
 
 class State(NamedTuple):
@@ -119,6 +145,20 @@ async def search_segments(
             if (not tag or tag in segment.tags) and all(word in content for word in words):
                 found.append(segment)
     return search(found, limit, offset)
+
+
+@server.tool(annotations=READ_ONLY)
+async def audit_segments(context: Context[State, Any], limit: Limit = 20, offset: Offset = 0) -> Audit:
+    """Return what needs attention, such as same filters, copies, and stale, empty or untagged segments."""
+    fields = frozenset(Segment.model_fields)
+    with tool_errors():
+        segments = await context.request_context.lifespan_context.cache.all()
+    values = ({name: getattr(segment, name) for name in fields} for segment in segments)
+    found = audit(Catalogue(segments=tuple(CatalogueSegment(**each, fields=fields) for each in values)))
+    # A finding can be about one segment or about thousands.
+    shown = [evolve(each, segments=each.segments[:100]) for each in found[offset : offset + limit]]
+    findings = [Finding.model_validate(each) for each in shown]
+    return Audit(findings=findings, total=len(found), has_more=offset + limit < len(found))
 
 
 @server.tool(annotations=READ_ONLY)

@@ -51,7 +51,7 @@ async def test_tools(sandbox: Sandbox) -> None:
     """Each tool is read-only, says so, and has schemas for its arguments and its result."""
     async with connected(sandbox) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) >= {"search_segments", "get_segment", "segment_sizes", "diff_since"}
+    assert set(tools) >= {"search_segments", "get_segment", "segment_sizes", "diff_since", "audit_segments"}
     for tool in tools.values():
         assert tool.annotations.read_only_hint is True
         assert tool.description
@@ -87,6 +87,19 @@ async def test_search_and_details(sandbox: Sandbox) -> None:
         sizes = await result(client, "segment_sizes", segment_id=ids[0], limit=7)
         assert (len(sizes["sizes"]), sizes["has_more"]) == (7, True)
     assert sandbox.count("details") == 250
+
+
+async def test_audit(sandbox: Sandbox) -> None:
+    """The audit finds segments of the workspace, at most a hundred in each finding, page by page."""
+    async with connected(sandbox) as client:
+        first = await result(client, "audit_segments", limit=2)
+        rest = await result(client, "audit_segments", limit=100, offset=2)
+    findings = first["findings"] + rest["findings"]
+    assert (first["has_more"], len(first["findings"])) == (True, 2)
+    assert {"copy-name", "stale"} <= {finding["rule"] for finding in findings}
+    found = {segment["id"] for finding in findings for segment in finding["segments"]}
+    assert found <= set(sandbox.segment_ids)
+    assert max(len(finding["segments"]) for finding in findings) <= 100
 
 
 async def test_errors(sandbox: Sandbox) -> None:
