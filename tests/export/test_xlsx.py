@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braze_segments_async import ConfigError, SegmentDetails, SizePoint
-from braze_segments_async.catalogue import Provenance
+from braze_segments_async.catalogue import Provenance, read_catalogue
 from braze_segments_async.export import ExportOptions, to_json_line
 from braze_segments_async.export._formats import write_rows, xlsx
 
@@ -183,6 +183,16 @@ def _newlines(text: str) -> str:
 def _unescape(text: str) -> str:
     """Return the text that Excel shows for the escapes `_x0000_` of its file format."""
     return _newlines(re.sub(r"_x([0-9A-F]{4})_", lambda match: chr(int(match[1], 16)), text))
+
+
+def test_reading_back(tmp_path: Path) -> None:
+    """`read_catalogue` refuses a workbook with a remedy, and reads a CSV for Excel as any CSV."""
+    write(path := tmp_path / "a.xlsx", ONE)
+    with pytest.raises(ConfigError, match="is a workbook, which is for people: use an export in another"):
+        read_catalogue(path)
+    for name, excel in (("plain.csv", False), ("excel.csv", True)):
+        write_rows(tmp_path / name, [to_json_line(ONE)], "csv", excel=excel)
+    assert read_catalogue(tmp_path / "plain.csv").segments == read_catalogue(tmp_path / "excel.csv").segments
 
 
 def test_without_xlsxwriter(monkeypatch: pytest.MonkeyPatch) -> None:
