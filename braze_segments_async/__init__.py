@@ -21,7 +21,16 @@ from ._client import BrazeSegments
 from ._fan_out import DetailsStream, SegmentStream, SizesStream
 from ._instances import Instance
 from ._listing import SegmentListing
-from ._models import Segment, SegmentDetails, SegmentFailure, SegmentPage, SegmentSizes, SizePoint, Stats
+from ._models import (
+    ResponseStats,
+    Segment,
+    SegmentDetails,
+    SegmentFailure,
+    SegmentPage,
+    SegmentSizes,
+    SizePoint,
+    Stats,
+)
 from ._rate_limit import RateLimit
 from ._settings import Limits, PauseEvent, RetryEvent, RetryPolicy
 from ._users import UsersExport
@@ -69,6 +78,7 @@ __all__ = [
     "RateLimitedError",
     "RedirectError",
     "ReplyError",
+    "ResponseStats",
     "RetryEvent",
     "RetryPolicy",
     "Segment",

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from yarl import URL
 
+from ._instances import Instance, find_instance
 from ._text import Secret, escape_control
 from .errors import ConfigError
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_integer",
     "check_key",
     "check_list",
+    "check_proxy",
     "check_seconds",
     "check_segment_id",
     "check_source",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _MAX_SECONDS = 1e9  # about 30 years
+_MAX_ATTRIBUTES = 500  # Braze: POST /users/export/segment
 _UNICAST = ipaddress.ip_network("2000::/3")  # all global unicast addresses assigned so far (RFC 4291)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # addresses that contain an IPv4 address (RFC 6052)
 SortDirection = Literal["asc", "desc"]
@@ -111,17 +114,22 @@ def check_list(sort_direction: object, start_page: object, consistency: object, 
     check_integer("prefetch", prefetch, at_least=1)
     check_choice("consistency", consistency, CONSISTENCIES)
     if consistency == "strict" and start_page:
-        raise ConfigError('start_page must be 0 with consistency="strict", which compares full lists')
+        raise ConfigError(
+            'must be 0 with consistency="strict", which compares full lists', argument="start_page"
+        )
 
 
 def check_source(of: object) -> None:
     """Check the segments of a stream. The ids of an iterator are not checked here but as they are used."""
     if isinstance(of, str | bytes):
         raise ConfigError(
-            "of must be an iterable of ids or segments. For one segment, call details() or data_series()"
+            "must be an iterable of ids or segments. For one segment, call details() or data_series()",
+            argument="of",
         )
     if of is not None and not isinstance(of, Iterable | AsyncIterable):
-        raise ConfigError(f"of must be an iterable of ids or segments, sync or async, got {describe(of)}")
+        raise ConfigError(
+            f"must be an iterable of ids or segments, sync or async, got {describe(of)}", argument="of"
+        )
     if isinstance(of, Collection):
         for each in of:
             check_segment_id(getattr(each, "id", each))
@@ -130,66 +138,88 @@ def check_source(of: object) -> None:
 def check_segment_id(value: object) -> str:
     """Return a segment id unchanged; raise if it is not text, is blank, or contains a lone surrogate."""
     if not isinstance(value, str):
-        raise ConfigError(f"segment_id must be text, got {describe(value)}")
+        raise ConfigError(f"must be text, got {describe(value)}", argument="segment_id")
     if not value.strip():
         raise ConfigError(
-            "segment_id is empty. Get ids from list(), or in the dashboard: Settings > APIs and Identifiers"
+            "is empty. Get ids from list(), or from the dashboard",
+            argument="segment_id",
         )
     if value.isascii():  # as all ids seen so far: skip the encoding
         return value
     with suppress(UnicodeEncodeError):
         value.encode()
         return value
-    raise ConfigError("segment_id contains a lone surrogate, which cannot be sent as UTF-8")
+    raise ConfigError("contains a lone surrogate, which cannot be sent as UTF-8", argument="segment_id")
 
 
-def check_users_export(fields: object, callback_endpoint: object, output_format: object) -> None:
+def check_users_export(
+    fields: object, callback_endpoint: object, output_format: object, custom_attributes: object
+) -> None:
     """Check the arguments of a users export. Any field name is accepted, since Braze adds new ones."""
-    if isinstance(fields, str | bytes) or not isinstance(fields, Collection):
-        raise ConfigError(
-            f'fields must be a list of field names, such as ["external_id"], got {describe(fields)}'
-        )
-    if not fields or not all(isinstance(name, str) and name for name in fields):
-        raise ConfigError("fields must be one or more names, each of them text and not empty")
+    names = _check_names("fields", fields, 'field names, such as ["external_id"]')
+    if custom_attributes is not None:
+        attributes = _check_names("custom_attributes", custom_attributes, "names of custom attributes")
+        if len(attributes) > _MAX_ATTRIBUTES:
+            raise ConfigError(
+                f"must have at most {_MAX_ATTRIBUTES} names (Braze's limit)", argument="custom_attributes"
+            )
+        if "custom_attributes" in names:
+            raise ConfigError(
+                'must not be combined with "custom_attributes" in fields, which exports all of them',
+                argument="custom_attributes",
+            )
     if callback_endpoint is not None and not isinstance(callback_endpoint, str):
-        raise ConfigError(f"callback_endpoint must be a URL, got {describe(callback_endpoint)}")
+        raise ConfigError(f"must be a URL, got {describe(callback_endpoint)}", argument="callback_endpoint")
     if output_format is not None:
         check_choice("output_format", output_format, ("zip", "gzip"))
+
+
+def _check_names(name: str, value: object, kind: str) -> Collection[object]:
+    if isinstance(value, str | bytes) or not isinstance(value, Collection):
+        raise ConfigError(f"must be a list of {kind}, got {describe(value)}", argument=name)
+    if not value or not all(isinstance(each, str) and each for each in value):
+        raise ConfigError("must be one or more names, each of them text and not empty", argument=name)
+    return value
 
 
 def check_key(api_key: object, base_url: object = "") -> Secret:
     """Return the REST API key as a secret; raise if it cannot be sent in a header. No message contains it."""
     if not isinstance(api_key, str):  # the caller passes a type in place of a value that may be a key
         kind = api_key if isinstance(api_key, type) else type(api_key)
-        raise ConfigError(f"api_key must be text, got {kind.__name__}")
+        raise ConfigError(f"must be text, got {kind.__name__}", argument="api_key")
     if not api_key.strip():
         raise ConfigError(
-            "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers"
+            "is empty. Create a key in the dashboard under Settings > APIs and Identifiers",
+            argument="api_key",
         )
     if re.match(r"bearer\b", api_key, re.IGNORECASE):
-        raise ConfigError("api_key must be the key alone, without `Bearer` in front")
+        raise ConfigError("must be the key alone, without `Bearer` in front", argument="api_key")
     if "://" in api_key:
-        raise ConfigError("api_key is a URL. The values of api_key and base_url may be swapped")
+        raise ConfigError("is a URL. The values of api_key and base_url may be swapped", argument="api_key")
     for position, character in enumerate(api_key):
         if not "!" <= character <= "~":
             problem = (
                 "a line break" if character in "\r\n" else "white space" if character.isspace() else None
             )
             problem = problem or ("a control character" if character.isascii() else "not ASCII")
-            raise ConfigError(f"api_key: character {position + 1} of {len(api_key)} is {problem}")
+            raise ConfigError(
+                f"is invalid: character {position + 1} of {len(api_key)} is {problem}", argument="api_key"
+            )
     if isinstance(base_url, str) and api_key in base_url:
-        raise ConfigError("base_url contains the API key. Pass the key only as api_key")
+        raise ConfigError("contains the API key. Pass the key only as api_key", argument="base_url")
     return Secret(api_key)
 
 
 def check_base_url(base_url: object) -> URL:
     """Return the REST endpoint of the workspace's cluster (Braze: "API overview"), normalised.
 
-    A missing scheme becomes https and a trailing slash is removed. A path, as of a gateway, is kept.
+    The name of an instance becomes its URL. A missing scheme becomes https and a trailing slash is removed. A
+    path, as of a gateway, is kept.
     """
     if not isinstance(base_url, str | URL):
         raise ConfigError(f"must be text, got {describe(base_url)}", argument="base_url")
     text = str(base_url).strip()
+    text = find_instance(text) or text
     url = _parse_url(text if "://" in text else f"https://{text}") if text.isprintable() else None
     if url is None or not url.host or " " in url.host:
         raise ConfigError(
@@ -204,6 +234,13 @@ def check_base_url(base_url: object) -> URL:
             "must be https (http only for loopback), since http would send the key unencrypted",
             argument="base_url",
         )
+    if not (set(url.host.rstrip(".")) & set(".:") or is_loopback(url.host)):
+        raise ConfigError(
+            f"has a host without a dot: {escape_control(url.host)}. Pass the full name of the host, such as "
+            "rest.iad-01.braze.com, or the name of an instance: "
+            f"{', '.join(instance.label for instance in Instance)}",
+            argument="base_url",
+        )
     if url.host.startswith(("dashboard", "sdk.")):
         raise ConfigError(
             f"must be the REST endpoint, not {escape_control(url.host)}: the endpoint is listed beside it on"
@@ -211,6 +248,28 @@ def check_base_url(base_url: object) -> URL:
             argument="base_url",
         )
     return url.with_path(url.path.rstrip("/"))
+
+
+def check_proxy(proxy: object) -> None:
+    """Check that a value is `None` or the URL of a proxy. No message contains it, since it has a password."""
+    if proxy is None:
+        return
+    if not isinstance(proxy, str):
+        raise ConfigError(f"must be text, got a {type(proxy).__name__}", argument="proxy")
+    if not _is_proxy(proxy):
+        raise ConfigError(
+            "must be a URL with http:// or https:// and without a path, such as "
+            "http://proxy.example.com:3128. For another kind of proxy, use a session of your own",
+            argument="proxy",
+        )
+
+
+def _is_proxy(proxy: str) -> bool:
+    # A function of its own, since a traceback with locals would show the parsed URL with its password.
+    url = _parse_url(proxy) if proxy.isprintable() and " " not in proxy else None
+    if url is None or url.scheme not in {"http", "https"} or not url.host:
+        return False
+    return not (url.path.strip("/") or url.query_string or url.fragment)
 
 
 def secure_url(text: str) -> URL | None:

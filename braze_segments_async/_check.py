@@ -22,12 +22,9 @@ if TYPE_CHECKING:
 
     from ._rate_limit import RateLimit
 
-__all__ = ["CONCLUSIVE_ERRORS", "UNKNOWN_SEGMENT", "CheckReport", "build_report"]
+__all__ = ["UNKNOWN_SEGMENT", "CheckReport", "build_report", "is_conclusive"]
 
 UNKNOWN_SEGMENT = "00000000-0000-0000-0000-000000000000"
-# Errors that show something about the key. After any other, the next probe would most likely fail, too.
-CONCLUSIVE_ERRORS = (BadRequestError, AuthenticationError, PermissionDeniedError)
-_KEY_RECOGNISED_ERRORS = (BadRequestError, PermissionDeniedError)
 _REMEDY = (
     "in the dashboard under Settings > APIs and Identifiers, create a key with all the permissions it needs "
     "(those of an existing key cannot be changed)"
@@ -40,7 +37,8 @@ class CheckReport:
 
     Attributes:
         base_url: REST endpoint that was tested.
-        host: Whether Braze responded at that endpoint.
+        host: Whether Braze responded at that endpoint. A response that is not Braze's JSON, such as that of a
+            proxy, does not count, and shows nothing about the key or its permissions.
         key: Whether Braze accepts the key; `None` if unknown.
         permissions: Whether the key has each permission, by its name; `None` if unknown.
         rate_limit: Rate limit from the most recent response, if it had one.
@@ -73,26 +71,49 @@ def build_report(
     Returns:
         The report.
     """
-    errors = tuple(outcomes.values())
-    known = any(error is None or isinstance(error, _KEY_RECOGNISED_ERRORS) for error in errors)
-    refused = any(isinstance(error, AuthenticationError) for error in errors)
-    permissions = {
-        endpoint.permission: _granted(outcomes[endpoint], known=known) if endpoint in outcomes else None
-        for endpoint in (LIST, DETAILS, DATA_SERIES, USERS)
-    }
+    known = any(
+        error is None or (is_conclusive(endpoint, error) and not isinstance(error, AuthenticationError))
+        for endpoint, error in outcomes.items()
+    )
+    refused = any(
+        isinstance(error, AuthenticationError) and is_conclusive(endpoint, error)
+        for endpoint, error in outcomes.items()
+    )
+    permissions: dict[str, bool | None] = dict.fromkeys(
+        endpoint.permission for endpoint in (LIST, DETAILS, DATA_SERIES, USERS)
+    )
+    for endpoint, error in outcomes.items():
+        permissions[endpoint.permission] = _granted(endpoint, error, known=known)
     key = True if known else False if refused else None
     return CheckReport(
         base_url=base_url,
-        host=known or refused or any(isinstance(error, RateLimitedError) for error in errors),
+        host=known
+        or refused
+        or any(isinstance(error, RateLimitedError) and error.from_braze for error in outcomes.values()),
         key=key,
         permissions=permissions,
         rate_limit=rate_limit,
-        problems=_problems(key, permissions, errors, likely_mistake(urlsplit(base_url).hostname or "")),
+        problems=_problems(key, permissions, outcomes, likely_mistake(urlsplit(base_url).hostname or "")),
     )
 
 
-def _granted(error: BrazeError | None, *, known: bool) -> bool | None:
-    if error is None or isinstance(error, BadRequestError):
+def is_conclusive(endpoint: Endpoint, error: BrazeError) -> bool:
+    """Return whether an error shows something about the key: Braze's own 401, 403, or expected 400.
+
+    Braze answers 400 for a segment that does not exist, so only requests about a segment can get it. After
+    any other error, the next probe would most likely fail, too.
+    """
+    if isinstance(error, BadRequestError):
+        return error.from_braze and endpoint != LIST
+    return isinstance(error, AuthenticationError | PermissionDeniedError) and error.from_braze
+
+
+def _granted(endpoint: Endpoint, error: BrazeError | None, *, known: bool) -> bool | None:
+    if error is None:
+        return True
+    if not is_conclusive(endpoint, error):
+        return None
+    if isinstance(error, BadRequestError):
         return True
     # Braze has been reported to return 401 for a missing permission, too, for a key that it recognises.
     if isinstance(error, PermissionDeniedError) or (known and isinstance(error, AuthenticationError)):
@@ -103,7 +124,7 @@ def _granted(error: BrazeError | None, *, known: bool) -> bool | None:
 def _problems(
     key: bool | None,  # noqa: FBT001 - private, and one of three values
     permissions: Mapping[str, bool | None],
-    errors: tuple[BrazeError | None, ...],
+    outcomes: Mapping[Endpoint, BrazeError | None],
     mistake: str,
 ) -> tuple[str, ...]:
     problems = []
@@ -119,10 +140,10 @@ def _problems(
         if missing == [DATA_SERIES.permission]:
             problem += ", which only size histories need"
         problems.append(f"{problem}: {_REMEDY}")
-    for error in errors:
-        if isinstance(error, RateLimitedError):
+    for endpoint, error in outcomes.items():
+        if isinstance(error, RateLimitedError) and error.from_braze:
             when = f"before {error.resets_at:%Y-%m-%d %H:%M:%S} UTC" if error.resets_at else "now"
             problems.append(f"the workspace's rate limit allows no request {when}: check again later")
-        elif error is not None and not isinstance(error, CONCLUSIVE_ERRORS):
+        elif error is not None and not is_conclusive(endpoint, error):
             problems.append(str(error))
     return tuple(problems)

@@ -20,7 +20,7 @@ from ._arguments import (
     check_list,
     check_source,
 )
-from ._check import CONCLUSIVE_ERRORS, UNKNOWN_SEGMENT, CheckReport, build_report
+from ._check import UNKNOWN_SEGMENT, CheckReport, build_report, is_conclusive
 from ._fan_out import DetailsStream, SegmentStream, SizesStream
 from ._http import SessionManager, endpoints
 from ._listing import SegmentListing, prefetch_depth
@@ -32,7 +32,16 @@ from .errors import BrazeError, ClosedError, ConfigError
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
+    from collections.abc import (
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Collection,
+        Coroutine,
+        Hashable,
+        Iterable,
+        Mapping,
+    )
     from types import TracebackType
 
     import aiohttp
@@ -55,7 +64,7 @@ class BrazeSegments:
 
     def __init__(
         self,
-        api_key: str,
+        api_key: str | Callable[[], str | Awaitable[str]],
         *,
         base_url: str,
         concurrency: int = 16,
@@ -63,6 +72,7 @@ class BrazeSegments:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         reserve: float = 0.1,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
         direct: bool = True,
         on_retry: Callable[[RetryEvent], object] | None = None,
@@ -72,16 +82,21 @@ class BrazeSegments:
 
         Args:
             api_key: REST API key with the permissions `segments.list` and `segments.details`, for sizes
-                `segments.data_series`, and for users `users.export.segment` (Braze: "REST API key").
-            base_url: REST endpoint of the workspace's cluster (Braze: "API overview"), as a URL or an
-                `Instance`.
+                `segments.data_series`, and for users `users.export.segment` (Braze: "REST API key"). Or a
+                plain or async function that returns the key, for example from a secret store. It is called
+                once, when the client is opened; an exception that it raises is not changed.
+            base_url: REST endpoint of the workspace's cluster (Braze: "API overview"), as a URL, an
+                `Instance`, or the name of an instance such as "US-01".
             concurrency: Maximum number of requests in flight, except in a stream with its own `concurrency`.
             timeout: Timeout of one attempt in seconds, from connecting to the last byte of the response.
             retry: Rules for retries.
             reserve: Fraction of the hourly rate limit that this client leaves to other uses of the workspace,
-                such as messages that are sent through the API.
+                such as sending messages through the API.
             limits: Safety limits in seconds, bytes, pages and retries.
-            session: Your own session, for its proxy, TLS settings or tracing. The client never closes it.
+            proxy: URL of a forward proxy for all requests, such as "http://proxy.example.com:3128"; it may
+                contain a user and a password. Proxy variables such as `HTTPS_PROXY` are not read.
+            session: Your own session, for its TLS settings or tracing. The client never closes it. It cannot
+                be combined with `proxy`: a session has its own.
             direct: Whether GET requests bypass aiohttp's session to save CPU. Without effect if `session` is
                 given, or if anything traces or replaces the requests of aiohttp's sessions.
             on_retry: Called with a `RetryEvent` before each retry. A plain function that must not block.
@@ -92,9 +107,11 @@ class BrazeSegments:
             ConfigError: An argument is invalid; the message names it.
         """
         # Wrap secrets first: a traceback may show this frame's locals.
-        api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
         base_url = Secret(base_url) if isinstance(base_url, str) else base_url  # type: ignore[redundant-expr]
-        key = check_key(api_key, base_url)
+        proxy = Secret(proxy) if isinstance(proxy, str) else proxy
+        if not callable(api_key):
+            api_key = Secret(api_key) if isinstance(api_key, str) else type(api_key)  # type: ignore[redundant-expr]
+            api_key = check_key(api_key, base_url)
         self._url = check_base_url(base_url)
         settings = ClientSettings(
             concurrency=concurrency,
@@ -102,12 +119,13 @@ class BrazeSegments:
             retry=retry,
             reserve=reserve,
             limits=limits,
+            proxy=proxy,
             session=session,
             direct=direct,
             on_retry=on_retry,
             on_pause=on_pause,
         )
-        self._manager = SessionManager(self._url, key, settings)
+        self._manager = SessionManager(self._url, api_key, settings)
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
@@ -153,7 +171,11 @@ class BrazeSegments:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The rate limit from the most recent response that had one; `None` before the first."""
+        """The rate limit from the most recent response that had one; `None` before the first.
+
+        After its `resets_at` (by Braze's clock), `remaining` and `resets_at` are `None` until the next
+        response.
+        """
         return self._manager.rate_limit
 
     @property
@@ -162,7 +184,7 @@ class BrazeSegments:
         return self._manager.stats
 
     async def __aenter__(self) -> Self:
-        self._manager.open()
+        await self._manager.open()
         return self
 
     async def __aexit__(
@@ -300,7 +322,8 @@ class BrazeSegments:
             segment_id: Segment API identifier, or a segment from `list`.
             length: Number of days, at least 1. Braze returns up to 100 days per request, so a year takes four
                 requests.
-            ending_at: Last day, as a date or as an aware datetime; by default the current time.
+            ending_at: A date is the last day, up to and including that day in UTC. An aware datetime is sent
+                unchanged; Braze excludes the day of a datetime at midnight. By default the current time.
 
         Returns:
             One point per day, oldest first.
@@ -331,7 +354,7 @@ class BrazeSegments:
         Args:
             of: See `all_details`.
             length: Number of days, at least 1; see `data_series`.
-            ending_at: Last day, as a date or as an aware datetime; by default the time of this call.
+            ending_at: See `data_series`; by default the time of this call.
             tracked_only: Whether to skip segments whose `analytics_tracking_enabled` is false in the list.
             concurrency: See `all_details`.
             ordered: See `all_details`.
@@ -368,6 +391,7 @@ class BrazeSegments:
         segment_id: str | Segment,
         *,
         fields: Collection[str],
+        custom_attributes: Collection[str] | None = None,
         callback_endpoint: str | None = None,
         output_format: Literal["zip", "gzip"] | None = None,
     ) -> UsersExport:
@@ -380,6 +404,9 @@ class BrazeSegments:
             segment_id: Segment API identifier, or a segment from `list`.
             fields: Names of the fields to export for each user (Braze: `fields_to_export`), such as
                 "external_id".
+            custom_attributes: Names of up to 500 custom attributes to export (Braze:
+                `custom_attributes_to_export`). Then leave "custom_attributes", which exports all of them, out
+                of `fields`.
             callback_endpoint: URL that Braze calls when the files are ready.
             output_format: Format of the files, if the workspace has connected cloud storage.
 
@@ -391,7 +418,9 @@ class BrazeSegments:
             ExportRunningError: An earlier export of this segment's users is still running at Braze.
             BrazeError: Any other failure.
         """
-        request = endpoints.export_users(segment_id, fields, callback_endpoint, output_format)
+        request = endpoints.export_users(
+            segment_id, fields, callback_endpoint, output_format, custom_attributes
+        )
         started = await self._manager.send(request)
         return UsersExport(str(request.segment_id), started, self._manager)
 
@@ -446,7 +475,7 @@ class BrazeSegments:
                 raise
             except BrazeError as error:
                 outcomes[endpoint] = error
-                if not isinstance(error, CONCLUSIVE_ERRORS):
+                if not is_conclusive(endpoint, error):
                     break  # the next request would most likely fail in the same way
         return build_report(self.base_url, outcomes, self.rate_limit)
 
@@ -482,18 +511,24 @@ class BrazeSegments:
             check_integer("concurrency", concurrency, at_least=1)
             semaphore = asyncio.Semaphore(concurrency)
         concurrency = concurrency or self.concurrency
-        listing = self._listing("asc", 0, consistency, prefetch_depth(concurrency), semaphore)
+        listing = self._listing("asc", 0, consistency, prefetch_depth(concurrency, consistency), semaphore)
         return kind(
             listing if of is None else of,
             lambda segment: fetch(segment, semaphore),
             concurrency=concurrency,
             ordered=ordered,
             on_error=on_error,
-            dedupe_key=None if of is None else endpoints.identifier,
+            dedupe_key=None if of is None else _dedupe_key,
             predicate=predicate,
             registry=self._manager.streams,
         )
 
 
-def _may_be_tracked(segment: str | Segment) -> bool:
-    return isinstance(segment, str) or segment.analytics_tracking_enabled is not False
+# Both accept any object: an invalid item of an iterator is a failure of that item, when it is requested.
+def _may_be_tracked(segment: object) -> bool:
+    return getattr(segment, "analytics_tracking_enabled", None) is not False
+
+
+def _dedupe_key(segment: object) -> Hashable:
+    identifier = segment.id if isinstance(segment, Segment) else segment
+    return identifier if isinstance(identifier, str) else id(segment)

@@ -36,7 +36,7 @@ _END: Any = object()  # stands for the end of the items
 class _Outcome(Generic[ItemT, ResultT]):
     """The end of the work on one item; without an item, the failure of the source of the items."""
 
-    item: ItemT | None = None
+    item: ItemT = _END
     result: ResultT | None = None
     error: BaseException | None = None
 
@@ -129,7 +129,7 @@ class FanOut(Generic[ItemT, ResultT]):
                 if outcome.error is None:
                     yield cast("ResultT", outcome.result)
                 elif self._is_collectable(outcome):
-                    self._failed.append((cast("ItemT", outcome.item), cast("BrazeError", outcome.error)))
+                    self._failed.append((outcome.item, cast("BrazeError", outcome.error)))
                 else:
                     raise outcome.error
         finally:
@@ -265,7 +265,7 @@ class FanOut(Generic[ItemT, ResultT]):
         """Return whether a failure concerns one item only, and failures are collected."""
         return (
             self._collect
-            and outcome.item is not None
+            and outcome.item is not _END
             and isinstance(outcome.error, BrazeError)
             and not isinstance(outcome.error, _NOT_COLLECTABLE)
         )
@@ -287,7 +287,7 @@ class SegmentStream(FanOut["str | Segment", ResultT]):
     def failures(self) -> list[SegmentFailure]:
         """The segments that failed so far, with `on_error="collect"`."""
         return [
-            SegmentFailure(item.id if isinstance(item, Segment) else item, error)
+            SegmentFailure(item.id if isinstance(item, Segment) else str(item), error)
             for item, error in self._failed
         ]
 

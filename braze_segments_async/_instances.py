@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-__all__ = ["Instance", "likely_mistake", "suggest_instance"]
+__all__ = ["Instance", "find_instance", "likely_mistake", "suggest_instance"]
 
 
 class Instance(StrEnum):
@@ -36,8 +36,14 @@ class Instance(StrEnum):
         return self.name.replace("_", "-")
 
 
+_NAMES = {instance.label: instance for instance in Instance}
 _HOSTS = {instance.removeprefix("https://"): instance for instance in Instance}
 _REGIONS = {"iad": "US", "fra": "EU"}  # airport codes; other endpoints have the region's name
+
+
+def find_instance(name: str) -> Instance | None:
+    """Return the instance with a name such as "US-01", in any letter case; `None` if there is none."""
+    return _NAMES.get(name.strip().upper().replace("_", "-"))
 
 
 def likely_mistake(host: str) -> str:

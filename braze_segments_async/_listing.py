@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from attrs import define
+
 from ._http import LIST, PAGE_SIZE
 from ._models import Segment, SegmentPage
 from ._support import cancel_and_wait, create_task
@@ -30,12 +32,22 @@ _MAX_REPEATED_PAGES = 1  # consecutive full pages without a new segment: one can
 _MAX_STRICT_ROUNDS = 5
 
 
-def prefetch_depth(concurrency: int) -> int:
+def prefetch_depth(concurrency: int, consistency: Consistency) -> int:
     """Return how many pages to prefetch so that `concurrency` requests for details do not wait for pages.
 
-    While one page is fetched, the 100 segments of the previous page keep up to 100 requests in flight.
+    While one page is fetched, the 100 segments of the previous page keep up to 100 requests in flight. Second
+    readings compete with the pages for free requests, so with them one more page is fetched early, except
+    where 100 segments last for two pages anyway.
     """
-    return 1 + concurrency // PAGE_SIZE
+    depth = 1 + concurrency // PAGE_SIZE
+    return depth if consistency == "fast" or 2 * concurrency <= PAGE_SIZE else depth + 1
+
+
+@define(eq=False)
+class _Recovered:
+    """The number of segments that only a second reading found, in one iteration."""
+
+    count: int = 0
 
 
 class SegmentListing:
@@ -43,10 +55,6 @@ class SegmentListing:
 
     Iterate it to get each `Segment`, or iterate `pages()` to get each `SegmentPage`. Each iteration reads the
     list anew. The list ends with a valid page of fewer than 100 segments; anything else raises an error.
-
-    Attributes:
-        recovered: Number of segments in the latest iteration that a plain walk would have missed, because
-            segments before them were archived during the walk; always 0 with `consistency="fast"`.
     """
 
     def __init__(
@@ -76,8 +84,15 @@ class SegmentListing:
         self._prefetch = prefetch
         self._end = start_page + max_pages
         self._max_pages = max_pages
-        self._last_page = start_page
-        self.recovered = 0
+        self._latest = _Recovered()
+
+    @property
+    def recovered(self) -> int:
+        """Number of segments that a plain walk would have missed, in the iteration that began last.
+
+        Segments before them were archived during the walk. Always 0 with `consistency="fast"`.
+        """
+        return self._latest.count
 
     async def __aiter__(self) -> AsyncIterator[Segment]:
         """Yield each segment once.
@@ -105,25 +120,25 @@ class SegmentListing:
             PaginationError: The list is incomplete, does not advance, or has more than `limits.pages` pages.
             BrazeError: A page could not be fetched.
         """
-        self.recovered = 0
+        recovered = self._latest = _Recovered()  # of this iteration: others can run at the same time
         match self._consistency:
             case "fast":
-                pages = self._walk(self._direction, set(), reread=False)
+                pages = self._walk(self._direction, set(), None)
             case "safe":
-                pages = self._walk(self._direction, set(), reread=True)
+                pages = self._walk(self._direction, set(), recovered)
             case "strict":
-                pages = self._strict()
+                pages = self._strict(recovered)
         async with aclosing(pages):
             async for page in pages:
                 if page.segments:
                     yield page
 
     async def _walk(
-        self, direction: SortDirection, ids: set[str], *, reread: bool
+        self, direction: SortDirection, ids: set[str], recovered: _Recovered | None
     ) -> AsyncGenerator[SegmentPage, None]:
         """Read the list once, from the first page to the short one, with up to `prefetch` pages in flight.
 
-        With `reread`, every page but the last is read a second time, after the page that follows it has
+        With `recovered`, every page but the last is read a second time, after the page that follows it has
         arrived. If a segment is archived between the first readings of the two pages, a row moves from the
         following page back onto this one, and only the second reading finds it. No page waits for a second
         reading.
@@ -131,7 +146,7 @@ class SegmentListing:
         Args:
             direction: Order of the list.
             ids: Ids of all rows yielded so far; rows that are already in it are left out.
-            reread: Whether to read pages twice.
+            recovered: Counts rows found only by a second reading; `None` to read each page once.
 
         Yields:
             Each page when it has arrived; rows found only by a second reading, as another page of the same
@@ -145,21 +160,28 @@ class SegmentListing:
         rereads: deque[tuple[int, Rows, asyncio.Task[Rows]]] = deque()
         try:
             while upcoming or rereads:
-                if await self._reread_is_next(upcoming, rereads):
+                if recovered is not None and await self._reread_is_next(upcoming, rereads):
                     reread_number, first, reread_task = rereads.popleft()
-                    yield self._missing_rows(reread_number, first, await reread_task, ids)
+                    page = self._missing_rows(reread_number, first, await reread_task, ids)
+                    recovered.count += len(page.segments)
+                    yield page
                     continue
                 rows = await upcoming.popleft()
+                self._check_limit(number, rows)
                 page = SegmentPage(number, _deduplicate(rows, ids))
                 if len(rows) >= PAGE_SIZE:
                     repeated_pages = 0 if page.segments else repeated_pages + 1
-                    self._check_progress(number, repeated_pages)
+                    if repeated_pages > _MAX_REPEATED_PAGES:
+                        raise PaginationError(
+                            f"{repeated_pages} full pages in a row have no new segment: the list does not "
+                            "advance"
+                        ).about(str(LIST), page=number)
                     # Prefetch before the yield: pages must arrive while the caller works on this one. The
                     # depth doubles with each full page: a short list costs few requests beyond its end.
                     depth = min(2 * depth, self._prefetch)
-                    for later in range(number + 1 + len(upcoming), min(number + 1 + depth, self._end)):
+                    for later in range(number + 1 + len(upcoming), min(number + 1 + depth, self._end + 1)):
                         upcoming.append(create_task(self._fetch(later, direction), running))
-                    if reread:
+                    if recovered is not None:
                         # Started before the yield, too: the next page can arrive, and the second reading be
                         # sent, while the caller works on this page.
                         reread_task = create_task(self._reread_after(upcoming[0], number, direction), running)
@@ -169,7 +191,6 @@ class SegmentListing:
                     # once the remaining second readings have arrived.
                     await cancel_and_wait(upcoming)
                     upcoming.clear()
-                self._last_page = number
                 number += 1
                 yield page
         finally:
@@ -203,7 +224,7 @@ class SegmentListing:
         return await self._fetch(number, direction)
 
     def _missing_rows(self, number: int, first: Rows, second: Rows, ids: set[str]) -> SegmentPage:
-        """Return the rows of a page that only its second reading has; count them, and add them to `ids`.
+        """Return the rows of a page that only its second reading has, and add them to `ids`.
 
         Rows keep their order: as long as one row of the first reading is still on the page, no row can have
         moved past the page between the readings. A strict walk is compared with another one instead.
@@ -214,24 +235,17 @@ class SegmentListing:
         if self._consistency == "safe" and {row.id for row in first}.isdisjoint(row.id for row in second):
             problem = f"{PAGE_SIZE} segments or more were archived while the list was read: read it again"
             raise PaginationError(problem).about(str(LIST), page=number)
-        missing = _deduplicate(second, ids)
-        self.recovered += len(missing)
-        return SegmentPage(number, missing)
+        return SegmentPage(number, _deduplicate(second, ids))
 
-    def _check_progress(self, number: int, repeated_pages: int) -> None:
-        """Raise an error if the pages repeat, or are too many."""
-        if repeated_pages > _MAX_REPEATED_PAGES:
-            problem = f"{repeated_pages} full pages in a row have no new segment: the list does not advance"
-        elif number + 1 >= self._end:
-            problem = (
+    def _check_limit(self, number: int, rows: Rows) -> None:
+        """Raise an error if the pages are too many. The page after the last one allowed must be empty."""
+        if number >= self._end and rows:
+            raise PaginationError(
                 f"the list has more pages than limits.pages ({self._max_pages:,}); raise that limit if "
                 "you expect so many"
-            )
-        else:
-            return
-        raise PaginationError(problem).about(str(LIST), page=number)
+            ).about(str(LIST), page=number)
 
-    async def _strict(self) -> AsyncGenerator[SegmentPage, None]:
+    async def _strict(self, recovered: _Recovered) -> AsyncGenerator[SegmentPage, None]:
         """Walk in both directions until the second walk has all segments of the first one.
 
         Yields:
@@ -242,15 +256,16 @@ class SegmentListing:
         for _ in range(_MAX_STRICT_ROUNDS):
             first: set[str] = set()
             second: set[str] = set()
-            walk = self._walk(self._direction, first, reread=True)
+            end = 0
+            walk = self._walk(self._direction, first, recovered)
             async with aclosing(self._deduplicate_pages(walk, seen)) as pages:
                 async for page in pages:
+                    end = max(end, page.number)
                     yield page
-            end = self._last_page  # before the second walk, which sets it again
-            walk = self._walk(other, second, reread=False)
+            walk = self._walk(other, second, None)
             async with aclosing(self._deduplicate_pages(walk, seen)) as pages:
                 async for page in pages:
-                    self.recovered += len(page.segments)
+                    recovered.count += len(page.segments)
                     yield page
             # A segment that only the first walk has was archived, or missed by the second walk: then other
             # segments can be missing, too. Braze does not document that a short page is the last one, so
@@ -258,13 +273,16 @@ class SegmentListing:
             if first <= second and not await self._fetch(end + 1, self._direction):
                 return
         if first <= second:
-            problem = "the page after the last one was not empty"
+            problem = (
+                f"the page after the last one was not empty, in {_MAX_STRICT_ROUNDS} rounds: the list can "
+                "have segments beyond its first short page; read it again later"
+            )
         else:
             problem = (
                 "the second direction did not have all segments of the first one "
-                f"({len(first - second)} only in the first, {len(second - first)} only in the second)"
+                f"({len(first - second)} only in the first, {len(second - first)} only in the second), "
+                f"in {_MAX_STRICT_ROUNDS} rounds: the list changes too fast; read it again later"
             )
-        problem += f", in {_MAX_STRICT_ROUNDS} rounds: the list changes too fast; read it again later"
         only_first, only_second = frozenset(first - second), frozenset(second - first)
         raise PaginationError(problem, only_first=only_first, only_second=only_second).about(str(LIST))
 

@@ -12,6 +12,7 @@ from ._text import Secret  # noqa: TC001
 from .errors import BrazeError  # noqa: TC001
 
 __all__ = [
+    "ResponseStats",
     "Segment",
     "SegmentDetails",
     "SegmentFailure",
@@ -132,6 +133,24 @@ class StartedExport:
     url: Secret | None = None
 
 
+@frozen
+class ResponseStats:
+    """Counts of the requests to one endpoint with one status.
+
+    Attributes:
+        endpoint: Path of the endpoint, such as `"/segments/list"`.
+        status: HTTP status; `None` for requests without a complete response.
+        count: Number of requests, retries included.
+        seconds: Total duration, from sending each request to the end of its response, without waits for the
+            rate limit or for a retry.
+    """
+
+    endpoint: str
+    status: int | None
+    count: int
+    seconds: float
+
+
 @frozen(kw_only=True)
 class Stats:
     """A snapshot of a client's counts and of its current pause.
@@ -147,6 +166,7 @@ class Stats:
         paused_until: Time at which the next request may be sent, by the local clock (aware, UTC); `None` if
             requests are not paused.
         pause_reason: Cause of the pause; empty if requests are not paused.
+        responses: Counts and total duration of the finished requests, by endpoint and status.
     """
 
     requests: int = 0
@@ -156,6 +176,7 @@ class Stats:
     in_flight: int = 0
     paused_until: datetime | None = None
     pause_reason: str = ""
+    responses: tuple[ResponseStats, ...] = ()
 
 
 class SegmentFailure(NamedTuple):

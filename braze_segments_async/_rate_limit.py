@@ -16,7 +16,8 @@ __all__ = ["RateLimit"]
 class RateLimit:
     """The workspace's hourly rate limit, from the headers of a response (Braze: "API limits").
 
-    Each attribute is `None` if the response has no valid header for it.
+    Each attribute is `None` if the response has no valid header for it. In `BrazeSegments.rate_limit`,
+    `remaining` and `resets_at` are also `None` once the window has ended, until the next response.
 
     Attributes:
         limit: Number of requests allowed per window; 250,000 an hour unless agreed otherwise with Braze.

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, TypedDict
 
 from attrs import frozen
 
-from ._arguments import check_callback, check_fraction, check_integer, check_seconds, describe
+from ._arguments import (
+    check_callback,
+    check_fraction,
+    check_integer,
+    check_proxy,
+    check_seconds,
+    describe,
+)
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -138,6 +145,7 @@ class ClientOptions(TypedDict, total=False):
     retry: RetryPolicy
     reserve: float
     limits: Limits
+    proxy: str | None
     session: aiohttp.ClientSession | None
     direct: bool
     on_retry: Callable[[RetryEvent], object] | None
@@ -146,25 +154,14 @@ class ClientOptions(TypedDict, total=False):
 
 @frozen(kw_only=True)
 class ClientSettings:
-    """The checked arguments of `BrazeSegments`, other than the key and the URL.
-
-    Attributes:
-        concurrency: Requests in flight at once, at most.
-        timeout: Seconds for one attempt.
-        retry: When and how often a failed request is repeated.
-        reserve: Share of the rate limit that is left to others.
-        limits: Safety limits.
-        session: Session of the caller; `None` to make one.
-        direct: Whether GET requests may skip aiohttp's session.
-        on_retry: Called before each retry.
-        on_pause: Called when a pause begins or becomes longer.
-    """
+    """The checked arguments of `BrazeSegments`, which documents them, other than the key and the URL."""
 
     concurrency: int
     timeout: float
     retry: RetryPolicy
     reserve: float
     limits: Limits
+    proxy: str | None
     session: aiohttp.ClientSession | None
     direct: bool
     on_retry: Callable[[RetryEvent], object] | None
@@ -175,12 +172,21 @@ class ClientSettings:
         check_seconds("timeout", self.timeout)
         check_fraction("reserve", self.reserve)
         if not isinstance(self.limits, Limits):
-            raise ConfigError(f"limits must be a Limits, got {describe(self.limits)}")
+            raise ConfigError(f"must be a Limits, got {describe(self.limits)}", argument="limits")
         check_retry(self.retry)
+        check_proxy(self.proxy)
         if self.session is not None and not callable(getattr(self.session, "request", None)):
-            raise ConfigError(f"session must be an aiohttp.ClientSession, got {describe(self.session)}")
+            raise ConfigError(
+                f"must be an aiohttp.ClientSession, got {describe(self.session)}", argument="session"
+            )
+        if self.session is not None and self.proxy is not None:
+            raise ConfigError(
+                "cannot be combined with session. Give the proxy to the session: "
+                "aiohttp.ClientSession(proxy=…)",
+                argument="proxy",
+            )
         if type(self.direct) is not bool:
-            raise ConfigError(f"direct must be True or False, got {describe(self.direct)}")
+            raise ConfigError(f"must be True or False, got {describe(self.direct)}", argument="direct")
         check_callback("on_retry", self.on_retry)
         check_callback("on_pause", self.on_pause)
 
@@ -188,4 +194,4 @@ class ClientSettings:
 def check_retry(retry: object) -> None:
     """Check that an argument is a retry policy."""
     if not isinstance(retry, RetryPolicy):
-        raise ConfigError(f"retry must be a RetryPolicy, got a {type(retry).__name__}")
+        raise ConfigError(f"must be a RetryPolicy, got a {type(retry).__name__}", argument="retry")

@@ -73,6 +73,7 @@ class BrazeError(Exception):
         page: Page of the list that the request was about, if any.
         attempts: Number of times that the request was sent; 0 if it was not sent.
         elapsed: Seconds from the first attempt to the error, waits included.
+        request_id: `X-Request-Id` of the last response, for Braze's support; `None` without one.
         retryable: Whether sending the same request again could succeed.
     """
 
@@ -96,6 +97,7 @@ class BrazeError(Exception):
         self.page: int | None = None
         self.attempts = 0
         self.elapsed = 0.0
+        self.request_id: str | None = None
 
     def about(self, endpoint: str, *, segment_id: str | None = None, page: int | None = None) -> Self:
         """Set the request that the error is about, and return the error."""
@@ -178,7 +180,11 @@ class StatusError(BrazeError):
 
     Attributes:
         status: HTTP status.
+        from_braze: `False` if the body is not JSON with a `message`, as Braze sends it. Then something in
+            front of Braze sent the response, such as a proxy or a firewall, or the host of a users file.
     """
+
+    from_braze: bool = True
 
     def __init__(
         self,
@@ -204,7 +210,7 @@ class AuthenticationError(StatusError):
 
 
 class PermissionDeniedError(StatusError):
-    """Status 403: usually the key lacks the permission that the message names.
+    """Status 403: the key lacks the permission that the message names, or a proxy refuses the request.
 
     Braze also documents it for an endpoint that the plan or the account does not include.
     """
@@ -216,6 +222,8 @@ class NotFoundError(StatusError):
 
 class RateLimitedError(StatusError):
     """Status 429: the workspace's hourly rate limit is used up, or down to the reserve for other clients.
+
+    With `from_braze=False` it is the limit of a proxy in front of Braze.
 
     Attributes:
         resets_at: Time at which the rate limit resets (aware, UTC); `None` if unknown.

@@ -209,7 +209,7 @@ def decode_list(body: dict[str, Any]) -> tuple[Segment, ...]:
         ReplyError: `segments` is missing or not a list, or a row is not a segment.
     """
     rows = _list_at(body, "segments")
-    return _structure_or_raise(lambda: tuple(_converter.structure(rows, list[Segment])), "$.segments")
+    return tuple(_structure_or_raise("$.segments", _converter.structure, rows, list[Segment]))
 
 
 def decode_details(body: dict[str, Any], segment_id: str, tracking: bool | None) -> SegmentDetails:  # noqa: FBT001
@@ -225,7 +225,7 @@ def decode_details(body: dict[str, Any], segment_id: str, tracking: bool | None)
     """
     extra = {key: body[key] for key in body if key not in _NOT_EXTRA}
     own = {"id": segment_id, "analytics_tracking_enabled": tracking, "extra": extra}
-    return _structure_or_raise(lambda: _structure_details(body | own, SegmentDetails), "$")
+    return _structure_or_raise("$", _structure_details, body | own, SegmentDetails)
 
 
 def decode_series(body: dict[str, Any]) -> list[SizePoint]:
@@ -235,7 +235,7 @@ def decode_series(body: dict[str, Any]) -> list[SizePoint]:
         ReplyError: `data` is missing or not a list, or a point is not a day and a size.
     """
     points = _list_at(body, "data")
-    return _structure_or_raise(lambda: _converter.structure(points, list[SizePoint]), "$.data")
+    return _structure_or_raise("$.data", _converter.structure, points, list[SizePoint])
 
 
 def decode_started(body: dict[str, Any]) -> StartedExport:
@@ -244,7 +244,7 @@ def decode_started(body: dict[str, Any]) -> StartedExport:
     Raises:
         ReplyError: The prefix is missing, or a value has the wrong type.
     """
-    return _structure_or_raise(lambda: _converter.structure(body, StartedExport), "$")
+    return _structure_or_raise("$", _converter.structure, body, StartedExport)
 
 
 def _list_at(body: dict[str, Any], key: str) -> list[Any]:
@@ -257,9 +257,9 @@ def _list_at(body: dict[str, Any], key: str) -> list[Any]:
     return body[key]  # type: ignore[no-any-return]
 
 
-def _structure_or_raise(structure: Callable[[], T], path: str) -> T:
+def _structure_or_raise(path: str, structure: Callable[[Any, type[T]], T], value: object, kind: type[T]) -> T:
     try:
-        return structure()
+        return structure(value, kind)
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of any errors of the hooks
         first = transform_error(error, path, _explain)[0]
     # Raised outside the except block, see `parse_json`.

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote_plus
 
 import aiohttp
+from yarl import URL
 
 from braze_segments_async._text import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from yarl import URL
 
 __all__ = ["DirectGet", "DirectResponse"]
 
@@ -54,25 +53,34 @@ class DirectResponse:
 class DirectGet:
     """Sends GET requests to one host."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: URL) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base_url: URL, proxy: URL | None) -> None:
         """Prepare what all requests share; see `create`."""
         self._session = session
         self._connector: Any = session.connector
         self._send_request = aiohttp.ClientSession._request  # noqa: SLF001 - see `usable`
         # Carries host, port and TLS settings for the connector, and all headers as aiohttp would send them.
         self._request: Any = aiohttp.ClientRequest(
-            "GET", base_url, headers=session.headers, loop=asyncio.get_running_loop(), session=session
+            "GET",
+            base_url,
+            headers=session.headers,
+            loop=asyncio.get_running_loop(),
+            session=session,
+            proxy=proxy,
         )
         headers = self._request.headers.items()
         self._headers = Secret("".join(f"{name}: {value}\r\n" for name, value in headers))
 
     @classmethod
-    def create(cls, session: aiohttp.ClientSession, base_url: URL) -> Self | None:
+    def create(cls, session: aiohttp.ClientSession, base_url: URL, proxy: str | None = None) -> Self | None:
         """Return a sender for an open session of this package; `None` if the session must be used itself.
 
         That is the case where other code traces or replaces its requests (traces, aioresponses, patches by
-        monitoring agents), and with a version of aiohttp in which something is missing.
+        monitoring agents), and with a version of aiohttp in which something is missing. Also for http through
+        a proxy, which needs another request line and the proxy's password in each request; https goes through
+        a tunnel, in which nothing differs.
         """
+        if proxy is not None and base_url.scheme == "http":
+            return None
         try:
             from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 - not documented
 
@@ -83,7 +91,7 @@ class DirectGet:
             ResponseHandler.read, aiohttp.connector.Connection.protocol  # noqa: B018 - do they exist?
             genuine = inspect.getfile(aiohttp.ClientSession._request) == aiohttp.client.__file__  # noqa: SLF001
             untouched = inspect.isfunction(aiohttp.ClientSession._request) and not session.trace_configs  # noqa: SLF001
-            return cls(session, base_url) if genuine and untouched else None
+            return cls(session, base_url, URL(proxy) if proxy else None) if genuine and untouched else None
         except (ImportError, AttributeError, TypeError, ValueError):
             return None
 

@@ -138,13 +138,15 @@ def export_users(
     fields: Collection[str],
     callback_endpoint: str | None,
     output_format: str | None,
+    custom_attributes: Collection[str] | None = None,
 ) -> Request[StartedExport]:
     """Return a request that starts an export of a segment's users (`POST /users/export/segment`)."""
     segment_id = identifier(segment)
-    check_users_export(fields, callback_endpoint, output_format)
+    check_users_export(fields, callback_endpoint, output_format, custom_attributes)
     body = {
         "segment_id": segment_id,
         "fields_to_export": list(fields),
+        "custom_attributes_to_export": None if custom_attributes is None else list(custom_attributes),
         "callback_endpoint": callback_endpoint,
         "output_format": output_format,
     }
@@ -202,11 +204,15 @@ def _as_datetime(ending_at: object) -> datetime | None:
         return None
     if isinstance(ending_at, datetime):
         if ending_at.utcoffset() is None:
-            raise ConfigError("ending_at is naive; it needs a time zone, such as datetime.now(timezone.utc)")
+            raise ConfigError(
+                "is naive; it needs a time zone, such as datetime.now(timezone.utc)", argument="ending_at"
+            )
         return ending_at
     if isinstance(ending_at, date):
         return datetime.combine(ending_at, time(23, 59, 59), UTC)  # the end of that day
-    raise ConfigError(f"ending_at must be an aware datetime or a date, got a {type(ending_at).__name__}")
+    raise ConfigError(
+        f"must be an aware datetime or a date, got a {type(ending_at).__name__}", argument="ending_at"
+    )
 
 
 def _days_before(end: datetime, days: int) -> datetime:
@@ -214,4 +220,4 @@ def _days_before(end: datetime, days: int) -> datetime:
         return end - timedelta(days=days)
     except OverflowError:
         pass
-    raise ConfigError("length goes back before the year 1")
+    raise ConfigError("goes back before the year 1", argument="length")

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from braze_segments_async._models import Stats
+from braze_segments_async._rate_limit import RateLimit
 from braze_segments_async._settings import PauseEvent
 from braze_segments_async._text import logger
 from braze_segments_async.errors import RateLimitedError
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from braze_segments_async._rate_limit import RateLimit
+__all__ = ["BRAZE_429", "PROXY_429", "RateLimiter", "too_long"]
 
-__all__ = ["RateLimiter", "too_long"]
+BRAZE_429, PROXY_429 = "429", "429 from something in front of Braze"  # reasons of a pause
 
 
 class RateLimiter:
@@ -37,7 +38,7 @@ class RateLimiter:
     window resets.
 
     Attributes:
-        latest: Rate limit from the most recent response; `None` before the first.
+        latest: Rate limit from the most recent response, however old; `None` before the first.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class RateLimiter:
         self._resets_at: datetime | None = None
         self._paused_until: datetime | None = None  # the same time, by the local clock
         self._pause_reason = ""
+        self._latest_received = self._latest_sent = 0.0  # by the monotonic clock, and by the service's clock
         self._waits = 0
         self._changed = asyncio.Event()
 
@@ -102,20 +104,23 @@ class RateLimiter:
         self._requests += 1
         self._max_in_flight = max(self._max_in_flight, self._in_flight)
 
-    def release(self, rate_limit: RateLimit | None = None, sent: float | None = None) -> None:
+    def release(
+        self, rate_limit: RateLimit | None = None, sent: float = 0.0, *, rate_limited: bool = False
+    ) -> None:
         """Count a request as no longer in flight, and use the rate limit of its response.
 
         Args:
             rate_limit: Rate limit from the response; `None` without a response or headers.
-            sent: Time at which the response was sent, in seconds of the epoch by the service's clock; `None`
-                after a 429, whose wait is passed to `pause`.
+            sent: Time at which the response was sent, in seconds of the epoch by the service's clock.
+            rate_limited: Whether the response is a 429. Its wait is passed to `pause`, and its headers can be
+                of the next window.
         """
         # No await between the two updates: else this request would be neither in flight nor counted in the
         # remaining requests, and `acquire` could let through one request too many.
         self._in_flight -= 1
         if rate_limit is not None:
-            self.latest = rate_limit
-            if sent is not None and rate_limit.remaining is not None and rate_limit.resets_at is not None:
+            self.latest, self._latest_sent, self._latest_received = rate_limit, sent, monotonic()
+            if not rate_limited and rate_limit.remaining is not None and rate_limit.resets_at is not None:
                 self._update_window(
                     rate_limit.remaining, rate_limit.limit, rate_limit.resets_at.timestamp(), sent
                 )
@@ -144,6 +149,19 @@ class RateLimiter:
             logger.info("paused for %.1f s: %s", seconds, reason, extra={"wait": seconds})
             if self._on_pause is not None and until is not None:
                 self._on_pause(PauseEvent(seconds, until, reason))
+
+    @property
+    def current(self) -> RateLimit | None:
+        """The rate limit from the most recent response, without what is out of date.
+
+        Its age is measured from the `Date` of the response, by the monotonic clock: a wrong local clock does
+        not matter.
+        """
+        latest = self.latest
+        if latest is None or latest.resets_at is None:
+            return latest
+        now = self._latest_sent + monotonic() - self._latest_received
+        return latest if now < latest.resets_at.timestamp() else RateLimit(latest.limit, None, None)
 
     @property
     def paused(self) -> bool:
@@ -200,7 +218,7 @@ class RateLimiter:
         await sleep(seconds + random.uniform(0.0, min(1.0, seconds / 10)))  # noqa: S311 - not a secret
 
     def _too_long(self, seconds: float) -> RateLimitedError:
-        reason, remedy = too_long(seconds, self._resets_at, self._max_wait)
+        reason, remedy = too_long(seconds, self._resets_at, self._max_wait, self._pause_reason)
         return RateLimitedError(
             reason,
             remedy=remedy,
@@ -210,8 +228,13 @@ class RateLimiter:
         )
 
 
-def too_long(seconds: float, resets_at: datetime | None, max_wait: float) -> tuple[str, dict[str, str]]:
+def too_long(
+    seconds: float, resets_at: datetime | None, max_wait: float, pause_reason: str
+) -> tuple[str, dict[str, str]]:
     """Return the reason and the remedy of an error for a wait that is longer than the maximum."""
+    source = "the workspace's rate limit"
+    if pause_reason == PROXY_429:
+        source = "something in front of Braze, such as a proxy,"
     until = f" (until {resets_at:%Y-%m-%d %H:%M:%S} UTC)" if resets_at else ""
-    reason = f"the workspace's rate limit allows the next request in {seconds:,.0f} s{until}: try again then"
+    reason = f"{source} allows the next request in {seconds:,.0f} s{until}: try again then"
     return reason, {"max_rate_limit_wait": f"({max_wait:g} s) can be longer"}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .endpoints import Request
 
-__all__ = ["RETRYABLE_STATUS_MESSAGES", "Response", "parse_response"]
+__all__ = ["RETRYABLE_STATUS_MESSAGES", "Response", "parse_response", "request_id"]
 
 T = TypeVar("T")
 
@@ -60,6 +60,12 @@ _CLIENT_ERRORS: dict[int, tuple[type[StatusError], str]] = {
     403: (PermissionDeniedError, "the API key needs the permission {permission}{said}"),
     404: (NotFoundError, "no such path here: check that base_url is Braze's REST endpoint{said}"),
 }
+# A 400, 403 or 429 without Braze's envelope shows nothing about the segment, the key or the rate limit.
+_NOT_BRAZE = (
+    "the response is not from Braze but from something in front of it, such as a proxy or a firewall: check "
+    "the proxy, and that base_url is Braze's REST endpoint"
+)
+_MAY_NOT_BE = "; the body is not Braze's, so something in front of Braze may have sent it"
 
 
 @define(eq=False)
@@ -111,20 +117,30 @@ def parse_response(request: Request[T], response: Response, key: str, *, key_hin
 
 def _error_of(request: Request[Any], response: Response, key: str, key_hint: str) -> BrazeError:
     status = response.status
-    if status in RETRYABLE_STATUS_MESSAGES or status >= 500:
-        return _server_error(response, key)
-    if status == 429:
-        return _export_running_error(request, response) or _rate_limited_error(response)
-    if 300 <= status < 400:
-        return RedirectError(
-            "a redirect, not followed so that the key stays here: check base_url", status=status
-        )
-    if status < 300:
+    if status < 300 and status != 202:
         return ReplyError(f"status {status} is a success, but not one Braze documents", retryable=True)
-    kind, reason = _CLIENT_ERRORS.get(status, (StatusError, "the request is refused{said}"))
-    said = _error_message(response, key) if "{said}" in reason else ""
-    permission = request.endpoint.permission
-    return kind(reason.format(permission=permission, said=said, key_hint=key_hint), status=status)
+    message = _error_message(response)
+    # Only Braze sends rate-limit headers, and they are enough: a 429 has been seen without a body.
+    from_braze = message is not None or (status == 429 and response.rate_limit is not None)
+    said = f" ({_quote(message, key)})" if message else ""
+    error: StatusError
+    if status in RETRYABLE_STATUS_MESSAGES or status >= 500:
+        error = _server_error(response, said)
+    elif status == 429:
+        error = _export_running_error(request, response) or _rate_limited_error(
+            response, "the workspace's rate limit is used up" if from_braze else _NOT_BRAZE
+        )
+    elif status < 400:
+        reason = "a redirect, not followed so that the key stays here: check base_url"
+        error = RedirectError(reason, status=status)
+    else:
+        kind, reason = _CLIENT_ERRORS.get(status, (StatusError, "the request is refused{said}"))
+        if not from_braze:
+            reason = _NOT_BRAZE if kind in {BadRequestError, PermissionDeniedError} else reason + _MAY_NOT_BE
+        permission = request.endpoint.permission
+        error = kind(reason.format(permission=permission, said=said, key_hint=key_hint), status=status)
+    error.from_braze = from_braze
+    return error
 
 
 def _export_running_error(request: Request[Any], response: Response) -> ExportRunningError | None:
@@ -144,10 +160,10 @@ def _export_running_error(request: Request[Any], response: Response) -> ExportRu
     )
 
 
-def _rate_limited_error(response: Response) -> RateLimitedError:
+def _rate_limited_error(response: Response, reason: str) -> RateLimitedError:
     wait = parse_retry_after(response.headers, response.sent_at)
     return RateLimitedError(
-        "the workspace's rate limit is used up",
+        reason,
         retryable=True,
         resets_at=None if wait is None else from_epoch(response.sent_at + wait),
         rate_limit=response.rate_limit,
@@ -155,25 +171,31 @@ def _rate_limited_error(response: Response) -> RateLimitedError:
     )
 
 
-def _server_error(response: Response, key: str) -> ServerError:
+def _server_error(response: Response, said: str) -> ServerError:
     status = response.status
     problem = RETRYABLE_STATUS_MESSAGES.get(status, "the service cannot do this")
     return ServerError(
-        f"{problem}{_error_message(response, key)}",
+        f"{problem}{said}",
         status=status,
         retryable=status in RETRYABLE_STATUS_MESSAGES,
         retry_after=parse_retry_after(response.headers, response.sent_at, reset=False),
     )
 
 
-def _error_message(response: Response, key: str) -> str:
-    """Return the `message` of Braze's error envelope, in brackets; nothing of a page of a proxy."""
+def _error_message(response: Response) -> str | None:
+    """Return the `message` of Braze's error envelope; `None` if the body is not one."""
     try:
         body = parse_json(response.body)
     except ReplyError:
-        return ""
+        return None
     message = body.get("message") if isinstance(body, dict) else None
-    return f" ({_quote(message, key)})" if isinstance(message, str) and message else ""
+    return message if isinstance(message, str) else None
+
+
+def request_id(response: Response, key: str) -> str | None:
+    """Return the `X-Request-Id` of a response, unless it contains part of the API key."""
+    text = response.headers.get("X-Request-Id", "")[:_MAX_QUOTED]
+    return escape_control(text) if text and not contains_part(text, key) else None
 
 
 def _quote(message: str, key: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from asyncio import sleep
+from collections import defaultdict
 from logging import DEBUG
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
@@ -17,8 +18,8 @@ from braze_segments_async._settings import RetryEvent
 from braze_segments_async._text import logger
 from braze_segments_async.errors import BrazeError, RateLimitedError, StatusError, TransportError
 
-from .rate_limiter import too_long
-from .responses import parse_response
+from .rate_limiter import BRAZE_429, PROXY_429, too_long
+from .responses import parse_response, request_id
 from .retry import RetryBudget, named_wait, reason_to_stop, wait_before_retry
 
 if TYPE_CHECKING:
@@ -41,10 +42,19 @@ _RETRY_COST = 14  # tokens of the retry budget
 _RATE_LIMITED_COST = 5
 
 
+@define(eq=False)
+class Total:
+    """The number of requests, and the seconds that they took together."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
 class RequestSender:
     """Sends the requests of one client. It alone uses the rate limiter and the retry budget.
 
     Attributes:
+        totals: Requests to Braze by path and status, `None` for those without a response.
         retries: Number of attempts so far that repeated a failed one.
     """
 
@@ -69,6 +79,7 @@ class RequestSender:
             key_hint: Clause to add to the message when the key is refused.
         """
         self.retries = 0
+        self.totals: defaultdict[tuple[str, int | None], Total] = defaultdict(Total)
         self.rate_limiter = rate_limiter
         self.policy = settings.retry
         self.budget = RetryBudget(settings.limits.retry_quota)
@@ -107,6 +118,7 @@ class RequestSender:
 
     async def _attempt(self, request: Request[T]) -> T:
         await self.rate_limiter.acquire()
+        started = time.monotonic()
         response = None
         failure: BrazeError
         endpoint = request.endpoint
@@ -122,14 +134,19 @@ class RequestSender:
             return parse_response(request, response, self._key, key_hint=self._key_hint)
         except BrazeError as error:
             failure = error
+            if response is not None:
+                failure.request_id = request_id(response, self._key)
         finally:
             # Release before anything else is awaited: other requests can be sent as a result.
             if response is None:
+                status = None
                 self.rate_limiter.release()
             else:
-                # A 429 names its own wait, see `_FailedRequest`; its headers may be of the next window.
-                sent_at = None if response.status == 429 else response.sent_at
-                self.rate_limiter.release(response.rate_limit, sent_at)
+                status = response.status
+                self.rate_limiter.release(response.rate_limit, response.sent_at, rate_limited=status == 429)
+            total = self.totals[endpoint.path, status]
+            total.count += 1
+            total.seconds += time.monotonic() - started
         failure.attempts = 1
         # Without the frames below: their locals hold the body, and that may hold anything.
         raise failure.with_traceback(None)
@@ -180,7 +197,7 @@ class _FailedRequest(Generic[T]):
         self.cost = self._cost(failure)
         if isinstance(failure, RateLimitedError) and failure.retryable and failure.retry_after is not None:
             # Now, whether or not this request is repeated: all others would get a 429, too.
-            self.sender.rate_limiter.pause(failure.retry_after, "429", failure.resets_at)
+            self.sender.rate_limiter.pause(failure.retry_after, _pause_reason(failure), failure.resets_at)
         raise failure
 
     def _cost(self, error: BrazeError) -> int:
@@ -211,7 +228,7 @@ class _FailedRequest(Generic[T]):
         sender.budget.spend(self.cost)
         self.spent += self.cost
         if isinstance(error, RateLimitedError) and error.retry_after is None:
-            sender.rate_limiter.pause(self.delay, "429", error.resets_at)
+            sender.rate_limiter.pause(self.delay, _pause_reason(error), error.resets_at)
         sender.retries += 1
         status = error.status if isinstance(error, StatusError) else None
         extra: dict[str, object] = {"status": status, "attempt": self.attempts, "wait": self.delay}
@@ -225,10 +242,14 @@ class _FailedRequest(Generic[T]):
         clause = self._reason_to_stop(error)
         named, longest = named_wait(error), self.sender.policy.max_rate_limit_wait
         if isinstance(error, RateLimitedError) and error.retryable and named is not None and named > longest:
-            error.reason, error.remedy = too_long(named, error.resets_at, longest)
+            error.reason, error.remedy = too_long(named, error.resets_at, longest, _pause_reason(error))
         elif clause:
             error.reason += f"; {clause}"
         raise error
+
+
+def _pause_reason(error: RateLimitedError) -> str:
+    return BRAZE_429 if error.from_braze else PROXY_429
 
 
 def _error(state: RetryCallState) -> BrazeError:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from attrs import evolve
 
-from braze_segments_async._arguments import is_loopback
+from braze_segments_async._arguments import check_key, is_loopback
 from braze_segments_async._instances import likely_mistake
+from braze_segments_async._models import ResponseStats
 from braze_segments_async._support import TaskCancellation
+from braze_segments_async._text import Secret
 from braze_segments_async.errors import ClosedError, ConfigError
 
 from .rate_limiter import RateLimiter
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from braze_segments_async._models import Stats
     from braze_segments_async._rate_limit import RateLimit
     from braze_segments_async._settings import ClientSettings
-    from braze_segments_async._text import Secret
 
     from .endpoints import Request
     from .sender import RequestSender
@@ -45,12 +47,14 @@ class SessionManager:
         is_local: Whether Braze is this machine, as in tests; then so may be the host of users files.
     """
 
-    def __init__(self, base_url: URL, key: Secret, settings: ClientSettings) -> None:
+    def __init__(
+        self, base_url: URL, key: Secret | Callable[[], str | Awaitable[str]], settings: ClientSettings
+    ) -> None:
         """Open nothing yet.
 
         Args:
             base_url: The REST endpoint, checked and normalised.
-            key: The API key.
+            key: The checked API key, or a function that returns a key.
             settings: The other arguments of the client.
         """
         self.state: Literal["new", "open", "closed"] = "new"
@@ -70,42 +74,63 @@ class SessionManager:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The rate limit from the most recent response; `None` before the first."""
-        return self._rate_limiter.latest
+        """The rate limit from the most recent response, without what is out of date."""
+        return self._rate_limiter.current
 
     @property
     def stats(self) -> Stats:
         """Counts of the requests so far."""
-        retries = self._sender.retries if self._sender else 0
+        stats = self._rate_limiter.stats
+        if self._sender is None:
+            return stats
         received = sum(transport.received for transport in self._transports)
-        return evolve(self._rate_limiter.stats, retries=retries, bytes=received)
+        responses = tuple(
+            ResponseStats(path, status, total.count, total.seconds)
+            for (path, status), total in self._sender.totals.items()
+        )
+        return evolve(stats, retries=self._sender.retries, bytes=received, responses=responses)
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Make the session, inside the running loop.
 
         Raises:
             ClosedError: It was opened before.
-            ConfigError: The caller's session cannot be used.
+            ConfigError: The caller's session, or the result of the function for the key, cannot be used.
         """
-        if self.state != "new":
-            raise ClosedError("a client is opened once; make a new one")
+        self._check_new()
+        key = await self._resolve_key()
+        self._check_new()  # again: another task can have opened or closed the client during the await
         # aiohttp and tenacity take most of the time the package takes to import, and --help needs neither.
         from .sender import RequestSender  # noqa: PLC0415
         from .transport import Transport  # noqa: PLC0415
 
-        transport = Transport.to_braze(self._base_url, self._key, self.settings)
+        transport = Transport.to_braze(self._base_url, key, self.settings)
         self._sender = RequestSender(
             transport,
             self._rate_limiter,
             self.settings,
             base_url=self._base_url,
-            key=self._key,
+            key=key,
             key_hint=likely_mistake(self._base_url.host or ""),
         )
         self._transports.append(transport)
         self._loop = asyncio.get_running_loop()
         self._semaphore = asyncio.Semaphore(self.settings.concurrency)
         self.state = "open"
+
+    def _check_new(self) -> None:
+        if self.state != "new":
+            raise ClosedError("a client is opened once; make a new one")
+
+    async def _resolve_key(self) -> Secret:
+        """Return the API key, from the function of the caller if there is one."""
+        if isinstance(self._key, Secret):
+            return self._key
+        # Wrapped before anything can raise: a traceback may show this frame's locals.
+        result: object = self._key()
+        result = await result if isawaitable(result) else result
+        result = Secret(result) if isinstance(result, str) else type(result)
+        return check_key(result, str(self._base_url))
 
     def file_transport(self) -> Transport:
         """Return the transport to the hosts of users files, which never get the API key."""
@@ -141,8 +166,9 @@ class SessionManager:
         assert task is not None  # noqa: S101 - the coroutines of this package run in tasks
         if task in self._calls:
             raise ConfigError(
-                "session: a middleware of it sends a request through the client that it serves, which would "
-                "wait for itself; let the middleware open a client of its own"
+                "has a middleware that sends a request through the client that it serves, which would wait "
+                "for itself; let the middleware open a client of its own",
+                argument="session",
             )
         call = self._calls[task] = TaskCancellation(task)
         try:
@@ -172,7 +198,6 @@ class SessionManager:
             raise ClosedError("this client is closed, and cannot be opened again; make a new one")
         if self._loop is not asyncio.get_running_loop():
             raise ClosedError("this client was opened in another event loop; open one in each loop")
-        self._transports[0].check_open()
         return self._sender
 
     async def aclose(self) -> None:

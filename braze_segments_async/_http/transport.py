@@ -45,7 +45,12 @@ __all__ = ["Transport"]
 _USER_AGENT = (
     f"braze-segments-async/{__version__} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 )
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ValueError)
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    ValueError,
+)
 
 
 class Transport:
@@ -63,6 +68,7 @@ class Transport:
         self._limits = settings.limits
         self._total = settings.timeout
         self._given = settings.session  # used, and never closed here
+        self._proxy = settings.proxy
         self._timeouts = TimeoutWatchdog(total=self._total, read_timeout=self._limits.read_timeout)
         self._session: aiohttp.ClientSession
         self._api_host: str | None = None
@@ -101,10 +107,13 @@ class Transport:
         }
         if session is None:
             self._session = self._new_session(headers, connector=_Connector(self._timeouts))
-            self._direct = DirectGet.create(self._session, base_url) if settings.direct else None
+            if settings.direct:
+                self._direct = DirectGet.create(self._session, base_url, settings.proxy)
         else:
             if session.auth is not None or "Authorization" in session.headers:
-                raise ConfigError("session has an auth of its own, in the place of the API key; leave it out")
+                raise ConfigError(
+                    "has an auth of its own, in the place of the API key; leave it out", argument="session"
+                )
             self._session, self._headers = session, headers
         return self
 
@@ -123,7 +132,8 @@ class Transport:
         self._public_only = public_only
         headers = {"User-Agent": _USER_AGENT}
         if lender is None:
-            resolver = _PublicResolver() if public_only else None
+            # A proxy resolves the names of hosts by itself; this resolver then sees that of the proxy only.
+            resolver = _PublicResolver() if public_only and settings.proxy is None else None
             self._session = self._new_session(headers, connector=_Connector(self._timeouts, resolver))
         else:
             self._session = self._new_session(
@@ -139,7 +149,8 @@ class Transport:
 
     def _new_session(self, headers: Mapping[str, str], **options: Any) -> aiohttp.ClientSession:
         jar = aiohttp.DummyCookieJar()
-        return aiohttp.ClientSession(headers=headers, cookie_jar=jar, **options, **self._options)
+        options = {"proxy": self._proxy, **options, **self._options}
+        return aiohttp.ClientSession(headers=headers, cookie_jar=jar, **options)
 
     async def aclose(self) -> None:
         """Close the session, unless it is the caller's."""
@@ -243,9 +254,14 @@ class Transport:
 
     def _describe(self, error: Exception, url: URL) -> tuple[str, bool]:  # noqa: PLR0911 - one for each case
         """Return what went wrong, and whether a retry can help."""
-        where = f"{url.host}:{url.port}"
+        where = _peer(error, url)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return f"no connection to {where} within {self._limits.connect:g} s", True
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            hint = "check the user and the password in its URL" if error.status == 407 else "ask its operator"
+            return (
+                f"the proxy refuses to connect to {where} (status {error.status}): {hint}; nothing was sent"
+            ), error.status >= 500
         if isinstance(error, TimeoutError):
             return f"{self._limits.read_timeout:g} s without data from {where}", True
         if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
@@ -256,7 +272,9 @@ class Transport:
         if isinstance(error, aiohttp.ClientSSLError):
             return f"TLS with {where} failed ({_tls_reason(error)}); nothing was sent", False
         if isinstance(error, aiohttp.ClientConnectorDNSError):
-            hint = f"; check base_url{suggest_instance(url.host or '')}" if url.host == self._api_host else ""
+            hint = (
+                f"; check base_url{suggest_instance(url.host or '')}" if error.host == self._api_host else ""
+            )
             return f"the host of {where} is not found{hint}", True
         if isinstance(error, aiohttp.ClientConnectorError):
             # The system's own text: asyncio puts the address where the reason should be.
@@ -308,6 +326,16 @@ class _PublicResolver(aiohttp.ThreadedResolver):
         if not all(is_public_address(each["host"]) for each in found):
             raise _NotPublicError
         return found
+
+
+def _peer(error: Exception, url: URL) -> str:
+    """Return host and port of the failed connection: those of the URL or of a proxy."""
+    if isinstance(error, aiohttp.ClientConnectorError) and (error.host, error.port) != (
+        url.raw_host,
+        url.port,
+    ):
+        return f"the proxy {escape_control(str(error.host))}:{error.port}"
+    return f"{url.host}:{url.port}"
 
 
 def _not_public_error() -> ReplyError:

@@ -96,6 +96,8 @@ class FileDownloader:
                 return request.decode(await transport.send("GET", self.check_url(), {}, headers=headers))
             except BrazeError as error:
                 error.attempts = 1
+                if isinstance(error, StatusError):
+                    error.from_braze = False
                 failure = error.about(str(USERS_FILE), segment_id=self._segment_id)
             except CancelledError as error:
                 failure = error
@@ -120,12 +122,12 @@ def _parse(response: Response, first: int, last: int) -> RangeResponse:
         return RangeResponse(body, len(body), etag)
     if status == 200:
         raise ReplyError("the whole file where a part of it was asked for", retryable=True)
+    if b"<Code>ExpiredToken</Code>" in body:  # S3, about the url's signature; its status is not documented
+        raise ExportExpiredError("the url of the file has expired; export the users again")
     if 300 <= status < 400:
         raise RedirectError("a redirect, not followed", status=status)
     if status in RETRYABLE_STATUS_MESSAGES or status >= 500 or status == 429:
         wait = parse_retry_after(response.headers, response.sent_at, reset=False)
         raise ServerError("the host of the file is busy", status=status, retryable=True, retry_after=wait)
-    if status in {400, 403} and b"<Code>ExpiredToken</Code>" in body:  # S3, about the url's signature
-        raise ExportExpiredError("the url of the file has expired; export the users again")
     kind = {403: PermissionDeniedError, 404: NotFoundError}.get(status, StatusError)
     raise kind("the host of the file refuses it", status=status)

@@ -68,7 +68,7 @@ class ExportRun:
         self._fail_fast = fail_fast
         self._on_progress = on_progress
         self._reported = time.monotonic()
-        prefetch = prefetch_depth(options.concurrency)
+        prefetch = prefetch_depth(options.concurrency, options.consistency)
         listing = client.list(consistency=options.consistency, prefetch=prefetch)
         self._journaled = JournalIndex() if journaled is None else journaled
         self.listing = ListingTracker(listing, self._journaled, self.report)

@@ -285,5 +285,7 @@ async def test_a_middleware_that_uses_its_own_client_gets_a_clear_error() -> Non
     async with Sandbox(3) as sandbox, aiohttp.ClientSession(middlewares=(middleware,)) as session:
         async with _client(sandbox, session=session, concurrency=1) as client:
             clients.append(client)
-            with pytest.raises(ConfigError, match="a middleware of it sends a request through the client"):
+            with pytest.raises(
+                ConfigError, match="session has a middleware that sends a request through the client"
+            ):
                 await client.details(sandbox.segment_ids[0])

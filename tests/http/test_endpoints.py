@@ -175,3 +175,30 @@ def test_a_series_checks_its_arguments(length: Any, ending_at: Any, text: str) -
     with pytest.raises(ConfigError) as caught:
         series_windows("a", length, ending_at, NOW)
     assert str(caught.value) == text
+
+
+def test_custom_attributes_of_a_users_export() -> None:
+    """`custom_attributes` is sent as `custom_attributes_to_export`."""
+    request = export_users("a", ["external_id"], None, None, ["plan", "city"])
+    assert request.json == {
+        "segment_id": "a",
+        "fields_to_export": ["external_id"],
+        "custom_attributes_to_export": ["plan", "city"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ("plan", "must be a list of names of custom attributes, got 'plan'"),
+        ([], "must be one or more names, each of them text and not empty"),
+        (["plan", ""], "must be one or more names, each of them text and not empty"),
+        ([f"a{number}" for number in range(501)], "must have at most 500 names (Braze's limit)"),
+        (["plan"], 'must not be combined with "custom_attributes" in fields, which exports all of them'),
+    ],
+)
+def test_invalid_custom_attributes(names: Any, problem: str) -> None:
+    """Custom attributes are up to 500 names, and exclude the field that exports all of them."""
+    with pytest.raises(ConfigError) as caught:
+        export_users("a", ["custom_attributes"], None, None, names)
+    assert (caught.value.argument, caught.value.reason) == ("custom_attributes", problem)

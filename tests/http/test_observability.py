@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from braze_segments_async import BrazeSegments, RetryEvent, RetryPolicy
+from braze_segments_async import BadRequestError, BrazeSegments, ReplyError, RetryEvent, RetryPolicy
 from braze_segments_async.sandbox import Answer, Sandbox
 
 if TYPE_CHECKING:
@@ -132,3 +132,15 @@ def _assert_spans(spans: InMemorySpanExporter, parent: Span, key: str) -> None:
         assert key not in child.to_json()
     statuses = sorted(dict(child.attributes or {})["http.status_code"] for child in children)  # type: ignore[type-var]
     assert statuses == [200, 200, 200, 503]
+
+
+async def test_errors_have_the_request_id(client: BrazeSegments, sandbox: Sandbox) -> None:
+    """An error has the `X-Request-Id` of the last response, for Braze's support."""
+    refusal = Answer(status=400, headers={"X-Request-Id": "req-1"})
+    sandbox.inject(refusal, endpoint="details", segment_id=sandbox.segment_ids[0])
+    sandbox.inject(Answer(body="{}", headers={"X-Request-Id": "req-2"}), endpoint="list")
+    with pytest.raises(BadRequestError) as refused:
+        await client.details(sandbox.segment_ids[0])
+    with pytest.raises(ReplyError) as invalid:
+        await anext(aiter(client.list()))
+    assert (refused.value.request_id, invalid.value.request_id) == ("req-1", "req-2")

@@ -10,7 +10,7 @@ import pytest
 
 from braze_segments_async import BrazeSegments, RateLimit, RateLimitedError, RetryPolicy, Stats
 from braze_segments_async._http import rate_limiter
-from braze_segments_async._http.rate_limiter import RateLimiter
+from braze_segments_async._http.rate_limiter import PROXY_429, RateLimiter
 from braze_segments_async.sandbox import Answer, Sandbox
 
 SENT = 1_795_341_600.0  # 2026-11-22 10:00:00 UTC
@@ -330,3 +330,27 @@ async def test_a_client_at_the_reserve_raises_before_a_429(sandbox: Sandbox) -> 
         assert caught.value.resets_at == client.rate_limit.resets_at
         assert caught.value.attempts == 0
         assert len(sandbox.requests) == 1
+
+
+async def test_a_rate_limit_that_is_out_of_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the reset by the service's clock, the remaining requests are unknown until the next response."""
+    harness = Harness(monkeypatch)
+    limiter = harness.limiter
+    for rate_limited in (False, True):
+        await limiter.acquire()
+        latest = RateLimit(100, 60, after(50))
+        limiter.release(latest, SENT, rate_limited=rate_limited)
+        began = harness.now
+        harness.now = began + 49.0
+        assert limiter.current == latest
+        harness.now = began + 50.0
+        assert limiter.current == RateLimit(100, None, None)
+        assert limiter.latest == latest
+
+
+async def test_a_pause_of_a_proxy_has_its_own_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If something in front of Braze asks to wait too long, the error does not blame the workspace."""
+    harness = Harness(monkeypatch)
+    harness.limiter.pause(121.0, PROXY_429, None)
+    with pytest.raises(RateLimitedError, match="in front of Braze, such as a proxy, allows the next"):
+        await harness.limiter.acquire()

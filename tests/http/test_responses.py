@@ -30,7 +30,7 @@ from braze_segments_async import (
 )
 from braze_segments_async._http.endpoints import cancel_exports, details, export_users, list_page
 from braze_segments_async._http.rate_limiter import RateLimiter
-from braze_segments_async._http.responses import Response, parse_response
+from braze_segments_async._http.responses import Response, parse_response, request_id
 from braze_segments_async._text import Secret, contains_part, escape_control
 
 KEY = "d3adb33f-0000/4a+1=-%feedc0ffee"
@@ -40,6 +40,12 @@ KEY_REFUSED = (
     "the API key is not accepted: check the key, that base_url is the REST endpoint of its cluster, "
     "and that it has the permission segments.details"
 )
+NOT_BRAZE = (
+    "the response is not from Braze but from something in front of it, such as a proxy or a firewall: check "
+    "the proxy, and that base_url is Braze's REST endpoint"
+)
+MAY_NOT_BE = "; the body is not Braze's, so something in front of Braze may have sent it"
+NO_PATH = "no such path here: check that base_url is Braze's REST endpoint"
 HTML = b"<html><h1>502 Bad Gateway</h1></html>"
 
 
@@ -66,12 +72,12 @@ def error_of(status: int, body: object = None, **headers: str) -> Any:
         (300, RedirectError, False, "a redirect, not followed so that the key stays here: check base_url"),
         (301, RedirectError, False, "a redirect, not followed so that the key stays here: check base_url"),
         (308, RedirectError, False, "a redirect, not followed so that the key stays here: check base_url"),
-        (400, BadRequestError, False, NO_SEGMENT),
-        (401, AuthenticationError, False, KEY_REFUSED),
-        (403, PermissionDeniedError, False, "the API key needs the permission segments.details"),
-        (404, NotFoundError, False, "no such path here: check that base_url is Braze's REST endpoint"),
+        (400, BadRequestError, False, NOT_BRAZE),
+        (401, AuthenticationError, False, KEY_REFUSED + MAY_NOT_BE),
+        (403, PermissionDeniedError, False, NOT_BRAZE),
+        (404, NotFoundError, False, NO_PATH + MAY_NOT_BE),
         (408, ServerError, True, "the service gave up waiting for the request"),
-        (418, StatusError, False, "the request is refused"),
+        (418, StatusError, False, f"the request is refused{MAY_NOT_BE}"),
         (429, RateLimitedError, True, "the workspace's rate limit is used up"),
         (500, ServerError, True, "the service failed"),
         (501, ServerError, False, "the service cannot do this"),
@@ -84,14 +90,13 @@ def error_of(status: int, body: object = None, **headers: str) -> Any:
 def test_each_status_has_its_error(
     status: int, kind: type[BrazeError], *, retryable: bool, text: str
 ) -> None:
-    """Each status has an error type, `retryable` and a message with a remedy, whatever the body is."""
+    """Each status has an error type and a remedy, and shows that the body is not Braze's."""
     bodies: list[object] = [
         None,
         HTML,
         b'{"message": ',
         [],
         {"message": None},
-        {"message": ""},
         {"errors": []},
     ]
     for body in bodies:
@@ -99,6 +104,43 @@ def test_each_status_has_its_error(
         assert (type(error), error.retryable, error.reason) == (kind, retryable, text)
         assert getattr(error, "status", status) == status
         assert error.__cause__ is error.__context__ is None
+        if isinstance(error, StatusError):
+            assert error.from_braze is (status == 429)  # which has rate-limit headers here
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (400, NO_SEGMENT),
+        (401, KEY_REFUSED),
+        (403, "the API key needs the permission segments.details"),
+        (429, "the workspace's rate limit is used up"),
+    ],
+)
+def test_only_the_envelope_of_braze_says_what_is_wrong(status: int, text: str) -> None:
+    """With Braze's envelope, the message names the segment, the key, the permission or the rate limit."""
+    error = error_of(status, {"message": "No"})
+    assert error.from_braze
+    assert error.reason.startswith(text)
+    assert "in front of" not in error.reason
+
+
+def test_a_429_of_a_proxy_is_not_the_rate_limit_of_braze() -> None:
+    """A 429 without envelope and rate-limit headers is retried as it says, but is not told as Braze's."""
+    bodies: list[object] = [HTML, b"", {}]
+    for body in bodies:
+        limited = evolve(response(429, body, Retry_After="7"), rate_limit=None)
+        with pytest.raises(RateLimitedError) as caught:
+            parse_response(details("a"), limited, KEY)
+        error = caught.value
+        assert (error.from_braze, error.retryable, error.retry_after) == (False, True, 7.0)
+        assert error.reason == NOT_BRAZE
+
+
+def test_the_request_id_of_a_response() -> None:
+    """The request id is escaped, and left out if it contains part of the key."""
+    for sent, shown in (("abc-1", "abc-1"), ("a\x9b", "a\\x9b"), ("", None), (f"x{KEY[4:12]}", None)):
+        assert request_id(response(500, X_Request_Id=sent), KEY) == shown
 
 
 @pytest.mark.parametrize("status", [202, 400, 403, 404, 408, 418, 500, 503])

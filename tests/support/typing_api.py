@@ -29,6 +29,7 @@ from braze_segments_async import (
     RateLimitedError,
     RedirectError,
     ReplyError,
+    ResponseStats,
     RetryEvent,
     RetryPolicy,
     Segment,
@@ -56,6 +57,11 @@ if TYPE_CHECKING:
 assert_type(braze_segments_async.__version__, str)
 
 
+async def fetch_key() -> str:
+    """Return a key, as from a secret store."""
+    return "KEY"
+
+
 async def client(session: aiohttp.ClientSession, events: list[RetryEvent], pauses: list[PauseEvent]) -> None:
     """Check the constructors and the lifecycle of a client."""
     configured = BrazeSegments(
@@ -76,6 +82,9 @@ async def client(session: aiohttp.ClientSession, events: list[RetryEvent], pause
     assert_type(configured.concurrency, int)
     assert_type(configured.rate_limit, RateLimit | None)
     assert_type(configured.stats, Stats)
+    assert_type(configured.stats.responses, tuple[ResponseStats, ...])
+    BrazeSegments(str, base_url="US-01", proxy="http://proxy.example.com:3128")
+    BrazeSegments(fetch_key, base_url="US-01")
     async with configured as segments:
         assert_type(segments, BrazeSegments)
     await configured.aclose()

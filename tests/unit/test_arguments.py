@@ -148,7 +148,7 @@ def test_limits_are_checked_by_name(name: str) -> None:
     [
         (
             "",
-            "segment_id is empty. Get ids from list(), or in the dashboard: Settings > APIs and Identifiers",
+            "segment_id is empty. Get ids from list(), or from the dashboard",
         ),
         (None, "segment_id must be text, got None"),
         (b"a", "segment_id must be text, got a bytes"),
@@ -164,19 +164,25 @@ def test_a_segment_id_is_opaque(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("", "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers"),
-        (" \n", "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers"),
+        (
+            "",
+            "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers",
+        ),
+        (
+            " \n",
+            "api_key is empty. Create a key in the dashboard under Settings > APIs and Identifiers",
+        ),
         (HOST, "api_key is a URL. The values of api_key and base_url may be swapped"),
         (None, "api_key must be text, got NoneType"),
         (SECRET.encode(), "api_key must be text, got bytes"),
         (f"Bearer {SECRET}", "api_key must be the key alone, without `Bearer` in front"),
         (f"bearer\t{SECRET}", "api_key must be the key alone, without `Bearer` in front"),
-        (f"{SECRET}\n", "api_key: character 21 of 21 is a line break"),
-        (f" {SECRET}", "api_key: character 1 of 21 is white space"),
-        (f"{SECRET}\x00", "api_key: character 21 of 21 is a control character"),
-        (f"{SECRET}\u00e9", "api_key: character 21 of 21 is not ASCII"),
-        (f"{SECRET}\u2028", "api_key: character 21 of 21 is white space"),
-        (f"\ud800{SECRET}", "api_key: character 1 of 21 is not ASCII"),
+        (f"{SECRET}\n", "api_key is invalid: character 21 of 21 is a line break"),
+        (f" {SECRET}", "api_key is invalid: character 1 of 21 is white space"),
+        (f"{SECRET}\x00", "api_key is invalid: character 21 of 21 is a control character"),
+        (f"{SECRET}\u00e9", "api_key is invalid: character 21 of 21 is not ASCII"),
+        (f"{SECRET}\u2028", "api_key is invalid: character 21 of 21 is white space"),
+        (f"\ud800{SECRET}", "api_key is invalid: character 1 of 21 is not ASCII"),
     ],
 )
 def test_an_invalid_key_is_refused_without_showing_it(key: object, text: str) -> None:

@@ -66,9 +66,7 @@ async def test_a_missing_permission_is_named_with_the_remedy() -> None:
     assert (report.host, report.key) == (True, True)
     assert report.permissions == ALL | {"segments.details": False}
     (problem,) = report.problems
-    assert problem.startswith(
-        "the key lacks segments.details: in the dashboard under Settings > APIs and Identifiers, "
-    )
+    assert problem.startswith("the key lacks segments.details: in the dashboard under Settings > APIs and ")
 
 
 async def test_size_histories_are_not_needed_for_an_export() -> None:
@@ -119,6 +117,38 @@ async def test_another_server(sandbox: Sandbox, status: int) -> None:
     assert (report.host, report.key, report.ready) == (False, None, False)
     assert f": {status} after " in report.problems[0]
     assert {request.endpoint for request in sandbox.requests} == {"list"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429])
+@pytest.mark.parametrize("body", ["<html><h1>nginx</h1></html>", "", "[]"])
+async def test_a_proxy_in_front_of_braze(sandbox: Sandbox, status: int, body: str) -> None:
+    """An error that is not Braze's JSON shows nothing: all is unknown, and the report names the cause."""
+    no_limit = dict.fromkeys(["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"])
+    sandbox.inject(Answer(status=status, body=body, content_type="text/html", headers=no_limit))
+    report = await _checked(sandbox)
+    assert (report.host, report.key, report.ready) == (False, None, False)
+    assert set(report.permissions.values()) == {None}
+    (problem,) = report.problems
+    assert "in front of" in problem
+    assert "lacks" not in problem
+
+
+async def test_a_proxy_that_refuses_one_path(sandbox: Sandbox) -> None:
+    """If a firewall refuses the details only, their permission is unknown, and that of the list is not."""
+    sandbox.inject(Answer(status=403, body="<html>", content_type="text/html"), endpoint="details")
+    report = await _checked(sandbox)
+    assert (report.host, report.key, report.ready) == (True, True, False)
+    assert report.permissions["segments.list"] is True
+    assert report.permissions["segments.details"] is None
+    assert "in front of" in report.problems[0]
+
+
+async def test_a_400_to_the_list(sandbox: Sandbox) -> None:
+    """Braze answers 400 for an unknown segment only, so a 400 to the list shows no permission."""
+    sandbox.inject(Answer(status=400), endpoint="list")
+    report = await _checked(sandbox)
+    assert (report.ready, report.permissions["segments.list"]) == (False, None)
+    assert "400" in report.problems[0]
 
 
 async def test_a_used_up_rate_limit_is_reported_without_waiting() -> None:

@@ -178,7 +178,11 @@ async def test_stats(client: BrazeSegments, sandbox: Sandbox) -> None:
     assert (fresh.stats, fresh.rate_limit) == (Stats(), None)
     sandbox.inject(Answer(503), endpoint="details", ordinals=1)
     await client.details(sandbox.segment_ids[0])
-    assert client.stats == Stats(requests=2, retries=1, bytes=client.stats.bytes)
+    stats = client.stats
+    assert stats == Stats(requests=2, retries=1, bytes=stats.bytes, responses=stats.responses)
+    counts = [(row.endpoint, row.status, row.count) for row in stats.responses]
+    assert counts == [("/segments/details", 503, 1), ("/segments/details", 200, 1)]
+    assert all(0.0 < row.seconds < 5.0 for row in stats.responses)
     sandbox.inject(Answer(delay=30), endpoint="details")
     call = asyncio.create_task(client.details(sandbox.segment_ids[0]))
     await until(lambda: sandbox.count("details") == 3)

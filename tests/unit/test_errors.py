@@ -112,6 +112,7 @@ def test_attributes_of_each_type() -> None:
         "page": None,
         "attempts": 0,
         "elapsed": 0.0,
+        "request_id": None,
     }
 
 

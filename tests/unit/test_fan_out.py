@@ -142,6 +142,24 @@ async def test_failures_can_be_collected(client: BrazeSegments, sandbox: Sandbox
     assert all(failure.error.segment_id == failure.segment_id for failure in stream.failures)
 
 
+@pytest.mark.parametrize("invalid", ["", " ", None, 7, ["an-id"]])
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_an_invalid_id_of_an_iterator(
+    client: BrazeSegments, sandbox: Sandbox, invalid: Any, *, ordered: bool
+) -> None:
+    """With `on_error="collect"`, an invalid id in an iterator is a failure of that item only."""
+    ids = [*sandbox.segment_ids[:5], invalid, *sandbox.segment_ids[5:10]]
+    for stream in (
+        client.all_details((each for each in ids), on_error="collect", ordered=ordered),
+        client.all_data_series(iter(ids), tracked_only=True, on_error="collect", ordered=ordered),
+    ):
+        assert len([result async for result in stream]) == 10
+        (failure,) = stream.failures
+        assert (failure.segment_id, type(failure.error)) == (str(invalid), ConfigError)
+    with pytest.raises(ConfigError, match="segment_id"):
+        [details async for details in client.all_details(iter(ids), ordered=ordered)]
+
+
 @pytest.mark.parametrize("collect", ["raise", "collect"])
 @pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (429, RateLimitedError)])
 async def test_a_failure_of_all_segments_ends_the_stream(

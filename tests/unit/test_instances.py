@@ -8,7 +8,7 @@ import pytest
 from aioresponses_shim import mocked
 from fault_client import KEY
 
-from braze_segments_async import AuthenticationError, BrazeSegments, Instance
+from braze_segments_async import AuthenticationError, BrazeSegments, ConfigError, Instance
 from braze_segments_async._instances import likely_mistake
 
 
@@ -70,3 +70,23 @@ async def test_a_401_names_the_likely_mistake() -> None:
                     await client.details(segment_id)
                 assert str(caught.value).count("; did you mean rest.us-10.braze.com (US-10)?") == 1
                 assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["US-01", "us-01", " Us_01 "])
+def test_the_name_of_an_instance_is_a_base_url(name: str) -> None:
+    """The name in the dashboard is accepted as `base_url`, in any letter case."""
+    assert BrazeSegments("KEY", base_url=name).base_url == Instance.US_01.value
+
+
+@pytest.mark.parametrize("host", ["US-09", "https://gateway", "https://gateway.", "braze/api", "2130706433"])
+def test_a_host_without_a_dot(host: str) -> None:
+    """A host without a dot is refused with the names of the instances, since it is most often a mistake."""
+    with pytest.raises(ConfigError, match=r"without a dot: .* US-01, .* KR-01") as caught:
+        BrazeSegments("KEY", base_url=host)
+    assert caught.value.argument == "base_url"
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8080", "http://[::1]:1", "https://[2001:db8::1]"])
+def test_loopback_and_addresses_need_no_dot(url: str) -> None:
+    """Loopback and IPv6 addresses are accepted without a dot."""
+    assert BrazeSegments("KEY", base_url=url).base_url == url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -133,9 +133,9 @@ async def test_an_endless_list() -> None:
     with pytest.raises(PaginationError, match=r"limits.pages \(7\)"):
         async for segment in SegmentListing(fetch, max_pages=7):
             seen.append(segment)  # noqa: PERF401 - what came before the error counts
-    assert set(fetch.asked) == set(range(7))
-    assert len(fetch.asked) < 2 * 7
-    assert len(seen) == 600
+    assert set(fetch.asked) == set(range(8))  # the last one shows that the list continues
+    assert len(fetch.asked) <= 2 * 7
+    assert len(seen) == 700
 
 
 async def test_a_list_of_exactly_the_limit(sandbox: Sandbox) -> None:
@@ -143,6 +143,47 @@ async def test_a_list_of_exactly_the_limit(sandbox: Sandbox) -> None:
     limits = Limits(pages=3)
     async with BrazeSegments(sandbox.api_key, base_url=sandbox.base_url, limits=limits) as client:
         assert len([s async for s in client.list()]) == 250
+
+
+@pytest.mark.parametrize("consistency", ["fast", "safe", "strict"])
+@pytest.mark.parametrize("prefetch", [1, 4])
+async def test_a_list_of_exactly_the_limit_in_full_pages(consistency: Any, prefetch: int) -> None:
+    """A list of exactly `limits.pages` full pages is complete if the page after them is empty."""
+    fetch = _Pages(*(_rows(*range(first, first + 100)) for first in (0, 100, 200)))
+    listing = SegmentListing(fetch, consistency=consistency, prefetch=prefetch, max_pages=3)
+    assert len([segment async for segment in listing]) == 300
+    assert max(fetch.asked) <= 4
+
+
+async def test_a_list_of_one_segment_more_than_the_limit() -> None:
+    """One segment on the page after `limits.pages` full pages is too many, and is not yielded."""
+    fetch = _Pages(_rows(*range(100)), _rows(*range(100, 200)), _rows(200))
+    seen = []
+    with pytest.raises(PaginationError, match=r"limits.pages \(2\)"):
+        async for segment in SegmentListing(fetch, max_pages=2):
+            seen.append(segment)  # noqa: PERF401 - what came before the error counts
+    assert len(seen) == 200
+
+
+async def test_iterations_of_one_listing_do_not_disturb_each_other() -> None:
+    """`recovered` counts one iteration, even if two of one listing run at the same time."""
+    first_reading = True
+
+    async def fetch(number: int, _: str) -> tuple[Segment, ...]:
+        nonlocal first_reading
+        rows = _rows(*range(100)) if number == 0 else ()
+        if number == 0 and not first_reading:
+            rows = _rows(*range(1, 101))  # one was archived, so that another one moved here
+        first_reading = first_reading and number != 0
+        return rows
+
+    listing = SegmentListing(fetch)
+    async with aclosing(listing.pages()) as outer:
+        assert len((await anext(outer)).segments) == 100
+        assert len([segment async for segment in listing]) == 100
+        assert listing.recovered == 0
+        assert [segment.id for segment in (await anext(outer)).segments] == [_rows(100)[0].id]
+        assert listing.recovered == 0  # of the iteration that began last
 
 
 async def test_a_failing_page_raises_and_nothing_of_it_is_yielded(
@@ -197,7 +238,7 @@ async def test_prefetch_changes_only_the_time(count: int, consistency: str) -> N
 
 
 async def test_prefetch_grows_while_pages_are_full() -> None:
-    """The prefetch depth doubles from one, and never goes beyond `limits.pages`."""
+    """The prefetch depth doubles from one, and goes one page beyond `limits.pages` at most."""
     pages = _Pages(*[_rows(*range(first, first + 100)) for first in range(0, 1_000, 100)])
     seen: list[int] = []
     with pytest.raises(PaginationError, match=r"more pages than limits\.pages \(7\)"):
@@ -206,8 +247,8 @@ async def test_prefetch_grows_while_pages_are_full() -> None:
             await asyncio.sleep(0)
             if page.number < 3:
                 assert max(pages.asked) <= 2 ** (page.number + 1) + page.number
-    assert sorted(set(pages.asked)) == list(range(7))
-    assert seen == list(range(6))
+    assert sorted(set(pages.asked)) == list(range(8))
+    assert seen == list(range(7))
 
 
 async def test_a_prefetched_page_beyond_the_end_may_fail(client: BrazeSegments, sandbox: Sandbox) -> None:

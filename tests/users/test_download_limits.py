@@ -182,7 +182,7 @@ async def test_a_client_of_loopback_may_fetch_from_loopback() -> None:
             assert len(await all_users(export_at(client, f"{base}/a.zip"))) == 43
 
 
-@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 410, 429, 503])
 @pytest.mark.parametrize("where", ["while waiting", "in a range"])
 async def test_a_url_with_expired_credentials(status: int, where: str) -> None:
     """A URL whose credentials have expired is an error at once, without a retry."""
