@@ -55,7 +55,7 @@ lowest: $(VENV)/.installed  ## Test with the lowest versions that pyproject.toml
 	rm -rf build/lowest
 	$(BIN)/uv venv --quiet --python 3.11 build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
-		--editable '.[cli,dask,fastapi,metrics,parquet,speed]'
+		--editable '.[cli,dask,fastapi,metrics,parquet,speed,xlsx]'
 	$(BIN)/uv pip install --quiet --python build/lowest --group pytest
 	LOWEST=1 build/lowest/bin/python -m pytest tests/docs/test_lowest_versions.py tests/faults/test_service.py
 
@@ -66,15 +66,18 @@ lint: $(VENV)/.installed  ## Check style and formatting with ruff
 types: $(VENV)/.installed  ## Check types with mypy
 	$(BIN)/mypy
 
-$(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group bench
+# In an environment of its own: Braze's local MCP server needs mcp<2, and the recipes need mcp>=2.
+$(VENV)-bench/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-bench/bin/python -m pip install --quiet --editable '.[parquet]' --group bench
 	@touch $@
 
-bench: $(VENV)/.bench  ## Run the benchmarks, and draw the chart in the docs: four minutes
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)-bench/.installed  ## Run the benchmarks, and draw the chart in the docs: four minutes
+	$(VENV)-bench/bin/python benchmarks/run.py
 
-bench-full: $(VENV)/.bench  ## Run the benchmarks in full size, three times: forty minutes
-	$(BIN)/python benchmarks/run.py --full
+bench-full: $(VENV)-bench/.installed  ## Run the benchmarks in full size, three times: forty minutes
+	$(VENV)-bench/bin/python benchmarks/run.py --full
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group docs
@@ -84,9 +87,10 @@ docs: $(VENV)/.docs  ## Build the documentation in build/docs, and run its examp
 	$(BIN)/python -m sphinx -E -n -q -W --keep-going docs build/docs
 	SITE=build/docs $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_docs.py
 
-recipes: $(VENV)/.installed  ## Test the Dagster, dlt, cron, Kubernetes and Jupyter examples; the commands and faults on uvloop
+recipes: $(VENV)/.installed  ## Test the examples that need other packages or LibreOffice; the commands and faults on uvloop
 	$(BIN)/python -m pip install --quiet --group recipes
-	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_deploy.py tests/docs/test_notebook.py tests/cli
+	RECIPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/docs/test_recipes.py tests/docs/test_deploy.py \
+		tests/docs/test_notebook.py tests/integrations tests/cli
 	LOOP=uvloop $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults/test_service.py tests/http/test_direct.py
 
 contract: export UV_PYTHON_DOWNLOADS := never
@@ -106,4 +110,4 @@ build: $(VENV)/.installed  ## Build the wheel and the sdist in dist/, and check 
 	$(BIN)/python .ci/check_dist.py
 
 clean:  ## Remove the virtual environment and everything generated
-	rm -rf $(VENV) build demo dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bench build demo dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -210,7 +210,10 @@ class AuthenticationError(StatusError):
 
 
 class PermissionDeniedError(StatusError):
-    """Status 403: the key lacks the permission that the message names, or a proxy refuses the request."""
+    """Status 403: the key lacks the permission that the message names, or a proxy refuses the request.
+
+    Braze also documents it for an endpoint that the plan or the account does not include.
+    """
 
 
 class NotFoundError(StatusError):

@@ -74,6 +74,8 @@ def _read(
         from ._parquet import read_parquet  # noqa: PLC0415
 
         return read_parquet(path, shown)
+    if start.startswith(b"PK"):
+        raise ConfigError(f"{shown} is a workbook, which is for people: use an export in another format")
     return read_text(file, shown), None
 
 

@@ -234,6 +234,7 @@ class ExportArguments:
         json: Print the result as one JSON object on standard output.
         metrics: A file with the result for Prometheus: a name that ends in .prom, in the directory of the
             textfile collector of node_exporter.
+        excel: Write CSV for Excel: with a byte order mark, times as Excel reads them, and --csv-safe.
         quiet: Print no progress and no summary, only errors.
         verbose: Print each retry and each pause, too.
     """
@@ -249,6 +250,7 @@ class ExportArguments:
     csv_safe: bool = False
     json: bool = False
     metrics: Path | None = None
+    excel: bool = False
     quiet: bool = False
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False
 
@@ -282,6 +284,7 @@ class ExportArguments:
             overwrite=self.overwrite,
             allow_partial=self.allow_partial,
             csv_safe=self.csv_safe,
+            excel=self.excel,
             sizes=self.sizes,
             retry=RetryPolicy(max_rate_limit_wait=max_wait),
         )
@@ -292,7 +295,7 @@ class ExportArguments:
         Raises:
             ConfigError: An option needs a file.
         """
-        if self.format in {"parquet", "sqlite", "html"}:
+        if self.format in {"parquet", "sqlite", "html", "xlsx"}:
             raise ConfigError(f"{self.format} is a file of its own: name it with --output")
         for option in ("resume", "resume_within", "overwrite", "sizes", "json"):
             if getattr(self, option):

@@ -32,6 +32,7 @@ OPTIONS = {
     "cancel_exports()": "braze-segments cancel",
     "concurrency": "--concurrency",
     "csv_safe": "--csv-safe",
+    "excel": "--excel",
     "destination": "--output",
     "format": "--format",
     "format=": "--format",

@@ -54,6 +54,7 @@ async def export_segments(
     overwrite: bool = False,
     allow_partial: bool = False,
     csv_safe: bool = False,
+    excel: bool = False,
     sizes: int | None = None,
     on_progress: Callable[[ExportProgress], object] | None = None,
 ) -> ExportResult:
@@ -62,7 +63,7 @@ async def export_segments(
     Args:
         client: An open client.
         destination: The file; a journal and a lock are beside it during the export.
-        format: "ndjson", "csv", "parquet", "sqlite" or "html"; by default what the suffix stands for.
+        format: "ndjson", "csv", "parquet", "sqlite", "html" or "xlsx"; by default what the suffix stands for.
         consistency: How the list is read; see `BrazeSegments.list`.
         concurrency: Maximum number of requests for details in flight; by default the client's.
         resume: Continue from the journal of an interrupted export, if there is one.
@@ -71,6 +72,7 @@ async def export_segments(
         overwrite: Replace the file, and start afresh unless `resume` is given too and the journal is young.
         allow_partial: Write the file although some segments could not be fetched.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        excel: Write CSV for Excel: with a byte order mark, times in UTC as Excel reads them, and `csv_safe`.
         sizes: Days of size history to add to each segment.
         on_progress: Called up to ten times a second, and at the end; a plain function that must not block.
 
@@ -91,6 +93,7 @@ async def export_segments(
         overwrite=overwrite,
         allow_partial=allow_partial,
         csv_safe=csv_safe,
+        excel=excel,
         sizes=sizes,
     )
     return await export_to_file(client, destination, options, on_progress)
@@ -159,6 +162,7 @@ async def _export(
                 options.format,
                 sizes=options.sizes is not None,
                 csv_safe=options.csv_safe,
+                excel=options.excel,
                 provenance=provenance,
             )
 

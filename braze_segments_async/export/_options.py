@@ -38,6 +38,7 @@ _SUFFIXES: dict[str, Format] = {
     ".sqlite": "sqlite",
     ".db": "sqlite",
     ".html": "html",
+    ".xlsx": "xlsx",
 }
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -48,7 +49,7 @@ class ExportOptions:
     """The options of an export, checked when they are made.
 
     Attributes:
-        format: "ndjson", "csv", "parquet", "sqlite" or "html".
+        format: "ndjson", "csv", "parquet", "sqlite", "html" or "xlsx".
         consistency: How the list is read; see `BrazeSegments.list`.
         concurrency: Maximum number of requests in flight, for each workspace.
         resume: Continue from the journal of an interrupted export, if there is one. With `resume` and without
@@ -60,6 +61,7 @@ class ExportOptions:
             given too and the journal is recent enough.
         allow_partial: Write the file although some segments could not be fetched.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula; CSV only.
+        excel: Write CSV for Excel: with a byte order mark, times in UTC as Excel reads them, and `csv_safe`.
         sizes: Days of size history to add to each segment; `None` for no history.
         retry: The retry policy of a client that is opened for the export, as `export_workspace` does.
 
@@ -75,6 +77,7 @@ class ExportOptions:
     overwrite: bool = False
     allow_partial: bool = False
     csv_safe: bool = False
+    excel: bool = False
     sizes: int | None = None
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 - frozen
 
@@ -86,8 +89,9 @@ class ExportOptions:
         if self.sizes is not None:
             check_integer("sizes", self.sizes, at_least=1)
         check_retry(self.retry)
-        if self.csv_safe and self.format != "csv":
-            raise ConfigError(f"is for CSV, and this export is {self.format}", argument="csv_safe")
+        for name in ("csv_safe", "excel"):
+            if getattr(self, name) and self.format != "csv":
+                raise ConfigError(f"is for CSV, and this export is {self.format}", argument=name)
         check_library(self.format)
 
 

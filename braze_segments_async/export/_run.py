@@ -129,7 +129,7 @@ class ExportRun:
         except BadRequestError:
             if details.analytics_tracking_enabled is not False:
                 raise
-            history = []  # Braze has no history of a segment that it does not track
+            history = []  # Braze may have no sizes of a segment without analytics tracking: sources disagree
         self._histories[details.id] = history
         return details
 

@@ -38,6 +38,7 @@ _MEDIA_TYPES = {
     "parquet": "application/vnd.apache.parquet",
     "sqlite": "application/vnd.sqlite3",
     "html": "text/html; charset=utf-8",  # always as an attachment, which does not run on this origin
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 
 

@@ -33,8 +33,16 @@ if TYPE_CHECKING:
 
 PACKAGE = braze_segments_async.__name__
 README = (ROOT / "README.md").read_text()
-# Tested by test_recipes.py and by the tests of FastAPI.
-OTHER_TESTS = {"airflow_dag.py", "dagster_asset.py", "dlt_pipeline.py", "fastapi_app.py"}
+# Tested by test_recipes.py, by tests/integrations and by the tests of FastAPI.
+OTHER_TESTS = {
+    "airflow_dag.py",
+    "dagster_asset.py",
+    "dlt_pipeline.py",
+    "fastapi_app.py",
+    "live_check.py",
+    "mcp_server.py",
+    "singer_tap.py",
+}
 
 
 def _block(heading: str, language: str = "python") -> str:

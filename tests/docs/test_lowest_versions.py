@@ -17,6 +17,7 @@ from importlib.metadata import requires, version
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import openpyxl
 import pytest
 from fastapi import FastAPI
 from fastapi_helpers import events, serving
@@ -45,7 +46,7 @@ def test_the_lowest_versions_are_installed() -> None:
         requirement = Requirement(text)
         if requirement.marker is None or any(
             requirement.marker.evaluate({"extra": extra})
-            for extra in ("cli", "dask", "fastapi", "metrics", "parquet", "speed")
+            for extra in ("cli", "dask", "fastapi", "metrics", "parquet", "speed", "xlsx")
         ):
             (floor,) = (part.version for part in requirement.specifier if part.operator == ">=")
             assert Version(version(requirement.name)) == Version(floor), requirement.name
@@ -70,13 +71,16 @@ def _names(path: Path) -> set[str]:
     if path.suffix == ".sqlite":
         with closing(sqlite3.connect(path)) as database:
             return {name for (name,) in database.execute("SELECT name FROM segments")}
+    if path.suffix == ".xlsx":
+        with closing(openpyxl.load_workbook(path, read_only=True)) as book:
+            return {str(row[0] or "") for row in book["Segments"].iter_rows(min_row=2, values_only=True)}
     reader = {".ndjson": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}[path.suffix]
     with duckdb.connect() as database:
         rows = database.execute(f"SELECT name FROM {reader}($path)", {"path": str(path)})  # noqa: S608 - from here
         return {name for (name,) in rows.fetchall()}
 
 
-@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite"])
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite", ".xlsx"])
 async def test_an_export(sandbox: Sandbox, tmp_path: Path, suffix: str) -> None:
     """Every segment is exported in each format, although two requests are retried."""
     sandbox.inject(Answer(status=503), endpoint="details", times=2)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import json
 import os
 import py_compile
-import re
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cli_helpers import COMMAND, ROOT, environment, inside, until
 
-from braze_segments_async.sandbox import Answer
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from braze_segments_async.sandbox import Sandbox
+from braze_segments_async.sandbox import Answer, Sandbox
 
 pytestmark = pytest.mark.skipif("RECIPES" not in os.environ, reason="run by make recipes")
 
@@ -37,14 +33,15 @@ def watch(event, arguments):
         os._exit(99)
 
 sys.addaudithook(watch)
-runpy.run_path(sys.argv[1], run_name="__main__")
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 async def _run(sandbox: Sandbox | None, *command: str | Path, **variables: str) -> tuple[int, str, str]:
     """Run a command; return its exit code, output and error output."""
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=-1, stderr=-1, env=environment(sandbox, **variables)
+        *command, stdout=-1, stderr=-1, env=environment(sandbox, **variables), cwd=variables.get("HOME")
     )
     out, err = await process.communicate()
     assert process.returncode is not None
@@ -52,11 +49,13 @@ async def _run(sandbox: Sandbox | None, *command: str | Path, **variables: str) 
 
 
 async def _run_example(
-    name: str, home: Path, sandbox: Sandbox | None = None, **more: str
+    name: str, home: Path, sandbox: Sandbox | None = None, *arguments: str, **more: str
 ) -> tuple[int, str, str]:
-    """Run an example with its own home directory and without network access."""
+    """Run an example in its own home directory, without network access."""
     variables = {"HOME": str(home), "TMPDIR": str(home), "DLT_DATA_DIR": str(home / "dlt"), **more}
-    return await _run(sandbox, sys.executable, "-W", "error", "-c", LOCAL_ONLY, EXAMPLES / name, **variables)
+    return await _run(
+        sandbox, sys.executable, "-W", "error", "-c", LOCAL_ONLY, EXAMPLES / name, *arguments, **variables
+    )
 
 
 # cron
@@ -211,49 +210,84 @@ async def test_dagster_fails_on_partial(tmp_path: Path, sandbox: Sandbox) -> Non
 # dlt
 
 
-async def test_dlt_without_a_key(tmp_path: Path) -> None:
-    """The example runs without a key and prints the history of the renamed segment."""
-    code, out, err = await _run_example("dlt_pipeline.py", tmp_path)
-    assert code == 0, err
-    first, second, old, new = out.splitlines()
-    assert first == "250 segments, 0 earlier versions"
-    assert second == "250 segments, 1 earlier versions"
-    was = re.fullmatch(r"(.{19}) to (.{19}): (.+)", old)
-    now = re.fullmatch(r"(.{19}) to now: Renamed in the dashboard", new)
-    assert was is not None
-    assert now is not None
-    assert was[2] == now[1]
+@pytest.mark.timeout(180)
+async def test_dlt_in_five_nights(tmp_path: Path) -> None:
+    """A failed load changes nothing; versions of archived segments end, also in an emptied workspace."""
+    async with Sandbox(60) as sandbox:
+        renamed, archived, failing = sandbox.segment_ids[:3]
+        name = sandbox.segment(renamed)["name"]
+
+        async def loaded() -> tuple[int, ...]:
+            """Return the exit code, and the numbers of current versions, earlier versions and sizes."""
+            code, out, err = await _run_example(
+                "dlt_pipeline.py",
+                tmp_path,
+                SOURCES__BRAZE_SEGMENTS__API_KEY=sandbox.api_key,
+                SOURCES__BRAZE_SEGMENTS__BASE_URL=sandbox.base_url,
+                RUNTIME__DLTHUB_TELEMETRY="false",
+            )
+            assert code == 0 or "422 after 1 attempt" in err, err
+            assert sandbox.api_key not in out + err
+            return code, *_counts(tmp_path / "history.duckdb")
+
+        assert await loaded() == (0, 60, 0, 60 * 30)
+        sandbox.rename(renamed, "Another name")
+        sandbox.archive(archived)
+        assert await loaded() == (0, 59, 2, 60 * 30)
+        sandbox.inject(Answer(status=422), endpoint="details", segment_id=failing, times=1)
+        sandbox.archive(sandbox.segment_ids[-1])
+        assert await loaded() == (1, 59, 2, 60 * 30)
+        sandbox.rename(renamed, name)
+        sandbox.unarchive(archived)
+        assert await loaded() == (0, 59, 4, 60 * 30)
+        for segment_id in sandbox.segment_ids:
+            sandbox.archive(segment_id)
+        assert await loaded() == (0, 0, 63, 60 * 30)
 
 
-async def test_dlt_history(tmp_path: Path, sandbox: Sandbox) -> None:
-    """An incomplete load changes nothing; versions of archived segments end, and un-archived ones return."""
-    history = str(tmp_path / "history.duckdb")
-    renamed, archived = sandbox.segment_ids[:2]
-    name = sandbox.segment(renamed)["name"]
-
-    async def loaded() -> tuple[int, int, int]:
-        """Return the exit code, the number of current versions, and of earlier versions."""
-        code, _, err = await _run_example("dlt_pipeline.py", tmp_path, sandbox, HISTORY=history)
-        assert code == 0 or "422 after 1 attempt" in err
-        return code, *_versions(history)
-
-    assert await loaded() == (0, 250, 0)
-    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7], times=1)
-    sandbox.archive(archived)
-    assert await loaded() == (1, 250, 0)
-    sandbox.rename(renamed, "Another name")
-    assert await loaded() == (0, 249, 2)
-    sandbox.rename(renamed, name)
-    sandbox.unarchive(archived)
-    assert await loaded() == (0, 250, 3)
-
-
-def _versions(file: str) -> tuple[int, int]:
+def _counts(file: Path) -> tuple[int, int, int]:
     import duckdb  # noqa: PLC0415 - slow to import
 
-    with closing(duckdb.connect(file, read_only=True)) as database:
+    with closing(duckdb.connect(str(file), read_only=True)) as database:
         found = database.execute(
-            "SELECT count(*) FILTER (_dlt_valid_to IS NULL), count(_dlt_valid_to) FROM braze.segments"
+            """SELECT count(*) FILTER (_dlt_valid_to IS NULL), count(_dlt_valid_to),
+                      (SELECT count(*) FROM braze.segment_sizes) FROM braze.segments"""
         ).fetchone()
     assert found is not None
-    return found[0], found[1]
+    return found
+
+
+# Singer
+
+
+async def test_singer_tap(tmp_path: Path, sandbox: Sandbox) -> None:
+    """The tap describes itself, and sends every segment to a target, or no record if one is missing."""
+    config, target = tmp_path / "config.json", tmp_path / "target.json"
+    config.write_text(json.dumps({"api_key": sandbox.api_key, "base_url": sandbox.base_url}))
+    target.write_text(json.dumps({"output_path": str(tmp_path)}))
+
+    async def tap(*arguments: str) -> tuple[int, str, str]:
+        return await _run_example("singer_tap.py", tmp_path, None, *arguments)
+
+    code, out, err = await tap("--about", "--format=json")
+    assert code == 0, err
+    assert {"discover", "catalog", "state"} <= set(json.loads(out)["capabilities"])
+    code, catalog, err = await tap("--config", str(config), "--discover")
+    assert code == 0, err
+    assert [stream["tap_stream_id"] for stream in json.loads(catalog)["streams"]] == ["segments"]
+    (tmp_path / "catalog.json").write_text(catalog)
+    (tmp_path / "state.json").write_text("{}")
+    options = ["--config", str(config), "--catalog", str(tmp_path / "catalog.json")]
+    code, out, err = await tap(*options, "--state", str(tmp_path / "state.json"))
+    assert code == 0, err
+    assert sandbox.api_key not in out + err
+    (tmp_path / "records.jsonl").write_text(out)
+    load = f'"{Path(sys.executable).with_name("target-csv")}" --config target.json --input records.jsonl'
+    code, _, err = await _run(None, "/bin/sh", "-c", load, HOME=str(tmp_path))
+    assert code == 0, err
+    with (tmp_path / "segments.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["id"] for row in csv.DictReader(file)} == set(sandbox.segment_ids)
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[-1], times=1)
+    code, out, err = await tap(*options)
+    assert (code, '"RECORD"' in out) == (1, False)
+    assert "422 after 1 attempt" in err

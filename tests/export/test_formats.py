@@ -7,7 +7,7 @@ import json
 import sqlite3
 import sys
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -113,6 +113,7 @@ def escape_surrogates(text: str) -> str:
         ("a.sqlite", "sqlite"),
         ("a.db", "sqlite"),
         ("a.html", "html"),
+        ("a.xlsx", "xlsx"),
     ],
 )
 def test_the_suffix_selects_the_format(name: str, kind: str) -> None:
@@ -124,13 +125,13 @@ def test_the_suffix_selects_the_format(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a.json", "a.csv.gz", ".csv"])
 def test_an_unknown_suffix_is_refused(name: str) -> None:
     """An unknown suffix is refused, and the error lists the known ones."""
-    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.html; format= chooses"):
+    with pytest.raises(ConfigError, match=r"names no format; use one of \.ndjson, .*\.xlsx; format= chooses"):
         format_of(Path(name))
     assert format_of(Path(name), "sqlite") == "sqlite"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "parquet", "sqlite"])
 def test_every_format_preserves_special_characters(kind: Format, text: str) -> None:
     """Special characters in names, notes, tags and teams are preserved."""
     segment = evolve(ONE, name=text, text_description=text, tags=(text, "b"), teams=(text,))
@@ -188,6 +189,17 @@ def test_csv_columns() -> None:
         '"2026-07-16T21:55:53+02:00",12,,false,"{""id"":""0a"",""new"":[1,null]}",'
         '"[{""time"":""2026-07-15"",""size"":7}]"\r\n'
     )
+
+
+def test_csv_for_excel() -> None:
+    """`excel` adds a byte order mark and the apostrophes of `csv_safe`, and writes times without a T."""
+    assert csv_header(excel=True) == b"\xef\xbb\xbf" + csv_header()
+    row = evolve(ONE, name="=1+1", description="a;b", created_at=None)
+    id_, name, description, *_ = to_csv_line(to_json_line(row), excel=True).decode().split(",")
+    assert (id_, name, description) == ('"a"', '"\'=1+1"', '"a;b"')
+    assert ',"[]",,2026-07-16 19:55:53,12,,false,' in to_csv_line(to_json_line(row), excel=True).decode()
+    early = evolve(ONE, updated_at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))))
+    assert b',"0001-01-01T00:00:00+02:00",12,' in to_csv_line(to_json_line(early), excel=True)
 
 
 @pytest.mark.parametrize("first", "=+-@\t\r")
@@ -277,7 +289,7 @@ def test_sqlite_tables(tmp_path: Path) -> None:
         assert keys[0][2:5] == ("segments", "segment_id", "id")
 
 
-@pytest.mark.parametrize(("kind", "suffix"), FORMATS.items())
+@pytest.mark.parametrize(("kind", "suffix"), [each for each in FORMATS.items() if each[0] != "xlsx"])
 async def test_two_exports_of_the_same_data_are_equal(
     client: BrazeSegments, tmp_path: Path, kind: Format, suffix: str
 ) -> None:
@@ -316,8 +328,9 @@ async def test_parquet_without_duckdb(
     assert not names_in(tmp_path / "a.parquet")
 
 
-async def test_csv_safe_is_for_csv(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path) -> None:
-    """`csv_safe` is refused for other formats."""
-    with pytest.raises(ConfigError, match="csv_safe is for CSV, and this export is parquet"):
-        await export_segments(client, tmp_path / "a.parquet", csv_safe=True)
+@pytest.mark.parametrize("option", ["csv_safe", "excel"])
+async def test_options_of_csv(sandbox: Sandbox, client: BrazeSegments, tmp_path: Path, option: str) -> None:
+    """`csv_safe` and `excel` are refused for other formats."""
+    with pytest.raises(ConfigError, match=f"{option} is for CSV, and this export is parquet"):
+        await export_segments(client, tmp_path / "a.parquet", **{option: True})  # type: ignore[arg-type]
     assert not sandbox.requests

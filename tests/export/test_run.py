@@ -13,6 +13,7 @@ from contextlib import closing
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
 import pytest
 from cli_helpers import until
 from export_helpers import content, journaled_ids, names_in, requested_ids, sibling
@@ -26,6 +27,7 @@ from braze_segments_async import (
     PaginationError,
     RateLimitedError,
     RetryPolicy,
+    __version__,
 )
 from braze_segments_async.export import ExportProgress, IncompleteExportError, export_segments, to_json_line
 from braze_segments_async.sandbox import Answer, Sandbox
@@ -63,10 +65,30 @@ async def test_a_complete_export(sandbox: Sandbox, client: BrazeSegments, target
 async def test_an_empty_workspace(tmp_path: Path) -> None:
     """An empty workspace is exported as a file without rows, in every format."""
     async with Sandbox(0) as sandbox, BrazeSegments(sandbox.api_key, base_url=sandbox.base_url) as client:
-        for suffix, size in ((".ndjson", 0), (".csv", 145), (".parquet", None), (".sqlite", None)):
+        for suffix, size in (
+            (".ndjson", 0),
+            (".csv", 145),
+            (".parquet", None),
+            (".sqlite", None),
+            (".xlsx", None),
+        ):
             target = tmp_path / f"a{suffix}"
             assert (await export_segments(client, target)).rows == 0
             assert size in {None, len(content(target))}
+
+
+async def test_a_workbook_says_where_it_comes_from(
+    sandbox: Sandbox, client: BrazeSegments, tmp_path: Path
+) -> None:
+    """The sheet "Read me" has the instance, the version, the options, and that the file is partial."""
+    sandbox.inject(Answer(status=422), endpoint="details", segment_id=sandbox.segment_ids[7])
+    await export_segments(client, path := tmp_path / "a.xlsx", allow_partial=True, sizes=2)
+    with closing(openpyxl.load_workbook(path, read_only=True)) as book:
+        about = dict(row[:2] for row in book["Read me"].values)
+    assert about["Contents"].startswith("249 segments")
+    assert about["Partial"].endswith("missing here: 1")
+    assert (about["Instance"], about["Options"]) == ("127.0.0.1", "sizes: 2")
+    assert about["Written by"] == f"braze-segments-async {__version__}"
 
 
 async def test_consistency_is_safe_by_default(sandbox: Sandbox, client: BrazeSegments, target: Path) -> None:
@@ -180,7 +202,7 @@ async def test_a_listing_that_fails_stops_the_export(
         await export_segments(client, target, allow_partial=True, overwrite=True)
 
 
-@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite", ".html"])
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv", ".parquet", ".sqlite", ".html", ".xlsx"])
 async def test_cancelled_at_any_moment(client: BrazeSegments, tmp_path: Path, suffix: str) -> None:
     """After a cancellation the file is absent or complete, the journal is kept, and `resume` finishes."""
     await export_segments(client, whole := tmp_path / f"whole{suffix}")
@@ -304,7 +326,7 @@ async def test_an_error_of_a_callback(client: BrazeSegments, target: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "yaml"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite" or "html"'),
+        ({"format": "xls"}, 'format must be "ndjson" or "csv" or "parquet" or "sqlite" or "html" or "xlsx"'),
         ({"consistency": "best"}, 'consistency must be "fast" or "safe" or "strict"'),
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"sizes": 0}, "sizes must be at least 1"),

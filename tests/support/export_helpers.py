@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
+
 from braze_segments_async.catalogue import read_catalogue
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ FORMATS = {
     "parquet": ".parquet",
     "sqlite": ".sqlite",
     "html": ".html",
+    "xlsx": ".xlsx",
 }
 
 
@@ -94,12 +97,15 @@ def sibling(target: Path, suffix: str) -> Path:
 def content(target: Path) -> Any:
     """Return what is the same for equal exports: the bytes of a file, or its rows.
 
-    A file in Parquet, SQLite or HTML records when it was exported, so its bytes differ.
+    A file in another format than NDJSON and CSV records when it was exported, so its bytes differ.
     """
     if target.suffix == ".html":
         return page_segments(target)
     if target.suffix == ".parquet":
         return read_catalogue(target).segments
+    if target.suffix == ".xlsx":
+        with closing(openpyxl.load_workbook(target, read_only=True)) as book:
+            return {sheet.title: list(sheet.values) for sheet in book if sheet.title != "Read me"}
     if target.suffix != ".sqlite":
         return target.read_bytes()
     with closing(sqlite3.connect(target)) as database:

@@ -36,7 +36,7 @@ LAYERS = [
     {"_client"},
     {"catalogue"},
     {"export"},
-    {"cache", "workspaces", "fastapi"},
+    {"workspaces", "fastapi", "cache", "dlt"},
     {"dask"},
     {"__init__", "cli"},
     {"__main__"},
@@ -144,6 +144,7 @@ def test_names_show_what_is_public(module: str) -> None:
         "export",
         "workspaces",
         "dask",
+        "dlt",
         "fastapi",
         "sandbox",
     }

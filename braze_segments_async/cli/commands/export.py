@@ -169,10 +169,10 @@ async def _to_stdout(
         aclosing(export.rows()) as rows,
     ):
         if options.format == "csv":
-            await csv_to_stdout(csv_header())
+            await csv_to_stdout(csv_header(excel=options.excel))
         async for _, line in rows:
             if options.format == "csv":
-                await csv_to_stdout(to_csv_line(line, safe=options.csv_safe))
+                await csv_to_stdout(to_csv_line(line, safe=options.csv_safe, excel=options.excel))
             else:
                 await json_to_stdout(line)
     metrics.set_written(tracker.done, len(export.failures))

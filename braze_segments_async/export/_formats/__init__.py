@@ -32,6 +32,10 @@ def check_library(format: Format) -> None:  # noqa: A002 - the word of the publi
         from .sqlite import check_sqlite  # noqa: PLC0415
 
         check_sqlite()
+    elif format == "xlsx":
+        from .xlsx import check_xlsx  # noqa: PLC0415
+
+        check_xlsx()
 
 
 def check_path(format: Format, path: Path) -> None:  # noqa: A002
@@ -57,6 +61,7 @@ def write_rows(
     *,
     sizes: bool = False,
     csv_safe: bool = False,
+    excel: bool = False,
     provenance: Provenance | None = None,
 ) -> None:
     """Write segments to a new file.
@@ -67,6 +72,7 @@ def write_rows(
         format: The format of the file.
         sizes: Whether each line has the size history.
         csv_safe: Whether to put an apostrophe before text that a spreadsheet would evaluate as a formula.
+        excel: Whether to write CSV for Excel.
         provenance: Where the file comes from, for the formats that have a place for it.
 
     Raises:
@@ -81,7 +87,7 @@ def write_rows(
         case "csv":
             from .csv import write_csv  # noqa: PLC0415
 
-            write_csv(path, lines, sizes=sizes, safe=csv_safe)
+            write_csv(path, lines, sizes=sizes, safe=csv_safe, excel=excel)
         case "parquet":
             from .parquet import write_parquet  # noqa: PLC0415
 
@@ -94,3 +100,7 @@ def write_rows(
             from .html import write_html  # noqa: PLC0415
 
             write_html(path, lines, provenance=provenance)
+        case "xlsx":
+            from .xlsx import write_xlsx  # noqa: PLC0415
+
+            write_xlsx(path, lines, sizes=sizes, provenance=provenance)

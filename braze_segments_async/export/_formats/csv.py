@@ -6,11 +6,14 @@ Written here and not by `csv.writer`, which cannot keep them apart before Python
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from braze_segments_async._support import create_private
 
-from .ndjson import FIELDS, replace_surrogates, to_json
+from .ndjson import FIELDS, TIMES, replace_surrogates, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,26 +25,42 @@ __all__ = ["csv_header", "to_csv_line", "write_csv"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
-def csv_header(*, sizes: bool = False) -> bytes:
-    """Return the line with the names of the columns."""
-    return (",".join((*FIELDS, "sizes") if sizes else FIELDS) + "\r\n").encode()
+def csv_header(*, sizes: bool = False, excel: bool = False) -> bytes:
+    """Return the line with the names of the columns, for Excel with a byte order mark before it."""
+    line = (",".join((*FIELDS, "sizes") if sizes else FIELDS) + "\r\n").encode()
+    return BOM_UTF8 + line if excel else line
 
 
-def to_csv_line(line: bytes, *, safe: bool = False) -> bytes:
+def to_csv_line(line: bytes, *, safe: bool = False, excel: bool = False) -> bytes:
     """Return a line of NDJSON as a line of CSV, its columns in the order of the keys.
 
     Args:
         line: From `to_json_line`.
         safe: Put an apostrophe in front of text that a spreadsheet would evaluate as a formula.
+        excel: Write times as Excel reads them in every language, in UTC. Implies `safe`.
     """
-    return (",".join([_cell(value, safe=safe) for value in json.loads(line).values()]) + "\r\n").encode()
+    row = json.loads(line)
+    cells = [
+        f"{moment:%Y-%m-%d %H:%M:%S}"
+        if excel and (moment := _time(name, value))
+        else _cell(value, safe=safe or excel)
+        for name, value in row.items()
+    ]
+    return (",".join(cells) + "\r\n").encode()
 
 
-def write_csv(path: Path, lines: Iterable[bytes], *, sizes: bool, safe: bool) -> None:
+def write_csv(path: Path, lines: Iterable[bytes], *, sizes: bool, safe: bool, excel: bool = False) -> None:
     """Write lines of NDJSON as CSV, under a header."""
     with create_private(path, 0o666) as file:
-        file.write(csv_header(sizes=sizes))
-        file.writelines(to_csv_line(line, safe=safe) for line in lines)
+        file.write(csv_header(sizes=sizes, excel=excel))
+        file.writelines(to_csv_line(line, safe=safe, excel=excel) for line in lines)
+
+
+def _time(name: str, value: str | None) -> datetime | None:
+    if name in TIMES and value is not None:
+        with suppress(OverflowError):  # in the first or last hours of the calendar
+            return datetime.fromisoformat(value).astimezone(UTC)
+    return None
 
 
 def _cell(value: object, *, safe: bool) -> str:

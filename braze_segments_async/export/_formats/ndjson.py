@@ -13,9 +13,10 @@ from braze_segments_async._support import create_private
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FIELDS", "replace_surrogates", "to_json", "to_json_line", "write_ndjson"]
+__all__ = ["FIELDS", "TIMES", "replace_surrogates", "to_json", "to_json_line", "write_ndjson"]
 
 FIELDS = tuple(SegmentDetails.__annotations__)
+TIMES = {"created_at", "updated_at", "estimated_size_updated_at"}
 
 
 def to_json_line(details: SegmentDetails, *, sizes: Iterable[SizePoint] | None = None) -> bytes:
