@@ -52,6 +52,8 @@ def _csv_rows(first: bytes, file: IO[bytes]) -> Iterator[_Row]:
     """Yield the rows of CSV, also of the variant for Excel: a byte order mark, and semicolons."""
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
     (names,) = csv.reader([first.decode("utf-8-sig")], delimiter=(delimiter := _delimiter(first)))
+    if "id" not in names or "name" not in names:
+        raise ValueError("the header does not name the columns of an export")
     lines = (line.decode() for line in file)  # a cell may contain line ends, which the lines keep
     for row in csv.DictReader(lines, names, delimiter=delimiter, strict=True):
         if None in row or None in row.values():

@@ -118,6 +118,14 @@ def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes) -> N
         read_catalogue(tmp_path / name)
 
 
+@pytest.mark.parametrize("text", ["no export", "no export\n", "id;title\n"])
+def test_a_header_of_something_else(tmp_path: Path, text: str) -> None:
+    """A file with one line that is neither a segment nor the header of an export is refused, not empty."""
+    (path := tmp_path / "x").write_text(text)
+    with pytest.raises(ConfigError, match="segment 1 is not one of an export"):
+        read_catalogue(path)
+
+
 @pytest.mark.parametrize("name", ["none.ndjson", ".", "none.csv"])
 def test_files_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     """The error for an unreadable file names the file and the reason."""
