@@ -311,6 +311,21 @@ def test_history_skips_exports_in_which_a_segment_failed() -> None:
         history([evolve(exports[0], modified_at=None)])
 
 
+def test_all_rows_of_an_audit(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of each rule ten rows are printed, and the number of the others; all of them with --all."""
+    path = tmp_path / "a.ndjson"
+    path.write_text("".join(f'{{"id":"{number}","name":"test {number}"}}\n' for number in range(12)))
+    code, printed, _ = _run(capfd, "audit", path, "--rule", "test-name")
+    assert code == 1
+    assert "test 9 (9)" in printed
+    assert "test 10 (10)" not in printed
+    assert "and 2 more: --all prints them, --json too" in printed
+    code, printed, _ = _run(capfd, "audit", path, "--rule", "test-name", "--all")
+    assert code == 1
+    assert "test 11 (11)" in printed
+    assert " more" not in printed
+
+
 def test_the_command_audit(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """`audit` exits 1 with findings, names their ids, and says that they are candidates in a partial file."""
     file = tmp_path / "a.ndjson"

@@ -41,6 +41,7 @@ def audit(
     rule: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     name_pattern: str | None = None,
     stale_days: Annotated[int, Parameter(validator=Number(gte=1))] = 365,
+    all: bool = False,  # noqa: A002 - the name of the option
     json: bool = False,
     markdown: bool = False,
     exit_zero: bool = False,
@@ -55,6 +56,7 @@ def audit(
             size-zero, size-unknown, shrinking, name-pattern. Can be given several times.
         name_pattern: Regular expression that must be found in each name.
         stale_days: Days without an edit after which a segment is stale; 365 by default.
+        all: Print all segments of each rule; by default the first ten.
         json: Print NDJSON: a line for each finding.
         markdown: Print Markdown, for a message or a pull request.
         exit_zero: Exit with 0 although there are findings.
@@ -68,11 +70,18 @@ def audit(
     except ConfigError as error:
         return usage_error(error.message(_OPTIONS))
     code = 1 if findings and not exit_zero else 0
-    return run(_show(catalogue, findings, code, json=json, as_markdown=markdown))
+    limit = None if all else _SHOWN
+    return run(_show(catalogue, findings, code, limit, json=json, as_markdown=markdown))
 
 
 async def _show(
-    catalogue: Catalogue, findings: tuple[Finding, ...], code: int, *, json: bool, as_markdown: bool
+    catalogue: Catalogue,
+    findings: tuple[Finding, ...],
+    code: int,
+    limit: int | None,
+    *,
+    json: bool,
+    as_markdown: bool,
 ) -> int:
     from braze_segments_async.export._formats.ndjson import to_json  # noqa: PLC0415 - as above
 
@@ -84,13 +93,19 @@ async def _show(
             for finding in findings:
                 await json_to_stdout(f"{to_json(asdict(finding))}\n".encode())
         else:
-            text = findings_text(catalogue, findings, as_markdown=as_markdown)
+            text = findings_text(catalogue, findings, limit=limit, as_markdown=as_markdown)
             await to_stdout(f"{text}\n".encode())
     return code
 
 
-def findings_text(catalogue: Catalogue, findings: tuple[Finding, ...], *, as_markdown: bool = False) -> str:
-    """Return the findings by rule, as text or as Markdown; of each rule the first ten segments."""
+def findings_text(
+    catalogue: Catalogue,
+    findings: tuple[Finding, ...],
+    *,
+    limit: int | None = _SHOWN,
+    as_markdown: bool = False,
+) -> str:
+    """Return the findings by rule, as text or as Markdown; of each rule at most `limit` lines."""
     quote, strong, item = (markdown, "**", "- ") if as_markdown else (escape_control, "", "    ")
     lines = [f"{len(catalogue.segments):,} segments in {quote(age(catalogue))}"]
     groups: defaultdict[str, list[Finding]] = defaultdict(list)
@@ -101,9 +116,9 @@ def findings_text(catalogue: Catalogue, findings: tuple[Finding, ...], *, as_mar
         title = f"{rule}: {number:,} segment{'s' if number > 1 else ''}"
         lines += ["", f"{strong}{title}{strong}. {group[0].check}", *([""] if as_markdown else [])]
         rows = [row for finding in group for row in _rows(finding, quote)]
-        lines += [f"{item}{row}" for row in rows[:_SHOWN]]
-        if len(rows) > _SHOWN:
-            lines.append(f"{item}and {len(rows) - _SHOWN:,} more; --json prints all")
+        lines += [f"{item}{row}" for row in rows[:limit]]
+        if limit is not None and len(rows) > limit:
+            lines.append(f"{item}and {len(rows) - limit:,} more: --all prints them, --json too")
     return "\n".join([*lines, "", _CANDIDATES if findings else "No findings."])
 
 
