@@ -149,9 +149,12 @@ class ExportJobs:
                 if isinstance(lock, Export):  # another worker was faster
                     return
                 with lock:
-                    latest = self.store.mark_interrupted()[0]
-                    logger.warning("export %s is resumed: it was %s", latest.id, latest.state)
-                    self._run(_new_run(latest, runs=latest.runs + 1), lock)
+                    for latest in self.store.mark_interrupted()[:1]:
+                        if (
+                            latest.is_due
+                        ):  # still: another worker may have resumed it, until the lock was free
+                            logger.warning("export %s is resumed: it was %s", latest.id, latest.state)
+                            self._run(_new_run(latest, runs=latest.runs + 1), lock)
             self._problem = ""
         except ExportError as error:
             if not isinstance(error, StoreError) and str(error) != self._problem:  # the store logs its own

@@ -210,7 +210,10 @@ async def cancel_export(export: Annotated[Export, Depends(_get_export)], exports
 async def follow_export(
     export: Annotated[Export, Depends(_get_export)], exports: Exports
 ) -> AsyncIterator[Export]:
-    """Send the state of an export as an event each time it has changed, until the export has ended."""
+    """Send the state of an export as an event each time it has changed.
+
+    The events end when the export ends or its record is removed, and when the server is stopped.
+    """
     with suppress(ExportError):  # has no status any more; the next request of the reader has one
         async for state in exports.follow(export):
             yield state
@@ -247,14 +250,18 @@ async def get_health(
 ) -> Health:
     """Return the state of this process. With `check=true`, test the key with up to four requests to Braze.
 
-    A pause for the rate limit, or a failed export, is not a problem of the process.
+    A pause for the rate limit is a problem only with `check=true`, since the key cannot be tested then. A
+    failed export is never one.
     """
     problems: list[str] = []
     exports: list[Export] = []
     jobs = getattr(request.app.state, "braze_exports", None)
     if check:
-        report = await _fail_fast_when_paused(segments, segments.check())
-        problems += () if report.ready else report.problems
+        try:
+            report = await _fail_fast_when_paused(segments, segments.check())
+            problems += () if report.ready else report.problems
+        except RateLimitedError as error:
+            problems.append(f"the key could not be tested: {error}")
     try:
         exports += () if jobs is None else jobs.store.all()
     except ExportError as error:
