@@ -152,8 +152,13 @@ async def _get_export(export_id: Annotated[UUID, Path()], exports: Exports) -> E
 
 
 async def _bounded_stream(exports: Exports) -> AsyncIterator[None]:
-    async with exports.bounded_stream():
-        yield
+    """Cut off a stream that is still open shortly after the exports have stopped: nobody may read it."""
+    async with asyncio.timeout(None) as limit:
+        exports.streams.add(limit)
+        try:
+            yield
+        finally:
+            exports.streams.discard(limit)
 
 
 _NO_EXPORT = _problems(_404="There is no such export")
