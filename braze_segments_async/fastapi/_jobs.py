@@ -258,33 +258,32 @@ class ExportJobs:
 
     def _end(self, state: State, error: BaseException | None = None) -> None:
         """Set and log the last state. Only a task that returned is done: a `BaseException` is a failure."""
-        export, now = self._export, datetime.now(UTC)
-        changes: dict[str, Any] = {"state": state, "ended_at": now, "paused_until": None, "resume_at": None}
-        if state != "cancelled":
-            changes["cancelled_by"] = None
+        export, now, text, resume_at = self._export, datetime.now(UTC), None, None
         if state == "interrupted":
-            changes["resume_at"] = export.resume_at
             logger.error("export %s was interrupted", export.id)
+            resume_at = export.resume_at
         elif state == "cancelled":
-            changes["resume_at"] = now if export.cancelled_by == "shutdown" else None
             logger.info("export %s was cancelled by a %s", export.id, export.cancelled_by)
+            resume_at = now if export.cancelled_by == "shutdown" else None
         elif state == "done" and export.failed:
             logger.warning("export %s is partial: %d segments failed", export.id, export.failed)
         elif state == "done":
             logger.info("export %s is done: %d segments", export.id, export.done)
         elif isinstance(error, BrazeError):
             logger.error("export %s failed: %s", export.id, error)
-            changes["error"] = replace_surrogates(public_text(error))
+            text = replace_surrogates(public_text(error))
             if isinstance(error, RateLimitedError):
                 reset = now + timedelta(seconds=seconds_to_reset(error) or 0.0)
-                changes["resume_at"] = export.resume_at and max(export.resume_at, reset)
+                resume_at = export.resume_at and max(export.resume_at, reset)
             elif error.retryable:  # such as an outage
-                changes["resume_at"] = export.resume_at
+                resume_at = export.resume_at
         else:
             logger.error("export %s failed unexpectedly", export.id, exc_info=error)
-            name = type(error).__name__
-            changes["error"] = f"unexpected error, {name}: the log of this server has the traceback"
-        self._change(**changes)
+            text = f"unexpected error, {type(error).__name__}: the log of this server has the traceback"
+        by = export.cancelled_by if state == "cancelled" else None
+        self._change(
+            state=state, ended_at=now, cancelled_by=by, error=text, paused_until=None, resume_at=resume_at
+        )
 
     def _remove_old(self) -> None:
         """Remove the oldest exports: `keep` finished ones remain, `keep` others, and the running one.

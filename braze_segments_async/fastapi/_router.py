@@ -80,10 +80,8 @@ async def _fail_fast_when_paused(segments: BrazeSegments, work: Coroutine[Any, A
     try:
         while not (await asyncio.wait([task], timeout=_TICK))[0]:
             stats = segments.stats
-            if stats.paused_until is not None and stats.paused_until - datetime.now(UTC) > _MAX_PAUSE:
-                raise RateLimitedError(
-                    f"requests are paused: {stats.pause_reason}", resets_at=stats.paused_until
-                )
+            if (until := stats.paused_until) and until - datetime.now(UTC) > _MAX_PAUSE:
+                raise RateLimitedError(f"requests are paused: {stats.pause_reason}", resets_at=until)
         return task.result()
     finally:
         await cancel_and_wait([task])
@@ -260,20 +258,20 @@ async def get_health(
     """
     problems: list[str] = []
     exports: list[Export] = []
-    jobs = getattr(request.app.state, "braze_exports", None)
     if check:
         try:
             report = await _fail_fast_when_paused(segments, segments.check())
             problems += () if report.ready else report.problems
         except RateLimitedError as error:
             problems.append(f"the key could not be tested: {error}")
-    try:
-        exports += () if jobs is None else jobs.store.all()
-    except ExportError as error:
-        problems.append(public_text(error))
+    if jobs := getattr(request.app.state, "braze_exports", None):
+        try:
+            exports = jobs.store.all()
+        except ExportError as error:
+            problems.append(public_text(error))
     response.status_code = 503 if problems else 200
     stats, limit = segments.stats, segments.rate_limit
-    complete = [export.ended_at for export in exports if export.state == "done" and not export.failed]
+    complete = (export.ended_at for export in exports if export.state == "done" and not export.failed)
     return Health(
         status="failing" if problems else "ok",
         problems=problems,
@@ -282,5 +280,5 @@ async def get_health(
         requests=stats.requests,
         retries=stats.retries,
         latest_export=next(iter(exports), None),
-        complete_export_at=next(iter(complete), None),
+        complete_export_at=next(complete, None),
     )
