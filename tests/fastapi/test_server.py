@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -127,8 +128,9 @@ async def test_hypercorn_replaces_a_worker(sandbox: Sandbox, tmp_path: Path) -> 
         await brake.reached.wait()
         brake.release()
         async with server.client.stream("GET", f"/exports/{export['id']}/events") as stream:
-            await server.client.get("/exports")
-            with pytest.raises(httpx2.RemoteProtocolError):
+            with suppress(httpx2.TransportError):  # the request at the limit may be cut off, too
+                await server.client.get("/exports")
+            with pytest.raises(httpx2.TransportError):
                 await stream.aread()
         await until(lambda: records.all()[0].state == "done")
     assert (records.all()[0].runs, records.all()[0].resumed > 0) == (2, True)
@@ -146,7 +148,7 @@ async def test_uvicorn_ends_after_its_maximum_of_requests(sandbox: Sandbox, tmp_
         await brake.reached.wait()
         async with server.client.stream("GET", f"/exports/{export['id']}/events") as stream:
             await server.client.get("/exports")
-            with pytest.raises(httpx2.RemoteProtocolError):
+            with pytest.raises(httpx2.TransportError):
                 await stream.aread()
         await server.ended()
     (last,) = records.all()
