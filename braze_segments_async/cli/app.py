@@ -107,8 +107,8 @@ def serve(
     seed: int = 0,
     latency: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     fault: tuple[str, ...] = (),
-    rate_limit: str | None = None,
-    permissions: str | None = None,
+    rate_limit: Annotated[str | None, Parameter(show_default="250000/3600s")] = None,
+    permissions: Annotated[str | None, Parameter(show_default="all")] = None,
     api_key: str = "sandbox-api-key",
     log: bool = False,
 ) -> int:
@@ -128,9 +128,9 @@ def serve(
         seed: Number that decides names, sizes and dates.
         latency: Seconds before each response.
         fault: STATUS@ENDPOINT:WHICH, as above.
-        rate_limit: Requests and seconds of a window, such as 500/2s; 250000/3600s by default.
-        permissions: Permissions of the key, with commas between; all by default.
-        api_key: The only valid key, which is no secret; sandbox-api-key by default.
+        rate_limit: Requests and seconds of a window, such as 500/2s.
+        permissions: Permissions of the key, with commas between.
+        api_key: The only valid key, which is no secret.
         log: Print each request to standard error.
     """
     from .commands.sandbox import run_sandbox  # noqa: PLC0415 - see above

@@ -61,8 +61,8 @@ class Connection:
         api_key_file: File with the API key.
         env_file: File with lines NAME=VALUE that set BRAZE_API_KEY and BRAZE_BASE_URL where the environment
             does not.
-        proxy: URL of a forward proxy, such as http://proxy.example.com:3128; HTTPS_PROXY by default, except
-            for hosts in NO_PROXY. Put a password only into HTTPS_PROXY: others can read options.
+        proxy: URL of a forward proxy, such as http://proxy.example.com:3128; not used for hosts in
+            NO_PROXY. Put a password only into HTTPS_PROXY: others can read options.
         sandbox: Use an invented workspace on this machine; needs no key.
         segments: Number of segments in the invented workspace.
     """
@@ -73,7 +73,7 @@ class Connection:
     base_url: Annotated[str | None, Parameter(metavar="URL", show_default="$BRAZE_BASE_URL")] = None
     api_key_file: Annotated[Path | None, Parameter(show_default="$BRAZE_API_KEY")] = None
     env_file: Path | None = None
-    proxy: str | None = None
+    proxy: Annotated[str | None, Parameter(metavar="URL", show_default="$HTTPS_PROXY")] = None
     sandbox: bool = False
     segments: Annotated[int | None, Parameter(validator=Number(gte=0), show_default="250")] = None
 
@@ -202,15 +202,17 @@ class WorkspacesArguments:
             that each gets a file in.
         dask: Address of the dask scheduler whose workers run the exports, such as tcp://scheduler:8786, or
             local to run them in this process.
-        worker_timeout: With --dask, the maximum seconds without any worker; 600 by default.
-        parallel: Maximum number of workspaces that are exported at the same time; by default as many as the
-            limit of open files allows.
+        worker_timeout: With --dask, the maximum seconds without any worker.
+        parallel: Maximum number of workspaces that are exported at the same time.
     """
 
     workspaces: Path | None = None
     dask: Annotated[str | None, Parameter(metavar="ADDRESS")] = None
-    worker_timeout: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
-    parallel: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    worker_timeout: Annotated[float | None, Parameter(validator=Number(gt=0), show_default="600")] = None
+    parallel: Annotated[
+        int | None,
+        Parameter(validator=Number(gte=1), show_default="by the limit of open files"),
+    ] = None
 
 
 @Parameter(name="*")

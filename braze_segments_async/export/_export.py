@@ -192,7 +192,7 @@ def _provenance(journal: Journal, options: ExportOptions, run: ExportRun) -> Pro
         archived=run.archived,
         recovered=run.listing.recovered,
         consistency=options.consistency,
-        options={"sizes": options.sizes, "csv_safe": options.csv_safe},
+        options={} if options.sizes is None else {"sizes": options.sizes},
         version=__version__,
     )
 

@@ -123,7 +123,7 @@ async def test_every_format_is_read_alike(tmp_path: Path) -> None:
     recorded = read["sqlite"].provenance
     assert recorded is not None
     assert (recorded.rows, recorded.failed, recorded.instance) == (29, 1, "127.0.0.1")
-    assert recorded.options == {"sizes": 10, "csv_safe": False}
+    assert recorded.options == {"sizes": 10}
 
 
 def test_csv_of_a_spreadsheet(tmp_path: Path) -> None:

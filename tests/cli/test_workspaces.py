@@ -282,7 +282,7 @@ async def test_in_a_terminal(workspaces: Workspaces) -> None:
     assert rows == [["a", "done", "30"], ["b", "failed", rows[1][2]], ["c", "done", "7"]]
     cause = " ".join(line.strip() for line in drawn if re.match(r"  \S", line))
     assert cause.startswith("GET /segments/details (segment_id=")
-    assert cause.endswith('(Braze says "The API key does not have the permission for this endpoint")')
+    assert cause.endswith('(Braze says "Access Denied")')
     assert all(len(line) <= 80 for line in drawn)
 
 

@@ -86,7 +86,9 @@ def test_the_fields_are_those_of_braze() -> None:
     known: set[str] = set()
     for index in range(200):
         known |= set(json.loads(encode_user(0, ID, index, listed)))
-    assert known == listed
+    # What this field contains is not known, so the sandbox leaves it empty.
+    assert listed - known == {"created_from"}
+    assert known <= listed
 
 
 @pytest.mark.parametrize("command", ["users", "cancel"])

@@ -11,6 +11,7 @@ from cyclopts import App
 
 from braze_segments_async._text import escape_control
 from braze_segments_async.cli.configuration import configured_workspaces, default_path
+from braze_segments_async.cli.help import examples
 from braze_segments_async.cli.runner import run
 from braze_segments_async.cli.stdio import json_to_stdout, to_stdout
 from braze_segments_async.errors import ConfigError
@@ -22,7 +23,11 @@ __all__ = ["config"]
 
 _VARIABLES = ("BRAZE_BASE_URL", "BRAZE_API_KEY")
 
-config = App(name="config", help="Show the configuration file and its workspaces, without a secret.")
+config = App(
+    name="config",
+    help="Show the configuration file and its workspaces, without a secret.",
+    help_epilogue=examples("config path", "config show --json"),
+)
 
 
 @config.command
