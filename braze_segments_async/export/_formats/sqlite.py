@@ -147,10 +147,10 @@ def _insert(database: sqlite3.Connection, lines: list[bytes]) -> None:
         if escaped:
             cells = [replace_surrogates(cell) if isinstance(cell, str) else cell for cell in cells]
             row_tags = map(replace_surrogates, row_tags)
-        id_, *_ = cells = tuple(cells)
-        segments.append(cells)
-        tags += [(id_, tag) for tag in row_tags]
-        sizes += [(id_, point["time"], _number(point["size"])) for point in row_sizes]
+        segments.append(tuple(cells))
+        segment_id = segments[-1][0]
+        tags += [(segment_id, tag) for tag in row_tags]
+        sizes += [(segment_id, point["time"], _number(point["size"])) for point in row_sizes]
     database.executemany(_INSERT_SEGMENT, segments)
     database.executemany(_INSERT_TAG, tags)
     database.executemany(_INSERT_SIZE, sizes)
