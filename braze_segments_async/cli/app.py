@@ -72,8 +72,8 @@ def export(
     the key is refused or lacks a permission, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
-        file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db, .xlsx or .html. Without it, or
-            with -, lines are written to standard output.
+        file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db, .xlsx or .html. Without it,
+            NDJSON or CSV is written to standard output.
         choices: The output.
         many: The workspaces, if there are several.
         concurrency: Maximum number of requests in flight.

@@ -221,7 +221,7 @@ class ExportArguments:
     """The options of an export; see `ExportOptions`, which checks them.
 
     Attributes:
-        output: Another way to give FILE.
+        output: Another way to give FILE; - is standard output.
         format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.
