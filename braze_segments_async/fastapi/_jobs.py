@@ -1,8 +1,8 @@
 """The exports of an app, as tasks that its lifespan owns."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -40,29 +40,24 @@ class ExportJobs:
 
     Attributes:
         store: The records and files of all exports.
+        streams: Time limits of the open streams of events, which `stop` sets.
     """
 
     def __init__(self, segments: BrazeSegments, directory: Path, *, keep: int) -> None:
-        """Create the directory; for the arguments see `braze_lifespan`.
-
-        Raises:
-            ExportError: The directory cannot be created.
-        """
+        """Create the directory, or raise `ExportError`; for the arguments see `braze_lifespan`."""
         self.store = ExportStore(directory)
+        self.streams: set[asyncio.Timeout] = set()
         self._segments = segments
         self._keep = keep
-        self._job: _Job | None = None
+        self._export: Export  # the latest one that this process runs or ran, in `_task`
+        self._task: asyncio.Task[None] | None = None
         self._resuming: asyncio.Task[None] | None = None
         self._problem = ""  # which prevents that an export is resumed, and is logged once
         self._stopping = False
         self._stopped = asyncio.Event()
-        self._streams: set[asyncio.Timeout] = set()
 
     async def start(self, request: ExportRequest) -> tuple[Export, bool]:
-        """Start an export.
-
-        Returns:
-            The new export and `True`, or the export that runs already and `False`.
+        """Return a new or resumed export and `True`, or the export that runs already and `False`.
 
         Raises:
             ConfigError: The options do not go together.
@@ -74,7 +69,14 @@ class ExportJobs:
         if isinstance(lock, Export):
             return lock, False
         with lock:
-            return self._run(self._choose(request), lock), True
+            self.store.mark_interrupted()
+            self._remove_old()  # here, too: a process that is killed never removes anything at the end
+            export = next((export for export in self.store.all() if request.matches(export.order)), None)
+            if request.resume and export is not None and export.state != "done":
+                export = _new_run(export, **request.model_dump(exclude_unset=True))
+            else:
+                export = _new_run(Export(id=uuid4(), created_at=datetime.now(UTC), order=request))
+            return self._run(export, lock), True
 
     async def resume_unfinished(self) -> None:
         """Resume the latest export now and until `stop`, each time that no worker runs it and it is due."""
@@ -97,7 +99,6 @@ class ExportJobs:
 
         A slow reader delays nothing, and misses the states in between.
         """
-        latest: Export | None = export
         yield export
         while export.state == "running" and not self._stopped.is_set():
             with suppress(TimeoutError):
@@ -108,16 +109,6 @@ class ExportJobs:
             if latest != export:
                 yield (export := latest)
 
-    @asynccontextmanager
-    async def bounded_stream(self) -> AsyncIterator[None]:
-        """Cut off a stream that is still open shortly after `stop`, since nobody may read it."""
-        async with asyncio.timeout(None) as limit:
-            self._streams.add(limit)
-            try:
-                yield
-            finally:
-                self._streams.discard(limit)
-
     async def stop(self) -> None:
         """Cancel the export of this process, keep its journal, and then end the streams."""
         if self._stopping:  # by a signal, before the end of the lifespan
@@ -126,15 +117,15 @@ class ExportJobs:
         self._stopping = True
         if self._resuming is not None:
             self._resuming.cancel()
-        if self._job is not None:
-            self._job.cancel("shutdown")
-            _, late = await asyncio.wait([self._job.work], timeout=_CANCEL_TIMEOUT)
+        if self._task is not None:
+            self._cancel("shutdown")
+            _, late = await asyncio.wait([self._task], timeout=_CANCEL_TIMEOUT)
             if late:  # such as a task that an exception of a signal handler has taken out of the event loop
-                logger.error("export %s does not end: it counts as interrupted", self._job.export.id)
-                self._job.end("interrupted")
-                self._save(self._job)
+                logger.error("export %s does not end: it counts as interrupted", self._export.id)
+                self._end("interrupted")
+                self._save()
         self._stopped.set()
-        for limit in self._streams:
+        for limit in self.streams:
             limit.reschedule(asyncio.get_running_loop().time() + _LAST_EVENT_TIMEOUT)
 
     async def _keep_resuming(self) -> None:
@@ -149,9 +140,12 @@ class ExportJobs:
                 if isinstance(lock, Export):  # another worker was faster
                     return
                 with lock:
-                    latest = self.store.mark_interrupted()[0]
-                    logger.warning("export %s is resumed: it was %s", latest.id, latest.state)
-                    self._run(_new_run(latest, runs=latest.runs + 1), lock)
+                    for latest in self.store.mark_interrupted()[:1]:
+                        if (
+                            latest.is_due
+                        ):  # still: another worker may have resumed it, until the lock was free
+                            logger.warning("export %s is resumed: it was %s", latest.id, latest.state)
+                            self._run(_new_run(latest, runs=latest.runs + 1), lock)
             self._problem = ""
         except ExportError as error:
             if not isinstance(error, StoreError) and str(error) != self._problem:  # the store logs its own
@@ -162,66 +156,134 @@ class ExportJobs:
         """Return the lock, or the export of the process that holds it."""
         deadline = asyncio.get_running_loop().time() + _LOCK_TIMEOUT
         while not self._stopping:
-            lock = ExitStack()
             try:
-                lock.enter_context(self.store.lock())
+                with ExitStack() as lock:
+                    lock.enter_context(self.store.lock())
+                    return lock.pop_all()
             except ExportError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
-            else:
-                return lock
             # The holder may not have saved its record yet, or may only look whether an export runs.
             if running := [export for export in self.store.all() if export.state == "running"]:
                 return running[0]
             await asyncio.sleep(_LOCK_TIMEOUT / 50)
         raise ClosedError("the server is being stopped: try again in a moment")
 
-    def _choose(self, request: ExportRequest) -> Export:
-        """Return the export to resume, or a new one."""
-        self.store.mark_interrupted()
-        self._remove_old()  # here, too: a process that is killed never removes anything at the end
-        latest = next((export for export in self.store.all() if request.matches(export.order)), None)
-        if request.resume and latest is not None and latest.state != "done":
-            return _new_run(latest, **request.model_dump(exclude_unset=True))
-        return _new_run(Export(id=uuid4(), created_at=datetime.now(UTC), order=request))
-
     def _run(self, export: Export, lock: ExitStack) -> Export:
         self.store.add(export)
-        self._job = job = _Job(export, self._segments, self.store.path(export))
+        self._export = export
+        self._task = task = create_task(self._work(self.store.path(export)))
         # A callback, since a task that is cancelled before its first step never runs its `finally`. It is the
         # first callback, so that those who wait for the task find the state saved and the lock released.
-        job.work.add_done_callback(partial(self._finish, job, lock.pop_all()))
-        asyncio.get_running_loop().call_later(_TICK, self._watch, job)
+        task.add_done_callback(partial(self._finish, lock.pop_all()))
+        asyncio.get_running_loop().call_later(_TICK, self._watch, task)
         return export
 
-    def _watch(self, job: "_Job") -> None:
+    async def _work(self, path: Path) -> None:
+        """Export, and wait for the rate limit for longer than a request does that somebody waits for."""
+        options = self._export.order.options()
+        waited, done = 0.0, -1
+        while True:
+            try:
+                # `resume` and `overwrite`, since everything at this path is of this export.
+                await export_segments(
+                    self._segments,
+                    path,
+                    resume=True,
+                    overwrite=True,
+                    on_progress=self._on_progress,
+                    **options,
+                )
+            except RateLimitedError as error:
+                if self._export.done > done:
+                    waited, done = 0.0, self._export.done
+                seconds = max(seconds_to_reset(error) or 0.0, _MIN_RATE_LIMIT_WAIT)
+                waited += seconds
+                if waited > _MAX_RATE_LIMIT_WAIT:
+                    raise
+            else:
+                return
+            await asyncio.sleep(seconds)
+
+    def _on_progress(self, progress: ExportProgress) -> None:
+        self._change(**{name: getattr(progress, name) for name in _COUNTS})
+
+    def _change(self, **changes: Any) -> None:
+        self._export = self._export.model_copy(update=changes)
+
+    def _cancel(self, by: Literal["request", "shutdown"]) -> None:
+        """Cancel the export, once: a second call would interrupt its cleanup."""
+        if self._task is not None and not self._task.done() and self._export.cancelled_by is None:
+            self._change(cancelled_by=by)
+            self._task.cancel()
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
         """Save the progress of an export, and cancel it on request, until it has ended."""
-        if job.work.done():
+        if task.done() or self._export.ended_at is not None:  # by `stop`, which did not wait any longer
             return
         try:
-            self._save(job)
+            stats = self._segments.stats
+            if stats.paused_until is not None and self._export.paused_until is None:
+                logger.warning(
+                    "export %s waits until %s: %s", self._export.id, stats.paused_until, stats.pause_reason
+                )
+            self._change(paused_until=stats.paused_until)
+            self._save()
         except BaseException as error:  # otherwise nobody could see or cancel the export
-            job.work.cancel()
-            logger.error("export %s is stopped: its state cannot be saved", job.export.id, exc_info=error)
+            task.cancel()
+            logger.error("export %s is stopped: its state cannot be saved", self._export.id, exc_info=error)
             raise  # to the event loop: KeyboardInterrupt ends it
-        else:
-            asyncio.get_running_loop().call_later(_TICK, self._watch, job)
+        asyncio.get_running_loop().call_later(_TICK, self._watch, task)
 
-    def _finish(self, job: "_Job", lock: ExitStack, _: object) -> None:
+    def _finish(self, lock: ExitStack, task: asyncio.Task[None]) -> None:
         """Save the last state of an export, remove old exports, and release the lock.
 
         If the last state cannot be saved, the export counts as interrupted once the lock is released.
         """
         with lock:
-            self._save(job)
+            if self._export.ended_at is None:
+                if task.cancelled():  # a cancellation that nobody requested is an interruption
+                    self._end("cancelled" if self._export.cancelled_by else "interrupted")
+                else:
+                    error = task.exception()
+                    self._end("failed" if error else "done", error)
+            self._save()
             self._remove_old()
 
-    def _save(self, job: "_Job") -> None:
-        job.update()
+    def _save(self) -> None:
         with suppress(ExportError):  # the export itself does not need the database
-            self.store.update(job.export)
-            if self.store.cancel_requested(job.export):
-                job.cancel("request")
+            self.store.update(self._export)
+            if self.store.cancel_requested(self._export):
+                self._cancel("request")
+
+    def _end(self, state: State, error: BaseException | None = None) -> None:
+        """Set and log the last state. Only a task that returned is done: a `BaseException` is a failure."""
+        export, now, text, resume_at = self._export, datetime.now(UTC), None, None
+        if state == "interrupted":
+            logger.error("export %s was interrupted", export.id)
+            resume_at = export.resume_at
+        elif state == "cancelled":
+            logger.info("export %s was cancelled by a %s", export.id, export.cancelled_by)
+            resume_at = now if export.cancelled_by == "shutdown" else None
+        elif state == "done" and export.failed:
+            logger.warning("export %s is partial: %d segments failed", export.id, export.failed)
+        elif state == "done":
+            logger.info("export %s is done: %d segments", export.id, export.done)
+        elif isinstance(error, BrazeError):
+            logger.error("export %s failed: %s", export.id, error)
+            text = replace_surrogates(public_text(error))
+            if isinstance(error, RateLimitedError):
+                reset = now + timedelta(seconds=seconds_to_reset(error) or 0.0)
+                resume_at = export.resume_at and max(export.resume_at, reset)
+            elif error.retryable:  # such as an outage
+                resume_at = export.resume_at
+        else:
+            logger.error("export %s failed unexpectedly", export.id, exc_info=error)
+            text = f"unexpected error, {type(error).__name__}: the log of this server has the traceback"
+        by = export.cancelled_by if state == "cancelled" else None
+        self._change(
+            state=state, ended_at=now, cancelled_by=by, error=text, paused_until=None, resume_at=resume_at
+        )
 
     def _remove_old(self) -> None:
         """Remove the oldest exports: `keep` finished ones remain, `keep` others, and the running one.
@@ -241,107 +303,10 @@ class ExportJobs:
                         logger.error("could not remove the files of an old export: %s", error)
 
 
-class _Job:
-    """An export that runs in this process."""
-
-    def __init__(self, export: Export, segments: BrazeSegments, path: Path) -> None:
-        self.export = export
-        self._segments = segments
-        self.work = create_task(self._export(path))
-
-    async def _export(self, path: Path) -> None:
-        """Export, and wait for the rate limit for longer than a request does that somebody waits for."""
-        waited, done = 0.0, -1
-        while True:
-            try:
-                # `resume` and `overwrite`, since everything at this path is of this export.
-                await export_segments(
-                    self._segments,
-                    path,
-                    resume=True,
-                    overwrite=True,
-                    on_progress=self._on_progress,
-                    **self.export.order.options(),
-                )
-            except RateLimitedError as error:
-                if self.export.done > done:
-                    waited, done = 0.0, self.export.done
-                seconds = max(seconds_to_reset(error) or 0.0, _MIN_RATE_LIMIT_WAIT)
-                waited += seconds
-                if waited > _MAX_RATE_LIMIT_WAIT:
-                    raise
-            else:
-                return
-            await asyncio.sleep(seconds)
-
-    def _on_progress(self, progress: ExportProgress) -> None:
-        self._change(**{name: getattr(progress, name) for name in _COUNTS})
-
-    def _change(self, **changes: Any) -> None:
-        self.export = self.export.model_copy(update=changes)
-
-    def cancel(self, by: Literal["request", "shutdown"]) -> None:
-        """Cancel the export, once: a second call would interrupt its cleanup."""
-        if self.export.cancelled_by is None and not self.work.done():
-            self._change(cancelled_by=by)
-            self.work.cancel()
-
-    def update(self) -> None:
-        """Update the state of the export."""
-        if self.export.ended_at is not None:
-            return
-        if not self.work.done():
-            stats = self._segments.stats
-            if stats.paused_until is not None and self.export.paused_until is None:
-                logger.warning(
-                    "export %s waits until %s: %s", self.export.id, stats.paused_until, stats.pause_reason
-                )
-            self._change(paused_until=stats.paused_until)
-        elif self.work.cancelled():  # a cancellation that nobody requested is an interruption
-            self.end("cancelled" if self.export.cancelled_by else "interrupted")
-        elif error := self.work.exception():
-            self.end("failed", error)
-        else:
-            self.end("done")
-
-    def end(self, state: State, error: BaseException | None = None) -> None:
-        """Set and log the last state. Only a task that returned is done: a `BaseException` is a failure."""
-        export, now = self.export, datetime.now(UTC)
-        changes: dict[str, Any] = {"state": state, "ended_at": now, "paused_until": None, "resume_at": None}
-        if state != "cancelled":
-            changes["cancelled_by"] = None
-        if state == "interrupted":
-            changes["resume_at"] = export.resume_at
-            logger.error("export %s was interrupted", export.id)
-        elif state == "cancelled":
-            changes["resume_at"] = now if export.cancelled_by == "shutdown" else None
-            logger.info("export %s was cancelled by a %s", export.id, export.cancelled_by)
-        elif state == "done" and export.failed:
-            logger.warning("export %s is partial: %d segments failed", export.id, export.failed)
-        elif state == "done":
-            logger.info("export %s is done: %d segments", export.id, export.done)
-        elif isinstance(error, BrazeError):
-            logger.error("export %s failed: %s", export.id, error)
-            changes["error"] = replace_surrogates(public_text(error))
-            if isinstance(error, RateLimitedError):
-                reset = now + timedelta(seconds=seconds_to_reset(error) or 0.0)
-                changes["resume_at"] = export.resume_at and max(export.resume_at, reset)
-            elif error.retryable:  # such as an outage
-                changes["resume_at"] = export.resume_at
-        else:
-            logger.error("export %s failed unexpectedly", export.id, exc_info=error)
-            name = type(error).__name__
-            changes["error"] = f"unexpected error, {name}: the log of this server has the traceback"
-        self._change(**changes)
-
-
 def _new_run(export: Export, *, runs: int = 1, **order: Any) -> Export:
-    """Return an export as it is before it runs; it may be resumed later, unless its end says otherwise.
+    """Return an export as it is before a run, with `order` in place of earlier options.
 
-    Args:
-        export: The export, which may have run already.
-        runs: See `Export`.
-        order: Options that differ from those of the earlier run.
+    It may be resumed later, unless its end says otherwise.
     """
     delay = timedelta(seconds=min(2.0**runs - 2.0, _MAX_RESUME_DELAY))
     return Export(

@@ -80,10 +80,8 @@ async def _fail_fast_when_paused(segments: BrazeSegments, work: Coroutine[Any, A
     try:
         while not (await asyncio.wait([task], timeout=_TICK))[0]:
             stats = segments.stats
-            if stats.paused_until is not None and stats.paused_until - datetime.now(UTC) > _MAX_PAUSE:
-                raise RateLimitedError(
-                    f"requests are paused: {stats.pause_reason}", resets_at=stats.paused_until
-                )
+            if (until := stats.paused_until) and until - datetime.now(UTC) > _MAX_PAUSE:
+                raise RateLimitedError(f"requests are paused: {stats.pause_reason}", resets_at=until)
         return task.result()
     finally:
         await cancel_and_wait([task])
@@ -152,8 +150,13 @@ async def _get_export(export_id: Annotated[UUID, Path()], exports: Exports) -> E
 
 
 async def _bounded_stream(exports: Exports) -> AsyncIterator[None]:
-    async with exports.bounded_stream():
-        yield
+    """Cut off a stream that is still open shortly after the exports have stopped: nobody may read it."""
+    async with asyncio.timeout(None) as limit:
+        exports.streams.add(limit)
+        try:
+            yield
+        finally:
+            exports.streams.discard(limit)
 
 
 _NO_EXPORT = _problems(_404="There is no such export")
@@ -210,7 +213,10 @@ async def cancel_export(export: Annotated[Export, Depends(_get_export)], exports
 async def follow_export(
     export: Annotated[Export, Depends(_get_export)], exports: Exports
 ) -> AsyncIterator[Export]:
-    """Send the state of an export as an event each time it has changed, until the export has ended."""
+    """Send the state of an export as an event each time it has changed.
+
+    The events end when the export ends or its record is removed, and when the server is stopped.
+    """
     with suppress(ExportError):  # has no status any more; the next request of the reader has one
         async for state in exports.follow(export):
             yield state
@@ -247,21 +253,25 @@ async def get_health(
 ) -> Health:
     """Return the state of this process. With `check=true`, test the key with up to four requests to Braze.
 
-    A pause for the rate limit, or a failed export, is not a problem of the process.
+    A pause for the rate limit is a problem only with `check=true`, since the key cannot be tested then. A
+    failed export is never one.
     """
     problems: list[str] = []
     exports: list[Export] = []
-    jobs = getattr(request.app.state, "braze_exports", None)
     if check:
-        report = await _fail_fast_when_paused(segments, segments.check())
-        problems += () if report.ready else report.problems
-    try:
-        exports += () if jobs is None else jobs.store.all()
-    except ExportError as error:
-        problems.append(public_text(error))
+        try:
+            report = await _fail_fast_when_paused(segments, segments.check())
+            problems += () if report.ready else report.problems
+        except RateLimitedError as error:
+            problems.append(f"the key could not be tested: {error}")
+    if jobs := getattr(request.app.state, "braze_exports", None):
+        try:
+            exports = jobs.store.all()
+        except ExportError as error:
+            problems.append(public_text(error))
     response.status_code = 503 if problems else 200
     stats, limit = segments.stats, segments.rate_limit
-    complete = [export.ended_at for export in exports if export.state == "done" and not export.failed]
+    complete = (export.ended_at for export in exports if export.state == "done" and not export.failed)
     return Health(
         status="failing" if problems else "ok",
         problems=problems,
@@ -270,5 +280,5 @@ async def get_health(
         requests=stats.requests,
         retries=stats.retries,
         latest_export=next(iter(exports), None),
-        complete_export_at=next(iter(complete), None),
+        complete_export_at=next(complete, None),
     )

@@ -54,11 +54,7 @@ class ExportStore:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Create the directory.
-
-        Raises:
-            ExportError: The directory cannot be created.
-        """
+        """Create the directory, or raise `ExportError`."""
         with file_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory.resolve()  # the process may change its working directory
@@ -66,30 +62,16 @@ class ExportStore:
         self._logged: set[str] = set()
 
     def lock(self) -> AbstractContextManager[None]:
-        """Return a context that holds the export lock.
-
-        Raises:
-            ExportError: Another process holds the lock, or the directory cannot be written to.
-        """
+        """Return a context that holds the export lock, or raises `ExportError` if it cannot."""
         return locked(self._directory / "exports")
 
     def get(self, export_id: UUID) -> Export | None:
         """Return an export; `None` if there is no export with that id."""
-        export = self._read(export_id)
-        if export is not None and export.state == "running" and self._nobody_exports():
-            export = self._read(export_id)  # again, since it may have ended just before the lock was free
-            if export is not None and export.state == "running":
-                return export.model_copy(update={"state": "interrupted"})
-        return export
+        return next(iter(self._read(str(export_id))), None)
 
     def all(self) -> list[Export]:
         """Return all exports whose records can be read, the newest first."""
-        exports = []
-        for row in self._execute("SELECT id, record FROM exports"):
-            with suppress(StoreError):
-                export = self._parse(*row)
-                exports.append((export.state == "running" and self.get(export.id)) or export)
-        return sorted(exports, key=lambda export: export.created_at, reverse=True)
+        return sorted(self._read(), key=lambda export: export.created_at, reverse=True)
 
     def mark_interrupted(self) -> list[Export]:
         """Mark exports of dead processes as interrupted, and return all exports. It needs the lock."""
@@ -100,18 +82,13 @@ class ExportStore:
 
     def add(self, export: Export) -> None:
         """Save an export that starts or resumes, and forget an earlier request to cancel it."""
-        self._execute(
-            "REPLACE INTO exports (id, record) VALUES (?, ?)", str(export.id), export.model_dump_json()
-        )
+        values = str(export.id), export.model_dump_json()
+        self._execute("REPLACE INTO exports (id, record) VALUES (?, ?)", *values)
 
     def update(self, export: Export) -> None:
         """Save the progress or the last state of an export."""
-        self._execute(
-            "UPDATE exports SET record = ? WHERE id = ?",
-            export.model_dump_json(),
-            str(export.id),
-            durable=export.state != "running",
-        )
+        values, durable = (export.model_dump_json(), str(export.id)), export.state != "running"
+        self._execute("UPDATE exports SET record = ? WHERE id = ?", *values, durable=durable)
 
     def request_cancel(self, export: Export) -> None:
         """Ask the worker that runs an export to cancel it."""
@@ -122,11 +99,7 @@ class ExportStore:
         return self._execute("SELECT cancel_requested FROM exports WHERE id = ?", str(export.id)) == [(1,)]
 
     def remove(self, export: Export) -> None:
-        """Remove an export that does not run, with its files.
-
-        Raises:
-            ExportError: A file cannot be removed.
-        """
+        """Remove an export that does not run, with its files, or raise `ExportError`."""
         for path in self._directory.glob(f"{export.id}.*"):
             with file_errors(path):
                 rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
@@ -142,30 +115,34 @@ class ExportStore:
         path = self.path(export)
         return path if export.state == "done" and path.is_file() and not path.is_symlink() else None
 
-    def _nobody_exports(self) -> bool:
-        with suppress(ExportError), self.lock():
-            return True
-        return False
+    def _read(self, export_id: str = "") -> list[Export]:
+        """Return the export with an id, or all exports whose records can be read."""
+        exports = self._records(export_id)
+        if any(export.state == "running" for export in exports):
+            with suppress(ExportError), self.lock():  # nobody exports
+                exports = self._records(export_id)  # again, since it may have ended just before
+                for export in exports:
+                    if export.state == "running":
+                        export.state = "interrupted"
+        return exports
 
-    def _read(self, export_id: UUID) -> Export | None:
-        rows = self._execute("SELECT id, record FROM exports WHERE id = ?", str(export_id))
-        return self._parse(*rows[0]) if rows else None
-
-    def _parse(self, export_id: object, record: Any) -> Export:
-        with suppress(ValidationError):
-            export = Export.model_validate_json(record)
-            if export_id == str(export.id).encode():
-                return export
-        self._log(f"row {export_id!r}", "not the record of an export")
-        raise StoreError("the record of this export is damaged: delete its row from exports.db")
+    def _records(self, export_id: str) -> list[Export]:
+        exports = []
+        for row_id, record in self._execute("SELECT id, record FROM exports WHERE ? IN ('', id)", export_id):
+            with suppress(ValidationError):
+                export = Export.model_validate_json(record)
+                if row_id == str(export.id).encode():
+                    exports.append(export)
+                    continue
+            self._log(f"row {row_id!r}", "not the record of an export")
+            if export_id:
+                raise StoreError("the record of this export is damaged: delete its row from exports.db")
+        return exports
 
     def _execute(self, statement: str, *parameters: str, durable: bool = True) -> list[tuple[Any, ...]]:
         """Execute one statement, and return its rows with text as bytes, since it may not be UTF-8.
 
-        Args:
-            statement: A transaction of its own.
-            parameters: Values of its placeholders.
-            durable: Wait for the disk: only then a power failure cannot damage the database.
+        If `durable`, wait for the disk: only then a power failure cannot damage the database.
         """
         try:
             # SQLite itself would let others read the file, follow a link, or wait at a named pipe.

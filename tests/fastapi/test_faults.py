@@ -476,7 +476,7 @@ async def test_a_task_cancelled_before_its_first_step(sandbox: Sandbox, tmp_path
         before = asyncio.all_tasks()
         export = (await api.post("/exports")).json()
         for task in asyncio.all_tasks() - before:
-            if "_Job" in repr(task):
+            if "ExportJobs._work" in repr(task):
                 task.cancel()
         await _unlocked(tmp_path)
         assert (await api.get(f"/exports/{export['id']}")).json()["state"] == "interrupted"

@@ -1,12 +1,14 @@
-"""The example app served by uvicorn, with real processes, connections and signals."""
+"""The example app served by uvicorn and hypercorn, with real processes, connections and signals."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from export_helpers import journaled_ids, requested_ids
 from fastapi_helpers import Brake, Server, events, until
@@ -105,6 +107,52 @@ async def test_two_workers(sandbox: Sandbox, tmp_path: Path) -> None:
         assert {len(file.text.splitlines()) for file in files} == {120}
         await server.stop()
     assert server.log.count("Application shutdown complete") == 2
+
+
+async def test_hypercorn_in_one_process(sandbox: Sandbox, tmp_path: Path) -> None:
+    """With `--workers 0`, hypercorn ends at SIGTERM as uvicorn does, and readers see the last state."""
+    brake = Brake(sandbox, after=20)
+    async with Server(sandbox, tmp_path, program="hypercorn", workers=0) as server:
+        export = (await server.client.post("/exports")).json()
+        await brake.reached.wait()
+        seen, _ = await _followed_until_sigterm(server, export)
+    assert (seen[-1]["state"], seen[-1]["cancelled_by"]) == ("cancelled", "shutdown")
+
+
+async def test_hypercorn_replaces_a_worker(sandbox: Sandbox, tmp_path: Path) -> None:
+    """At `--max-requests`, events are cut off after `--graceful-timeout`; the next worker resumes."""
+    brake, records = Brake(sandbox, after=20), ExportStore(tmp_path / "exports")
+    options = ("--max-requests", "2", "--graceful-timeout", "0")
+    async with Server(sandbox, tmp_path, *options, program="hypercorn") as server:
+        export = (await server.client.post("/exports")).json()
+        await brake.reached.wait()
+        brake.release()
+        async with server.client.stream("GET", f"/exports/{export['id']}/events") as stream:
+            with suppress(httpx2.TransportError):  # the request at the limit may be cut off, too
+                await server.client.get("/exports")
+            with pytest.raises(httpx2.TransportError):
+                await stream.aread()
+        await until(lambda: records.all()[0].state == "done")
+    assert (records.all()[0].runs, records.all()[0].resumed > 0) == (2, True)
+
+
+async def test_uvicorn_ends_after_its_maximum_of_requests(sandbox: Sandbox, tmp_path: Path) -> None:
+    """At `--limit-max-requests`, events are cut off after `--timeout-graceful-shutdown`.
+
+    The export is saved for the next process.
+    """
+    brake, records = Brake(sandbox, after=20), ExportStore(tmp_path / "exports")
+    options = ("--limit-max-requests", "2", "--timeout-graceful-shutdown", "1")
+    async with Server(sandbox, tmp_path, *options) as server:
+        export = (await server.client.post("/exports")).json()
+        await brake.reached.wait()
+        async with server.client.stream("GET", f"/exports/{export['id']}/events") as stream:
+            await server.client.get("/exports")
+            with pytest.raises(httpx2.TransportError):
+                await stream.aread()
+        await server.ended()
+    (last,) = records.all()
+    assert (last.state, last.cancelled_by, last.is_due) == ("cancelled", "shutdown", True)
 
 
 async def test_sigterm_while_a_route_waits_for_the_rate_limit(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -73,24 +73,31 @@ def events(stream: str) -> list[dict[str, Any]]:
 
 
 class Server:
-    """The example app run by uvicorn, and a client that opens a connection for each request."""
+    """The example app in uvicorn or hypercorn, and a client that opens a connection for each request."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path, *, workers: int = 1) -> None:
-        self._workers = workers
+    def __init__(
+        self, sandbox: Sandbox, folder: Path, *options: str, program: str = "uvicorn", workers: int = 1
+    ) -> None:
+        address = {"uvicorn": ("--port", "0"), "hypercorn": ("--bind", "127.0.0.1:0")}[program]
+        self._command = (program, "fastapi_app:app", *address, "--workers", str(workers), *options)
+        # Hypercorn logs that it listens, and nothing else, in each worker; with 0 of them, in this process.
+        self._started = (
+            ("startup complete", workers) if program == "uvicorn" else ("Running on", workers or 1)
+        )
         self._folder = folder
         self._env = {
             **os.environ,
             "APP_TOKEN": TOKEN,
             "BRAZE_API_KEY": sandbox.api_key,
             "BRAZE_BASE_URL": sandbox.base_url,
+            "PYTHONPATH": str(EXAMPLE.parent),
             "PYTHONWARNINGS": "error",
         }
         self.log = ""
 
     async def __aenter__(self) -> Self:
-        options = ("--app-dir", str(EXAMPLE.parent), "--port", "0", "--workers", str(self._workers))
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "uvicorn", "fastapi_app:app", *options),
+            *(sys.executable, "-m", *self._command),
             cwd=self._folder,
             env=self._env,
             stdout=asyncio.subprocess.PIPE,
@@ -99,7 +106,8 @@ class Server:
         )
         self._reading = asyncio.create_task(self._read())
         try:
-            await until(lambda: self.log.count("startup complete") == self._workers and self.url("/"))
+            text, times = self._started
+            await until(lambda: self.log.count(text) == times and self.url("/"))
         except BaseException:
             await self.kill()
             raise
@@ -117,7 +125,7 @@ class Server:
 
     def url(self, path: str) -> str:
         """Return the URL of a path; empty until the server listens."""
-        found = re.search(r"running on (http://[\d.:]+)", self.log)
+        found = re.search(r"[Rr]unning on (http://[\d.:]+)", self.log)
         return f"{found[1]}{path}" if found else ""
 
     @property
@@ -129,10 +137,14 @@ class Server:
         """Send SIGTERM, and return the seconds until the process has ended."""
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
-        await self._process.wait()
-        seconds = time.monotonic() - began
+        await self.ended()
+        return time.monotonic() - began
+
+    async def ended(self) -> None:
+        """Wait for the end of the process."""
+        async with asyncio.timeout(_DEADLINE):
+            await self._process.wait()
         await self._reading
-        return seconds
 
     async def kill(self) -> None:
         """Send SIGKILL to all processes of the server."""

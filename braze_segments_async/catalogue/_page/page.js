@@ -707,7 +707,8 @@ class Page {
     panel.addEventListener("click", (event) => { if (event.target === panel) panel.close(); });
     panel.addEventListener("close", () => {
       this.address(() => location.pathname + location.search);
-      this.focusRow(Number(panel.dataset.index));
+      // The browser has given the focus back, unless the row was redrawn; a key may have moved it since.
+      if (!document.activeElement.closest("tbody tr")) this.focusRow(Number(panel.dataset.index));
     });
 
     const system = matchMedia("(prefers-color-scheme: dark)");
