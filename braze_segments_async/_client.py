@@ -93,7 +93,7 @@ class BrazeSegments:
             reserve: Fraction of the hourly rate limit that this client leaves to other uses of the workspace,
                 such as sending messages through the API.
             limits: Safety limits in seconds, bytes, pages and retries.
-            proxy: URL of a forward proxy for all requests, such as "http://proxy.example.com:3128"; it may
+            proxy: URL of a forward proxy for all requests, such as `http://proxy.example.com:3128`; it may
                 contain a user and a password. Proxy variables such as `HTTPS_PROXY` are not read.
             session: Your own session, for its TLS settings or tracing. The client never closes it. It cannot
                 be combined with `proxy`: a session has its own.

@@ -50,11 +50,11 @@ nitpick_ignore_regex = [
         "Async(Generator|Iterable|Iterator)|Awaitable|Callable|Collection|Iterable|Mapping|Path|Sequence",
     ),
     ("py:.*", "APIRouter|AbstractAsyncContextManager|Dependency|FastAPI|HTTPConnection|TracebackType"),
-    ("py:.*", r"'.*'|(.*\.)?(Consistency|Format|Hook|OnProgress|OnResult|ResultT|Secret|date|datetime)"),
+    ("py:.*", r"'.*'|(.*\.)?(Consistency|Format|Hook|On[A-Z]\w+|ResultT|Secret|date|datetime)"),
 ]
 
 # The modules whose `__all__` is the public API.
-MODULES = ("", ".export", ".cache", ".sandbox", ".workspaces", ".dask", ".fastapi")
+MODULES = ("", ".catalogue", ".export", ".cache", ".sandbox", ".workspaces", ".dask", ".fastapi")
 # Classes that only the library creates: their signatures are not documented.
 NOT_FOR_CONSTRUCTION = ("Error", "Stream", "SegmentListing", "UsersExport", "Instance", "LoggedRequest")
 # Replacements that make signatures readable.
@@ -62,7 +62,7 @@ READABLE = {
     r"\bSortDirection\b": "Literal['asc', 'desc']",
     r"\bConsistency\b": "Literal['fast', 'safe', 'strict']",
     r"\bOnError\b": "Literal['raise', 'collect']",
-    r"(?<!\.)\bFormat\b": "Literal['ndjson', 'csv', 'parquet', 'sqlite']",
+    r"(?<!\.)\bFormat\b": "Literal['ndjson', 'csv', 'parquet', 'sqlite', 'html', 'xlsx']",
     r"\bbuiltins\.list\b": "list",
     r"= NOTHING\b": "= {}",
     r"= <built-in function time>": "= time.time",

@@ -21,7 +21,7 @@ fi
 attempt=1
 while :; do
     # Both options resume an export that was interrupted tonight, and discard an older one.
-    output=$(braze-segments export --output "$file" --resume --overwrite --api-key-file "$key_file" --quiet 2>&1)
+    output=$(braze-segments export "$file" --resume --overwrite --api-key-file "$key_file" --quiet 2>&1)
     code=$?
     case $code in
         0) exit 0 ;;

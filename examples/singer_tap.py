@@ -50,7 +50,7 @@ class Segments(Stream):
 
 
 class TapBrazeSegments(Tap):
-    """The tap. Braze does not tell which segments have changed, so each run is a full one."""
+    """The tap. Braze does not say which segments have changed, so each run is a full one."""
 
     name = "tap-braze-segments"
     config_jsonschema = th.PropertiesList(

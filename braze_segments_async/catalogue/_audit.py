@@ -54,7 +54,7 @@ class SegmentRef:
 
 @frozen(kw_only=True)
 class Finding:
-    """Segments that a rule has found: candidates, as Braze's API does not tell where a segment is used.
+    """Segments that a rule has found: candidates, as Braze's API does not say where a segment is used.
 
     Attributes:
         rule: Name of the rule; see `RULES`.

@@ -41,7 +41,8 @@ def history(
 ) -> tuple[HistoryEntry, ...]:
     """Return what changed in each segment over several exports of one workspace.
 
-    The exports are ordered by their time. A segment that failed in an export is compared with the one before.
+    The exports are ordered by their time. A segment that failed in an export is compared with the last
+    export that has it.
 
     Args:
         catalogues: The exports, in any order.

@@ -1,4 +1,4 @@
-"""`read_catalogue`: read an exported file of any format, and the list of failed segments beside it."""
+"""`read_catalogue`: read an exported file, and the list of failed segments beside it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PARQUET = b"PAR1"
 
 
 def read_catalogue(path: str | os.PathLike[str]) -> Catalogue:
-    """Read an exported file of any format: NDJSON, CSV, Parquet or SQLite.
+    """Read an exported file: NDJSON, CSV, Parquet or SQLite.
 
     The format is recognised by the content, so the name of the file does not matter. The output of the
     command `list` can be read, too. Parquet needs DuckDB: `pip install "braze-segments-async[parquet]"`.

@@ -72,9 +72,9 @@ class Provenance:
         rows: Number of segments in the file.
         failed: Number of segments that could not be fetched.
         archived: Number of segments that were archived during the export.
-        recovered: Number of segments that a single reading of the list would have lost.
+        recovered: Number of segments that a plain listing would have missed.
         consistency: How the list was read: "fast", "safe" or "strict".
-        options: Other options of the export that change the file, such as `sizes`.
+        options: `sizes`, the days of size history, if the export has one.
         version: Version of this package that wrote the file.
     """
 

@@ -72,8 +72,8 @@ def export(
     the key is refused or lacks a permission, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
-        file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db or .html. Without it, lines go
-            to standard output.
+        file: The output file: .ndjson, .jsonl, .csv, .parquet, .sqlite, .db, .xlsx or .html. Without it,
+            NDJSON or CSV is written to standard output.
         choices: The output.
         many: The workspaces, if there are several.
         concurrency: Maximum number of requests in flight.
@@ -156,7 +156,10 @@ _COMMANDS: dict[Callable[..., int], tuple[str, str]] = {
     diff: ("diff monday.ndjson tuesday.ndjson", "diff old.csv new.csv --json"),
     audit: ("audit segments.sqlite", "audit segments.parquet --markdown"),
     history: ("history monday.ndjson tuesday.ndjson", "history exports/*.sqlite --segment ID"),
-    report: ("report segments.sqlite", "report tuesday.sqlite --previous monday.sqlite -o changes.html"),
+    report: (
+        "report segments.sqlite -o report.html",
+        "report tuesday.sqlite --previous monday.sqlite -o changes.html",
+    ),
     users: ("users ID --fields external_id,email -o users.ndjson", "users ID --fields email | head"),
     cancel: ("cancel ID", "cancel ID --instance eu-01"),
 }

@@ -53,8 +53,8 @@ class Connection:
     An option has precedence over the environment, and the environment over the configuration file.
 
     Attributes:
-        workspace: Name of a workspace in the configuration file, which says where its endpoint and key are.
-            Without it, and without a key and an endpoint from elsewhere, the only workspace of the file.
+        workspace: Name of a workspace in the configuration file. By default its only workspace, if neither an
+            option nor the environment gives a key or an endpoint.
         config: Configuration file; `braze-segments config path` prints the default.
         instance: Cluster of the workspace.
         base_url: REST endpoint, for a cluster that is not in this list; or the name of a cluster.
@@ -198,8 +198,8 @@ class WorkspacesArguments:
     """Several workspaces at the same time.
 
     Attributes:
-        workspaces: A file in TOML that names them, and says where their keys are. FILE is the directory
-            that each gets a file in.
+        workspaces: TOML file that lists the workspaces and the places of their keys. FILE is then the
+            directory for the output files.
         dask: Address of the dask scheduler whose workers run the exports, such as tcp://scheduler:8786, or
             local to run them in this process.
         worker_timeout: With --dask, the maximum seconds without any worker.
@@ -221,7 +221,7 @@ class ExportArguments:
     """The options of an export; see `ExportOptions`, which checks them.
 
     Attributes:
-        output: Another way to name FILE; - is standard output.
+        output: Another way to give FILE; - is standard output.
         format: Output format; overrides the file extension.
         resume: Continue an interrupted export to this file; if it is finished, do nothing. With --overwrite,
             for every night: continue what was interrupted tonight, else start afresh.

@@ -58,18 +58,18 @@ async def export_segments(
     sizes: int | None = None,
     on_progress: Callable[[ExportProgress], object] | None = None,
 ) -> ExportResult:
-    """Write every segment, with its details, to a file that appears when the export is complete.
+    """Write every segment with its details to a file, which appears when the export is complete.
 
     Args:
         client: An open client.
         destination: The file; a journal and a lock are beside it during the export.
-        format: "ndjson", "csv", "parquet", "sqlite", "html" or "xlsx"; by default what the suffix stands for.
+        format: "ndjson", "csv", "parquet", "sqlite", "html" or "xlsx"; by default that of the file extension.
         consistency: How the list is read; see `BrazeSegments.list`.
         concurrency: Maximum number of requests for details in flight; by default the client's.
         resume: Continue from the journal of an interrupted export, if there is one.
         resume_within: Seconds from its last row within which a journal may be resumed, 12 hours by default;
             several pauses add up. An older one is refused or, with `overwrite` too, discarded.
-        overwrite: Replace the file, and start afresh unless `resume` is given too and the journal is young.
+        overwrite: Replace the file, and start afresh unless `resume` is given too and the journal is recent.
         allow_partial: Write the file although some segments could not be fetched.
         csv_safe: Put an apostrophe before text that a spreadsheet would evaluate as a formula.
         excel: Write CSV for Excel: with a byte order mark, times in UTC as Excel reads them, and `csv_safe`.
@@ -77,12 +77,12 @@ async def export_segments(
         on_progress: Called up to ten times a second, and at the end; a plain function that must not block.
 
     Returns:
-        The number of rows, the failures and what else there is to know about the file.
+        The path, the number of rows, the failures, and other counts.
 
     Raises:
         ConfigError: An argument is wrong, or the file exists already; nothing was sent.
         ExportError: The file cannot be written or resumed, or `IncompleteExportError`: segments are missing.
-        BrazeError: Any other. All of them leave the file unchanged, and keep the journal.
+        BrazeError: Any other failure. All errors leave the file unchanged, and keep the journal.
     """
     options = ExportOptions(
         format=format_of(destination_path(destination), format),

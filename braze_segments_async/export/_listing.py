@@ -53,7 +53,7 @@ class ListingTracker:
 
     @property
     def recovered(self) -> int:
-        """Number of rows that a single reading of the list would have lost."""
+        """Number of rows that a plain listing would have missed."""
         return self._listing.recovered
 
     async def pending_segments(self) -> AsyncGenerator[Segment, None]:

@@ -54,7 +54,7 @@ class ExportResult:
         failures: The segments that could not be fetched, and why; empty unless `allow_partial`.
         archived: Segments archived between list and details, or since the run that was resumed; they are in
             neither `rows` nor `failures`.
-        recovered: Rows that a single reading of the list would have lost; see `SegmentListing.recovered`.
+        recovered: Rows that a plain listing would have missed; see `SegmentListing.recovered`.
         resumed: Rows from the journal of an earlier run.
         pages: Pages of the list.
         elapsed: Seconds.

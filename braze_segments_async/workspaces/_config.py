@@ -41,8 +41,9 @@ class WorkspaceConfig:
         name: Letters, digits, `-` and `_`, for results, messages and tasks on a cluster.
         base_url: The REST endpoint, such as an `Instance`.
         path: The file to write.
-        api_key_env: The environment variable that has the key, in the process that exports; or else …
-        api_key_file: … a file that holds the key and nothing else, on the machine that exports.
+        api_key_env: Name of the environment variable with the key, in the process that exports. Give this or
+            `api_key_file`.
+        api_key_file: File that contains only the key, on the machine that exports.
         proxy: URL of a forward proxy; it may contain a password, and is shown nowhere.
         options: The options of the export.
 

@@ -42,7 +42,7 @@ def read_workspaces(
             either `api_key_env` or `api_key_file`; the latter is relative to this file. `resume_within`, as
             "6h", replaces that of the options for its workspace. `proxy` is the URL of a forward proxy
             without a password.
-        output: The directory of the files, each called after its workspace, with the suffix of the format.
+        output: The directory of the files, each named after its workspace, with the suffix of the format.
         options: The options of the exports.
 
     Returns:

@@ -69,7 +69,7 @@ async def export_workspaces(
             default as many as the process may have open files for. Either way, the soft limit of open files
             (`RLIMIT_NOFILE`) is raised to what the exports need, as far as the system allows.
         on_progress: Called with the workspace, its open client and its progress: when the client is opened,
-            then up to ten times a second, and at the end. The client's `stats` tell whether it waits. A plain
+            then up to ten times a second, and at the end. The client's `stats` show whether it waits. A plain
             function that must not block.
         on_result: Called with each result when its export ends; a plain function that must not block.
 

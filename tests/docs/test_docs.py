@@ -95,7 +95,7 @@ async def _proxy() -> AsyncIterator[dict[str, str]]:
         }
     finally:
         await runner.cleanup()
-    assert len(forwarded) > 250
+    assert len(forwarded) == 9  # a list of 250 segments and a check
 
 
 @asynccontextmanager
@@ -243,7 +243,7 @@ async def test_examples(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every example runs as a script without a key."""
     monkeypatch.delenv("BRAZE_API_KEY", raising=False)
     output = await _python(str(ROOT / "examples" / example))
-    assert "250 segments" in output
+    assert re.search("(250|1,200) segments", output)
 
 
 def test_error_table() -> None:

@@ -29,7 +29,7 @@ _File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 _SHOWN = 10  # segments of each rule
 _OPTIONS = OPTIONS | {"rules": "--rule", "name_pattern": "--name-pattern", "stale_days": "--stale-days"}
 _CANDIDATES = (
-    "These are candidates: Braze's API does not tell where a segment is used. Archiving a segment archives "
+    "These are candidates: Braze's API does not say where a segment is used. Archiving a segment archives "
     "the campaigns that use it."
 )
 
@@ -51,11 +51,11 @@ def audit(
     Exit codes: 0 no findings, 1 findings, 2 error.
 
     Args:
-        file: An export of any format; - reads NDJSON or CSV from standard input.
+        file: An exported file: NDJSON, CSV, Parquet or SQLite; - reads NDJSON or CSV from standard input.
         rule: Only this rule: same-filters, copy-name, test-name, stale, no-tags, no-note, no-team,
             size-zero, size-unknown, shrinking, name-pattern. Can be given several times.
         name_pattern: Regular expression that must be found in each name.
-        stale_days: Days without an edit after which a segment is stale; 365 by default.
+        stale_days: Days without an edit after which a segment is stale.
         all: Print all segments of each rule; by default the first ten.
         json: Print NDJSON: a line for each finding.
         markdown: Print Markdown, for a message or a pull request.

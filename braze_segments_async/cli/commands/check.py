@@ -15,8 +15,8 @@ __all__ = ["check"]
 def check(*, json: bool = False, connection: Connection = Connection()) -> int:  # noqa: B008 - frozen
     """Check the API key: host, permissions and remaining requests. Sends four requests at most.
 
-    Exit codes: 0 ready to export, 1 not ready to export, 2 wrong use, 5
-    not ready because the key is refused or lacks a permission.
+    Exit codes: 0 ready to export, 1 unknown, such as without a connection, 2 wrong
+    use, 5 the key is refused or lacks a permission that an export needs.
 
     Args:
         json: Print one JSON object.

@@ -45,17 +45,17 @@ def diff(
     json: bool = False,
     markdown: bool = False,
 ) -> int:
-    """Compare two exports of any format. Sends no request to Braze.
+    """Compare two exported files. Sends no request to Braze.
 
     Exit codes, like those of diff(1): 0 no differences, 1 differences, 2 error. A
     segment that failed in one of the exports is unknown, which counts as a
     difference.
 
     Args:
-        old: An export; - reads NDJSON or CSV from standard input.
-        new: A later export.
-        by: How segments are matched: id (default), or name for two workspaces.
-        size_change: Smallest change of the size that is reported; 20% by default, none for no sizes.
+        old: An exported file: NDJSON, CSV, Parquet or SQLite; - reads NDJSON or CSV from standard input.
+        new: A later export, in any of these formats.
+        by: How segments are matched: by id, or by name for exports of two workspaces.
+        size_change: Smallest change of the size that is reported; with none, sizes are not compared.
         json: Print NDJSON: a line for each difference.
         markdown: Print Markdown, for a message or a pull request.
     """

@@ -39,7 +39,7 @@ def history(
     Exit codes: 0 done, 2 error.
 
     Args:
-        files: Two or more exports of one workspace, of any format.
+        files: Two or more exported files of one workspace: NDJSON, CSV, Parquet or SQLite.
         segment: Only the segment with this id, or with this name in any of the exports.
         json: Print NDJSON: a line for each change.
         markdown: Print Markdown, for a message or a pull request.

@@ -38,7 +38,7 @@ def report(
     Args:
         file: An exported file: NDJSON, CSV, Parquet or SQLite; - reads NDJSON or CSV from standard input.
         output: The page, such as segments.html.
-        previous: An earlier export, in any format: the page shows what has changed since.
+        previous: An earlier export, in any of these formats: the page shows what has changed since.
         overwrite: Replace an existing file.
         quiet: Print no summary, only errors.
     """
