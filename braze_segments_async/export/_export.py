@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["destination_path", "export_segments", "export_to_file"]
 
 _SYNC_EVERY = 10.0  # seconds
+_RECORDED = ("sizes", "csv_safe", "excel")  # options that change the file
 
 
 async def export_segments(
@@ -192,7 +193,7 @@ def _provenance(journal: Journal, options: ExportOptions, run: ExportRun) -> Pro
         archived=run.archived,
         recovered=run.listing.recovered,
         consistency=options.consistency,
-        options={} if options.sizes is None else {"sizes": options.sizes},
+        options={name: value for name in _RECORDED if (value := getattr(options, name))},
         version=__version__,
     )
 
