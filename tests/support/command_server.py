@@ -166,6 +166,8 @@ def _next_request(requests: socket.socket) -> dict[str, Any]:
 
 def _become(request: dict[str, Any]) -> None:
     """Give this process the arguments, the environment and the streams of the command."""
+    # A shell that runs the tests in the background lets them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
