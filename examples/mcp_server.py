@@ -90,7 +90,7 @@ class Audit(BaseModel):
 
 
 class State(NamedTuple):
-    """What the tools use."""
+    """State that all tools share: the client and the cached segments."""
 
     client: BrazeSegments
     cache: SegmentCache

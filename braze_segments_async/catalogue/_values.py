@@ -63,7 +63,7 @@ class CatalogueSegment:
 
 @frozen(kw_only=True)
 class Provenance:
-    """Where an exported file comes from. It has no secret.
+    """Origin of an exported file: its workspace, times and options. Contains no secret.
 
     Attributes:
         instance: Host of the Braze cluster, such as "rest.iad-01.braze.com".
@@ -121,5 +121,5 @@ class Catalogue:
 
     @property
     def partial(self) -> bool:
-        """Whether segments are missing that could not be fetched."""
+        """Whether the file lacks segments whose details could not be fetched."""
         return bool(self.failed or self.unlisted_failures)

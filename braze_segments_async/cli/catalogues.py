@@ -23,12 +23,11 @@ def open_catalogue(path: Path) -> Catalogue:
     Raises:
         ConfigError: It cannot be read, or is not an export.
     """
-    from braze_segments_async.catalogue import read_catalogue  # noqa: PLC0415 - --help does without it
+    from braze_segments_async.catalogue import Catalogue, read_catalogue  # noqa: PLC0415 - --help does without
 
     if path != Path("-"):
         return read_catalogue(path)
     from braze_segments_async.catalogue._rows import read_text  # noqa: PLC0415 - as above
-    from braze_segments_async.catalogue._values import Catalogue  # noqa: PLC0415
 
     standard_input()
     return Catalogue(segments=read_text(sys.stdin.buffer, "standard input"))

@@ -110,12 +110,12 @@ class Export(BaseModel):
 
     @property
     def is_due(self) -> bool:
-        """Whether the export is to be resumed now."""
+        """Whether the time to resume the export, `resume_at`, has come."""
         return self.state != "running" and self.resume_at is not None and self.resume_at <= datetime.now(UTC)
 
 
 class Health(BaseModel):
-    """Whether this process can answer, and what an operator wants to know."""
+    """Health of this process: its client, its exports, and problems that an operator should look at."""
 
     status: Literal["ok", "failing"]
     problems: list[str] = Field(description="Each with its remedy; empty if `status` is ok")

@@ -1,4 +1,4 @@
-"""How many workspaces can be exported at the same time with the file descriptors that a process may open."""
+"""The number of workspaces to export at the same time, from the limit of open files."""
 
 from __future__ import annotations
 

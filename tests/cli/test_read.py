@@ -251,7 +251,7 @@ async def test_names_stand_for_segments(braze: Sandbox) -> None:
 
 
 async def test_a_similar_name_is_suggested(braze: Sandbox) -> None:
-    """What is no name is sent as an id, and a similar name is suggested."""
+    """An argument that matches no name is sent as an id, and a similar name is suggested."""
     braze.rename(braze.segment_ids[7], "VIP customers")
     code, out, err = await _run(braze, "details", "VIP custmers")
     assert (code, out) == (1, "")

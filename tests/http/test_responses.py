@@ -126,7 +126,7 @@ def test_only_the_envelope_of_braze_says_what_is_wrong(status: int, text: str) -
 
 
 def test_a_429_of_a_proxy_is_not_the_rate_limit_of_braze() -> None:
-    """A 429 without envelope and rate-limit headers is retried as it says, but is not told as Braze's."""
+    """A 429 without envelope and rate-limit headers is retried, but not reported as Braze's rate limit."""
     bodies: list[object] = [HTML, b"", {}]
     for body in bodies:
         limited = evolve(response(429, body, Retry_After="7"), rate_limit=None)
